@@ -1,0 +1,175 @@
+//! What the Worker asks of its hub, once the asker is known.
+//!
+//! Only the Worker can reach the hub, so a call carries no proof of who asks:
+//! whoever adds one here adds its check in the Worker first.
+
+use doorstep_shared::ids::{Action, Name};
+use serde::{Deserialize, Serialize};
+use worker::{Env, Method, Request, RequestInit, Response, Result, Stub};
+
+use crate::delivery::Headers;
+
+/// Name of the one hub of a fleet. It names stored data: never change it.
+const HUB_NAME: &str = "main";
+
+/// Who reads the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Client {
+    /// A person at a page.
+    Page,
+    /// A program.
+    Api,
+}
+
+/// Query of the history.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct EventsQuery {
+    /// Only events of this name.
+    #[serde(default, rename = "type")]
+    pub event_type: Option<String>,
+    /// Only of this `owner/name`.
+    #[serde(default)]
+    pub repo: Option<String>,
+    /// Only older than this `id`.
+    #[serde(default)]
+    pub before: Option<u64>,
+    /// At most this many, up to 200.
+    #[serde(default)]
+    pub limit: Option<u64>,
+}
+
+/// Query of the runs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RunsQuery {
+    /// Only of this host.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Only of this project.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// At most this many, up to 200.
+    #[serde(default)]
+    pub limit: Option<u64>,
+}
+
+/// One call.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Call {
+    /// The first page.
+    FleetPage,
+    /// One project's page.
+    ProjectPage {
+        /// Its host.
+        host: Name,
+        /// Its name.
+        project: Name,
+    },
+    /// One run's page.
+    RunPage {
+        /// The run.
+        id: String,
+    },
+    /// The deliveries' page.
+    DeliveriesPage,
+    /// How deliveries fare.
+    Health,
+    /// The history.
+    Events(EventsQuery),
+    /// A query that was not understood.
+    BadQuery,
+    /// One delivery with its payload.
+    Event {
+        /// Its GUID.
+        id: String,
+    },
+    /// Run one delivery again.
+    Replay {
+        /// Its GUID.
+        id: String,
+    },
+    /// Every host.
+    Hosts,
+    /// Every project.
+    Projects,
+    /// The newest runs.
+    Runs(RunsQuery),
+    /// One run with its steps.
+    Run {
+        /// The run.
+        id: String,
+    },
+    /// One run's log.
+    RunLog {
+        /// The run.
+        id: String,
+    },
+    /// Ask a project for an action.
+    Act {
+        /// Its host.
+        host: Name,
+        /// Its name.
+        project: Name,
+        /// The action.
+        action: Action,
+        /// Who reads the answer.
+        client: Client,
+    },
+    /// Make an enrolment code.
+    Enroll {
+        /// The edge's address, as the asker wrote it.
+        origin: String,
+        /// Who reads the answer.
+        client: Client,
+    },
+    /// Revoke a host.
+    Revoke {
+        /// The host.
+        host: Name,
+    },
+    /// Somebody tried to sign in. 204, 401 or 429.
+    Login {
+        /// The client's address.
+        client: String,
+        /// Was the password right?
+        right: bool,
+    },
+    /// A delivery was refused.
+    Refused {
+        /// The code of the answer.
+        code: String,
+    },
+}
+
+impl Call {
+    /// Asks the hub.
+    pub async fn ask(&self, env: &Env) -> Result<Response> {
+        let mut init = RequestInit::new();
+        init.with_method(Method::Post).with_body(Some(serde_json::to_string(self)?.into()));
+        hub(env)?.fetch_with_request(Request::new_with_init("https://hub/call", &init)?).await
+    }
+}
+
+/// The hub.
+pub fn hub(env: &Env) -> Result<Stub> {
+    env.durable_object("HUB")?.get_by_name(HUB_NAME)
+}
+
+/// Hands a verified delivery to the hub; its answer is GitHub's.
+pub async fn deliver(env: &Env, headers: &Headers, body: Vec<u8>) -> Result<Response> {
+    let carried = worker::Headers::new();
+    carried.set("x-github-event", &headers.event_type)?;
+    carried.set("x-github-delivery", &headers.guid)?;
+    let mut init = RequestInit::new();
+    init.with_method(Method::Post).with_headers(carried).with_body(Some(js_sys::Uint8Array::from(body.as_slice()).into()));
+    hub(env)?.fetch_with_request(Request::new_with_init("https://hub/deliver", &init)?).await
+}
+
+/// A socket's upgrade, under the path the hub knows it by.
+pub fn socket_request(kind: &str, req: &Request) -> Result<Request> {
+    let headers = worker::Headers::new();
+    headers.set("upgrade", "websocket")?;
+    let query = req.url().ok().and_then(|url| url.query().map(str::to_owned)).unwrap_or_default();
+    let mut init = RequestInit::new();
+    init.with_method(Method::Get).with_headers(headers);
+    Request::new_with_init(&format!("https://hub/{kind}?{query}"), &init)
+}

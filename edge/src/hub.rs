@@ -1,0 +1,197 @@
+//! The hub: one Durable Object with the queue, the history and the sockets.
+//!
+//! Every input is one turn: load memory if it is empty, decide, write every
+//! row in one transaction, then send; no `await` in between. A failed write
+//! drops memory, so memory equals storage after each turn. Memory may vanish
+//! between any two events and is only a cache.
+//!
+//! Calls and statuses: `POST /deliver` ([`deliver`]) is GitHub's answer;
+//! `POST /call` ([`answer`]) takes a [`Call`](crate::call::Call);
+//! `GET /executor` and `GET /live` ([`sockets`]) upgrade to WebSockets;
+//! anything else is 404.
+
+mod answer;
+mod clean;
+mod deliver;
+mod read;
+mod report;
+mod sockets;
+mod turn;
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::BTreeMap;
+
+use doorstep_shared::ids::Name;
+use doorstep_shared::protocol::{PING, PONG, ProjectView};
+use doorstep_shared::queue::{Input, Queue};
+use doorstep_shared::time::Timestamp;
+use worker::{
+    DurableObject, Env, Error, Request, Response, Result, State, WebSocket, WebSocketIncomingMessage,
+    WebSocketRequestResponsePair, console_error, durable_object,
+};
+
+use crate::platform::now;
+use crate::store::{Store, next_number};
+use crate::{call::Call, reply};
+use turn::Turn;
+
+/// The Durable Object class; its name is in `wrangler.toml` and never changes.
+#[durable_object]
+pub struct Hub {
+    state: State,
+    store: std::result::Result<Store, String>,
+    memory: RefCell<Option<Memory>>,
+    arrivals: RefCell<Vec<deliver::Arrival>>,
+    alarm_at: Cell<Option<u64>>,
+}
+
+/// What the hub knows while it is awake; all of it is in rows too.
+pub(crate) struct Memory {
+    queue: Queue,
+    projects: BTreeMap<(Name, Name), ProjectView>,
+    last_number: u64,
+}
+
+impl Memory {
+    /// A number for a job or an event, larger than all before it.
+    fn number(&mut self, now: Timestamp) -> u64 {
+        self.last_number = next_number(self.last_number, now.0);
+        self.last_number
+    }
+}
+
+impl DurableObject for Hub {
+    fn new(state: State, _env: Env) -> Self {
+        if let Ok(pair) = WebSocketRequestResponsePair::new(PING, PONG) {
+            state.set_websocket_auto_response(&pair);
+        }
+        // A constructor cannot fail; every call reports the fault instead.
+        let store = Store::open(&state).map_err(|fault| fault.to_string());
+        Self { state, store, memory: RefCell::new(None), arrivals: RefCell::new(Vec::new()), alarm_at: Cell::new(None) }
+    }
+
+    async fn fetch(&self, mut req: Request) -> Result<Response> {
+        let outcome = match req.path().as_str() {
+            "/deliver" => self.deliver(&mut req).await,
+            "/call" => match serde_json::from_str::<Call>(&req.text().await?) {
+                Ok(call) => self.answer(call).await,
+                Err(fault) => reply::error(400, "bad_call", &fault.to_string()),
+            },
+            "/executor" => self.accept_executor(),
+            "/live" => self.accept_live(),
+            _ => reply::error(404, "not_found", "the hub has no such call"),
+        };
+        outcome.or_else(|fault| {
+            console_error!("the hub failed: {fault}");
+            reply::error(500, "storage", "the hub could not store this; nothing was changed")
+        })
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        self.alarm_at.set(None);
+        // Never an error: the platform would retry six times and then forget.
+        if let Err(fault) = self.wake().await {
+            console_error!("the hub's alarm failed: {fault}");
+            self.set_alarm(now().plus_ms(60_000)).await;
+        }
+        Response::empty()
+    }
+
+    async fn websocket_message(&self, ws: WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
+        let text = match message {
+            WebSocketIncomingMessage::String(text) => text,
+            WebSocketIncomingMessage::Binary(_) => String::new(),
+        };
+        if let Err(fault) = self.heard(&ws, &text).await {
+            console_error!("a frame was not handled: {fault}");
+            // The executor dials again and sends what was not acknowledged.
+            let _ = ws.close(Some(1011), Some("the hub could not store this"));
+        }
+        Ok(())
+    }
+
+    async fn websocket_close(&self, ws: WebSocket, code: usize, _reason: String, _was_clean: bool) -> Result<()> {
+        let echoed = u16::try_from(code).ok().filter(|code| (3000..5000).contains(code) || *code == 1000);
+        let _ = ws.close(Some(echoed.unwrap_or(1000)), Some(""));
+        self.gone(&ws).await;
+        Ok(())
+    }
+
+    async fn websocket_error(&self, ws: WebSocket, _error: Error) -> Result<()> {
+        self.gone(&ws).await;
+        Ok(())
+    }
+}
+
+impl Hub {
+    fn store(&self) -> Result<&Store> {
+        self.store.as_ref().map_err(|fault| Error::RustError(fault.clone()))
+    }
+
+    fn memory(&self) -> Result<RefMut<'_, Memory>> {
+        let mut memory = self.memory.try_borrow_mut().map_err(|_| Error::RustError("the hub's memory is in use".into()))?;
+        if memory.is_none() {
+            *memory = Some(self.load()?);
+        }
+        RefMut::filter_map(memory, Option::as_mut).map_err(|_| Error::RustError("the hub has no memory".into()))
+    }
+
+    fn load(&self) -> Result<Memory> {
+        let store = self.store()?;
+        let projects = store.projects()?.into_iter().map(|(host, view)| ((host, view.name.clone()), view)).collect();
+        Ok(Memory {
+            queue: Queue::load(store.live_jobs()?, self.hosts_online()),
+            projects,
+            last_number: store.last_number()?,
+        })
+    }
+
+    /// One turn: `decide` fills it from memory, then it is written, then sent.
+    async fn turn<T>(&self, decide: impl FnOnce(&mut Memory, &mut Turn) -> Result<T>) -> Result<T> {
+        let (outcome, sends) = match self.decide_and_write(decide) {
+            Ok(done) => done,
+            Err(fault) => {
+                if let Ok(mut memory) = self.memory.try_borrow_mut() {
+                    *memory = None;
+                }
+                return Err(fault);
+            }
+        };
+        self.send(sends);
+        let deadline = self.memory()?.queue.deadline();
+        if let Some(deadline) = deadline {
+            self.set_alarm(deadline).await;
+        }
+        Ok(outcome)
+    }
+
+    fn decide_and_write<T>(&self, decide: impl FnOnce(&mut Memory, &mut Turn) -> Result<T>) -> Result<(T, turn::Sends)> {
+        let mut memory = self.memory()?;
+        let mut turn = Turn::new(now());
+        let outcome = decide(&mut memory, &mut turn)?;
+        let (statements, sends) = turn.finish();
+        self.store()?.commit(statements)?;
+        Ok((outcome, sends))
+    }
+
+    /// Moves the alarm earlier; never later, since each move is a billed row.
+    async fn set_alarm(&self, at: Timestamp) {
+        let now = now();
+        if self.alarm_at.get().is_some_and(|known| known <= at.0 && known > now.0) {
+            return;
+        }
+        // An alarm at this very moment may not fire.
+        let wait_ms = at.ms_since(now).max(10);
+        let wait_ms = i64::try_from(wait_ms).unwrap_or(i64::MAX);
+        match self.state.storage().set_alarm(wait_ms).await {
+            Ok(()) => self.alarm_at.set(Some(at.0.max(now.0.saturating_add(10)))),
+            Err(fault) => console_error!("the alarm was not set: {fault}"),
+        }
+    }
+
+    async fn wake(&self) -> Result<()> {
+        self.cut_strangers();
+        self.clean_up()?;
+        self.turn(|memory, turn| turn.queue(memory, Input::Tick)).await
+    }
+}

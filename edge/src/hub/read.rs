@@ -1,0 +1,178 @@
+//! Rows as views: what pages and `/api` show.
+
+use doorstep_shared::ids::Name;
+use doorstep_shared::protocol::ProjectView;
+use doorstep_shared::queue::Job;
+use doorstep_shared::time::Timestamp;
+use worker::Result;
+
+use super::Hub;
+use crate::call::{EventsQuery, RunsQuery};
+use crate::platform::now;
+use crate::store::{first_number, number, text};
+use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectPage, ProjectRow, RunRow, RunView};
+
+/// Rows of one answer.
+const LIMIT_MAX: u64 = 200;
+const LIMIT_DEFAULT: u64 = 50;
+const HOUR_MS: u64 = 3_600 * 1_000;
+
+impl Hub {
+    pub(super) fn hosts(&self) -> Result<Vec<HostView>> {
+        let online = self.hosts_heard();
+        let rows = self.store()?.rows("SELECT name, enrolled, last_seen, version FROM hosts WHERE revoked = 0 ORDER BY name", [])?;
+        let view = |row: &crate::store::Row| {
+            let name: Name = row.text(0).parse().ok()?;
+            let is_online = online.contains(&name);
+            Some(HostView {
+                online: is_online,
+                last_seen: Some(Timestamp(row.number(2))),
+                enrolled: Timestamp(row.number(1)),
+                executor_version: row.text(3).to_owned(),
+                name,
+            })
+        };
+        Ok(rows.iter().filter_map(view).collect())
+    }
+
+    pub(super) fn fleet(&self) -> Result<FleetView> {
+        Ok(FleetView { hosts: self.hosts()?, projects: self.project_rows(None)? })
+    }
+
+    pub(super) fn project_rows(&self, only: Option<(&Name, &Name)>) -> Result<Vec<ProjectRow>> {
+        let online = self.hosts_heard();
+        let known: Vec<(Name, ProjectView, Vec<JobRow>)> = {
+            let memory = self.memory()?;
+            let wanted = |host: &Name, name: &Name| only.is_none_or(|(h, n)| h == host && n == name);
+            memory
+                .projects
+                .iter()
+                .filter(|((host, name), _)| wanted(host, name))
+                .map(|((host, name), view)| {
+                    let jobs = memory.queue.jobs().filter(|job| &job.host == host && &job.project == name);
+                    (host.clone(), view.clone(), jobs.map(job_row).collect())
+                })
+                .collect()
+        };
+        known
+            .into_iter()
+            .map(|(host, view, jobs)| {
+                let last_run = self.runs_of(&host, &view.name, 1)?.pop();
+                Ok(ProjectRow {
+                    online: online.contains(&host),
+                    host,
+                    name: view.name,
+                    repo: view.repo,
+                    branch: view.branch,
+                    state: view.state,
+                    reason: view.reason,
+                    live: view.live,
+                    address: view.address,
+                    remote: view.remote,
+                    jobs,
+                    last_run,
+                })
+            })
+            .collect()
+    }
+
+    fn runs_of(&self, host: &Name, project: &Name, limit: u64) -> Result<Vec<RunRow>> {
+        let rows = self.store()?.rows(
+            "SELECT body FROM runs WHERE host = ? AND project = ? ORDER BY id DESC LIMIT ?",
+            [text(host.as_str()), text(project.as_str()), number(limit)],
+        )?;
+        Ok(rows.iter().filter_map(|row| row.json(0)).collect())
+    }
+
+    pub(super) fn project_page(&self, host: &Name, project: &Name) -> Result<Option<ProjectPage>> {
+        let Some(row) = self.project_rows(Some((host, project)))?.pop() else { return Ok(None) };
+        Ok(Some(ProjectPage { project: row, runs: self.runs_of(host, project, LIMIT_DEFAULT)? }))
+    }
+
+    pub(super) fn runs(&self, query: &RunsQuery) -> Result<Vec<RunRow>> {
+        let limit = query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+        let (host, project) = (query.host.clone().unwrap_or_default(), query.project.clone().unwrap_or_default());
+        let rows = self.store()?.rows(
+            "SELECT body FROM runs WHERE (?1 = '' OR host = ?1) AND (?2 = '' OR project = ?2) ORDER BY id DESC LIMIT ?3",
+            [text(host), text(project), number(limit)],
+        )?;
+        Ok(rows.iter().filter_map(|row| row.json(0)).collect())
+    }
+
+    pub(super) fn run(&self, id: &str) -> Result<Option<RunView>> {
+        let rows = self.store()?.rows("SELECT body FROM runs WHERE id = ?", [text(id)])?;
+        let Some(run) = rows.first().and_then(|row| row.json(0)) else { return Ok(None) };
+        let steps = self.store()?.rows("SELECT body FROM steps WHERE run = ? ORDER BY position", [text(id)])?;
+        Ok(Some(RunView { run, steps: steps.iter().filter_map(|row| row.json(0)).collect(), log: self.log(id)? }))
+    }
+
+    pub(super) fn log(&self, id: &str) -> Result<Vec<String>> {
+        let rows = self.store()?.rows("SELECT body FROM logs WHERE run = ? ORDER BY seq", [text(id)])?;
+        Ok(rows.iter().filter_map(|row| row.json::<Vec<String>>(0)).flatten().collect())
+    }
+
+    pub(super) fn events(&self, query: &EventsQuery) -> Result<Vec<DeliveryRow>> {
+        let limit = query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+        let rows = self.store()?.rows(
+            "SELECT body FROM events WHERE id < ?1 AND (?2 = '' OR type = ?2) AND (?3 = '' OR repo = ?3) ORDER BY id DESC LIMIT ?4",
+            [
+                number(query.before.unwrap_or(u64::MAX)),
+                text(query.event_type.clone().unwrap_or_default()),
+                text(query.repo.clone().unwrap_or_default()),
+                number(limit),
+            ],
+        )?;
+        Ok(rows.iter().filter_map(|row| row.json(0)).collect())
+    }
+
+    /// One delivery with its payload.
+    pub(super) fn event(&self, guid: &str) -> Result<Option<(DeliveryRow, String)>> {
+        let rows = self.store()?.rows(
+            "SELECT e.body, d.payload FROM deliveries d JOIN events e ON e.id = d.event WHERE d.guid = ?",
+            [text(guid)],
+        )?;
+        Ok(rows.first().and_then(|row| Some((row.json(0)?, row.text(1).to_owned()))))
+    }
+
+    /// How deliveries fare: open to everybody, so it names nothing.
+    pub(super) fn health(&self) -> Result<serde_json::Value> {
+        let now = now().0;
+        let hour = first_number(now.saturating_sub(HOUR_MS));
+        let count = |sql: &str, value: u64| -> Result<u64> {
+            Ok(self.store()?.rows(sql, [number(value)])?.first().map_or(0, |row| row.number(0)))
+        };
+        let stored = count("SELECT count(*) FROM events WHERE id >= ?", hour)?;
+        let refused = count("SELECT coalesce(sum(count), 0) FROM refusals WHERE minute >= ?", now.saturating_sub(HOUR_MS) / 60_000)?;
+        let last = count("SELECT coalesce(max(id), ?) FROM events", 0)? / 1024;
+        let total = stored.saturating_add(refused);
+        #[expect(clippy::cast_precision_loss, reason = "counts of one hour are far below 2^52")]
+        let rate = if total == 0 { 1.0 } else { stored as f64 / total as f64 };
+        let status = match (now.saturating_sub(last) > 24 * HOUR_MS && refused == 0, rate < 0.9) {
+            (true, _) => "silent",
+            (false, true) => "degraded",
+            (false, false) => "healthy",
+        };
+        Ok(serde_json::json!({
+            "status": status,
+            "success_rate": rate,
+            "total_events_last_hour": total,
+            "failed_events_last_hour": refused,
+            "last_event_at": (last > 0).then_some(last),
+        }))
+    }
+}
+
+fn job_row(job: &Job) -> JobRow {
+    JobRow {
+        id: job.id,
+        host: job.host.clone(),
+        project: job.project.clone(),
+        action: job.action,
+        cause: job.cause,
+        state: job.state,
+        attempt: job.attempt,
+        created: job.created,
+        reason: job.reason.clone(),
+        hint_commit: job.hint_commit.clone(),
+    }
+}

@@ -1,0 +1,354 @@
+//! The hub's sockets: executors, which prove who they are, and pages.
+//!
+//! What must survive hibernation is in the socket's attachment. A socket is a
+//! host's only after its hello was believed; until then it is a stranger, has
+//! ten seconds, and changes nothing. Invariant: at most one believed socket
+//! of a host; a newer one replaces the older.
+
+use doorstep_shared::ids::Name;
+use doorstep_shared::protocol::{self, Holding, ProjectView, Refusal, ToEdge, ToExecutor, VERSION, VERSION_MIN};
+use doorstep_shared::queue::{Input, LEASE_MS};
+use doorstep_shared::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::JsCast;
+use wasm_bindgen::prelude::*;
+use worker::{Response, Result, WebSocket, WebSocketPair, console_error};
+
+use super::{Hub, turn::Sends, turn::Turn};
+use crate::enroll;
+use crate::platform::{now, random};
+use crate::reply;
+use crate::store::{Statement, json, number, text};
+
+/// A stranger that has not said who it is by then is cut.
+const STRANGER_MS_MAX: u64 = 10_000;
+/// Strangers at once; the oldest gives way. Each costs the hub some memory.
+const STRANGERS_MAX: usize = 256;
+/// Pages at once.
+const PAGES_MAX: usize = 256;
+/// An executor beats each 15 s; one that was not heard for three of them is
+/// not shown as online.
+const HEARD_MS_MAX: u64 = 45_000;
+
+const EXECUTOR: &str = "executor";
+const PAGE: &str = "page";
+
+#[wasm_bindgen]
+extern "C" {
+    type RawState;
+    #[wasm_bindgen(method, catch, js_name = getWebSocketAutoResponseTimestamp)]
+    fn auto_response_at(this: &RawState, ws: &JsValue) -> std::result::Result<JsValue, JsValue>;
+}
+
+/// What a socket is, kept across hibernation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Attachment {
+    nonce: String,
+    since: Timestamp,
+    host: Option<Name>,
+}
+
+/// Who says hello, and with what.
+struct Greeting {
+    version: u16,
+    executor_version: String,
+    host: Name,
+    signature: String,
+    journal: String,
+    holding: Vec<Holding>,
+    projects: Vec<ProjectView>,
+}
+
+impl Hub {
+    pub(super) fn accept_executor(&self) -> Result<Response> {
+        let strangers: Vec<(Timestamp, WebSocket)> = self
+            .open(EXECUTOR)
+            .filter_map(|(ws, attachment)| attachment.host.is_none().then_some((attachment.since, ws)))
+            .collect();
+        if strangers.len() >= STRANGERS_MAX
+            && let Some((_, oldest)) = strangers.iter().min_by_key(|(since, _)| *since)
+        {
+            let _ = oldest.close(Some(1013), Some("too many strangers"));
+        }
+        let pair = WebSocketPair::new()?;
+        let nonce = hex::encode(random::<32>()?);
+        self.state.accept_websocket_with_tags(&pair.server, &[EXECUTOR]);
+        attach(&pair.server, &Attachment { nonce: nonce.clone(), since: now(), host: None })?;
+        frame(&pair.server, &ToExecutor::Challenge { nonce, version: VERSION, version_min: VERSION_MIN });
+        Response::from_websocket(pair.client)
+    }
+
+    pub(super) fn accept_live(&self) -> Result<Response> {
+        if self.open(PAGE).count() >= PAGES_MAX {
+            return reply::error(503, "busy", "too many pages are open");
+        }
+        let pair = WebSocketPair::new()?;
+        self.state.accept_websocket_with_tags(&pair.server, &[PAGE]);
+        attach(&pair.server, &Attachment { nonce: String::new(), since: now(), host: None })?;
+        Response::from_websocket(pair.client)
+    }
+
+    /// Open sockets of a kind with what they are.
+    fn open(&self, kind: &str) -> impl Iterator<Item = (WebSocket, Attachment)> {
+        self.state.get_websockets_with_tag(kind).into_iter().filter(is_open).filter_map(|ws| {
+            let attachment = attachment(&ws)?;
+            Some((ws, attachment))
+        })
+    }
+
+    /// Hosts with a believed socket.
+    pub(super) fn hosts_online(&self) -> Vec<Name> {
+        self.open(EXECUTOR).filter_map(|(_, attachment)| attachment.host).collect()
+    }
+
+    /// Hosts whose socket was heard lately; what pages call online.
+    pub(super) fn hosts_heard(&self) -> Vec<Name> {
+        let now = now();
+        self.open(EXECUTOR)
+            .filter(|(ws, attachment)| now.ms_since(self.heard_at(ws, attachment)) <= HEARD_MS_MAX)
+            .filter_map(|(_, attachment)| attachment.host)
+            .collect()
+    }
+
+    fn heard_at(&self, ws: &WebSocket, attachment: &Attachment) -> Timestamp {
+        let raw: &RawState = self.state.as_raw().unchecked_ref();
+        let beat = raw.auto_response_at(ws.as_ref()).ok().and_then(|date| date.dyn_into::<js_sys::Date>().ok());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time after 1970 and below 2^53")]
+        let beat = beat.map_or(0, |date| date.get_time() as u64);
+        Timestamp(beat).max(attachment.since)
+    }
+
+    /// Cuts strangers that said nothing in time.
+    pub(super) fn cut_strangers(&self) {
+        let now = now();
+        for (ws, attachment) in self.open(EXECUTOR) {
+            if attachment.host.is_none() && now.ms_since(attachment.since) >= STRANGER_MS_MAX {
+                let _ = ws.close(Some(1008), Some("say hello within 10 seconds"));
+            }
+        }
+    }
+
+    /// Sends a turn's frames; a frame that does not arrive is granted again.
+    pub(super) fn send(&self, sends: Sends) {
+        if !sends.frames.is_empty() {
+            let sockets: Vec<_> = self.open(EXECUTOR).collect();
+            for (host, message) in &sends.frames {
+                for (ws, _) in sockets.iter().filter(|(_, attachment)| attachment.host.as_ref() == Some(host)) {
+                    frame(ws, message);
+                }
+            }
+        }
+        if sends.changed {
+            for (ws, _) in self.open(PAGE) {
+                let _ = ws.send_with_str(r#"{"changed":["*"]}"#);
+            }
+        }
+    }
+
+    /// Cuts every socket of a host with a reason.
+    pub(super) fn cut_host(&self, host: &Name, refusal: Refusal, message: &str) {
+        for (ws, attachment) in self.open(EXECUTOR) {
+            if attachment.host.as_ref() == Some(host) {
+                refuse(&ws, refusal, message);
+            }
+        }
+    }
+
+    /// A socket ended.
+    pub(super) async fn gone(&self, ws: &WebSocket) {
+        let Some(Attachment { host: Some(host), .. }) = attachment(ws) else { return };
+        // A page does not see the closing socket among the open ones any more,
+        // but a replaced one leaves its host online.
+        if self.hosts_online().contains(&host) {
+            return;
+        }
+        let outcome = self.turn(|memory, turn| {
+            turn.queue(memory, Input::Disconnected { host: host.clone() })?;
+            turn.write(Statement::new("UPDATE hosts SET last_seen = ? WHERE name = ?", [number(turn.now.0), text(host.as_str())]));
+            turn.changed();
+            Ok(())
+        });
+        if let Err(fault) = outcome.await {
+            console_error!("a host's going was not noted: {fault}");
+        }
+    }
+
+    /// A frame came.
+    pub(super) async fn heard(&self, ws: &WebSocket, message: &str) -> Result<()> {
+        let Some(attachment) = attachment(ws) else { return Ok(()) };
+        // A peer that was cut (revoked, replaced, refused) may go on to send until
+        // it answers our close; nothing more is taken from it.
+        if !is_open(ws) {
+            return Ok(());
+        }
+        if !self.state.get_tags(ws).iter().any(|tag| tag == EXECUTOR) {
+            return Ok(());
+        }
+        let message: ToEdge = match protocol::decode(message) {
+            Ok(message) => message,
+            Err(fault) => {
+                refuse(ws, Refusal::Protocol, &fault.to_string());
+                return Ok(());
+            }
+        };
+        match (attachment.host.clone(), message) {
+            (None, ToEdge::Join { code, host, public_key, signature }) => {
+                self.join(ws, &attachment.nonce, &code, &host, &public_key, &signature).await
+            }
+            (None, ToEdge::Hello { version, executor_version, host, signature, journal, holding, projects }) => {
+                let greeting = Greeting { version, executor_version, host, signature, journal, holding, projects };
+                self.hello(ws, attachment, greeting).await
+            }
+            (Some(host), ToEdge::Report { seq, report }) => self.report(ws, &host, seq, report).await,
+            (Some(host), ToEdge::Renew { holding }) => {
+                self.turn(|memory, turn| turn.queue(memory, Input::Renew { host, holding })).await
+            }
+            (Some(host), ToEdge::Projects { projects }) => {
+                self.turn(|memory, turn| {
+                    announce(&host, projects, memory, turn)?;
+                    Ok(())
+                })
+                .await
+            }
+            (None, ToEdge::Report { .. } | ToEdge::Renew { .. } | ToEdge::Projects { .. })
+            | (Some(_), ToEdge::Join { .. } | ToEdge::Hello { .. }) => {
+                refuse(ws, Refusal::Protocol, "this frame is out of order");
+                Ok(())
+            }
+        }
+    }
+
+    async fn hello(&self, ws: &WebSocket, attachment: Attachment, greeting: Greeting) -> Result<()> {
+        if !(VERSION_MIN..=VERSION).contains(&greeting.version) {
+            refuse(ws, Refusal::Version, &format!("this edge speaks versions {VERSION_MIN} to {VERSION}"));
+            return Ok(());
+        }
+        let rows = self.store()?.rows(
+            "SELECT public_key, journal, acknowledged FROM hosts WHERE name = ? AND revoked = 0",
+            [text(greeting.host.as_str())],
+        )?;
+        let known = rows.first().filter(|row| enroll::is_host(row.text(0), &greeting.host, &attachment.nonce, &greeting.signature));
+        let Some(known) = known else {
+            refuse(ws, Refusal::NotAuthorised, "this host is not enrolled here, or was revoked");
+            return Ok(());
+        };
+        let acknowledged = if known.text(1) == greeting.journal { known.number(2) } else { 0 };
+        self.cut_host(&greeting.host, Refusal::Replaced, "a newer connection of this host took over");
+        attach(ws, &Attachment { host: Some(greeting.host.clone()), since: now(), ..attachment })?;
+        // Sent before the turn's grants; it promises nothing that is not stored.
+        frame(ws, &ToExecutor::Welcome { acknowledged, lease_ms: LEASE_MS });
+        self.turn(|memory, turn| {
+            let Greeting { host, executor_version, journal, holding, projects, .. } = greeting;
+            turn.write(Statement::new(
+                "UPDATE hosts SET last_seen = ?, version = ?, journal = ?, acknowledged = ? WHERE name = ?",
+                [number(turn.now.0), text(executor_version), text(journal), number(acknowledged), text(host.as_str())],
+            ));
+            announce(&host, projects, memory, turn)?;
+            turn.changed();
+            turn.queue(memory, Input::Connected { host, holding })
+        })
+        .await
+    }
+
+    async fn join(&self, ws: &WebSocket, nonce: &str, code: &str, host: &Name, public_key: &str, signature: &str) -> Result<()> {
+        if !enroll::holds_key(public_key, host, nonce, signature) {
+            refuse(ws, Refusal::NotAuthorised, "the signature does not fit the public key");
+            return Ok(());
+        }
+        match self.try_code(code, host, public_key).await? {
+            Ok(()) => {
+                frame(ws, &ToExecutor::Joined { host: host.clone() });
+                let _ = ws.close(Some(1000), Some("joined"));
+            }
+            Err((refusal, message)) => refuse(ws, refusal, message),
+        }
+        Ok(())
+    }
+
+    async fn try_code(&self, code: &str, host: &Name, public_key: &str) -> Result<std::result::Result<(), (Refusal, &'static str)>> {
+        const WRONG: (Refusal, &str) = (Refusal::BadCode, "the code is wrong, used or older than 10 minutes; make a new one at the dashboard");
+        let Some((handle, whole)) = enroll::split(code) else { return Ok(Err(WRONG)) };
+        let store = self.store()?;
+        let rows = store.rows("SELECT hash, tries FROM enrollments WHERE handle = ? AND ends > ?", [text(&handle), number(now().0)])?;
+        let Some(row) = rows.first() else { return Ok(Err(WRONG)) };
+        if row.number(1) >= enroll::TRIES_MAX {
+            return Ok(Err(WRONG));
+        }
+        if row.text(0) != crate::delivery::body_hash(whole.as_bytes()) {
+            store.commit(vec![Statement::new("UPDATE enrollments SET tries = tries + 1 WHERE handle = ?", [text(&handle)])])?;
+            return Ok(Err(WRONG));
+        }
+        let taken = store.rows("SELECT 1 FROM hosts WHERE name = ? AND revoked = 0", [text(host.as_str())])?;
+        if !taken.is_empty() {
+            return Ok(Err((Refusal::NameTaken, "a host of this name is enrolled; choose another with --name, or revoke that one")));
+        }
+        self.turn(|_, turn| {
+            turn.write(Statement::new("DELETE FROM enrollments WHERE handle = ?", [text(handle)]));
+            turn.write(Statement::new(
+                "INSERT OR REPLACE INTO hosts (name, public_key, enrolled, last_seen, version, journal, acknowledged, revoked) VALUES (?, ?, ?, ?, '', '', 0, 0)",
+                [text(host.as_str()), text(public_key), number(turn.now.0), number(turn.now.0)],
+            ));
+            turn.changed();
+            Ok(())
+        })
+        .await?;
+        Ok(Ok(()))
+    }
+}
+
+/// Replaces what is known of a host's projects.
+fn announce(host: &Name, mut projects: Vec<ProjectView>, memory: &mut super::Memory, turn: &mut Turn) -> Result<()> {
+    projects.truncate(protocol::PROJECTS_MAX);
+    let gone: Vec<(Name, Name)> = memory
+        .projects
+        .keys()
+        .filter(|(of, name)| of == host && !projects.iter().any(|project| &project.name == name))
+        .cloned()
+        .collect();
+    for key in gone {
+        turn.write(Statement::new("DELETE FROM projects WHERE host = ? AND name = ?", [text(key.0.as_str()), text(key.1.as_str())]));
+        memory.projects.remove(&key);
+        turn.changed();
+    }
+    for project in projects {
+        let key = (host.clone(), project.name.clone());
+        if memory.projects.get(&key) == Some(&project) {
+            continue;
+        }
+        turn.write(Statement::new(
+            "INSERT OR REPLACE INTO projects (host, name, body) VALUES (?, ?, ?)",
+            [text(host.as_str()), text(project.name.as_str()), json(&project)?],
+        ));
+        turn.changed();
+        memory.projects.insert(key, project);
+    }
+    Ok(())
+}
+
+fn attachment(ws: &WebSocket) -> Option<Attachment> {
+    let text: String = ws.deserialize_attachment().ok().flatten()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn attach(ws: &WebSocket, attachment: &Attachment) -> Result<()> {
+    ws.serialize_attachment(serde_json::to_string(attachment)?)
+}
+
+fn is_open(ws: &WebSocket) -> bool {
+    ws.as_ref().ready_state() == 1
+}
+
+/// Sends a frame; a dead socket is noticed by its host's silence.
+pub(super) fn frame(ws: &WebSocket, message: &ToExecutor) {
+    match protocol::encode(message) {
+        Ok(message) => {
+            let _ = ws.send_with_str(message);
+        }
+        Err(fault) => console_error!("a frame was not written: {fault}"),
+    }
+}
+
+fn refuse(ws: &WebSocket, refusal: Refusal, message: &str) {
+    frame(ws, &ToExecutor::Refuse { refusal, message: message.to_owned() });
+    let _ = ws.close(Some(4000), Some("refused"));
+}

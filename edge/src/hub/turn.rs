@@ -1,0 +1,75 @@
+//! One turn of the hub: what is decided, before anything is written or sent.
+
+use doorstep_shared::ids::Name;
+use doorstep_shared::protocol::ToExecutor;
+use doorstep_shared::queue::{Input, Output};
+use doorstep_shared::time::Timestamp;
+use worker::Result;
+
+use super::Memory;
+use crate::store::{Statement, save_job};
+
+/// What is sent once the rows are written.
+#[derive(Default)]
+pub struct Sends {
+    /// Frames for hosts, in order.
+    pub frames: Vec<(Name, ToExecutor)>,
+    /// Does something that a page shows differ now?
+    pub changed: bool,
+}
+
+/// The statements and frames of one turn.
+pub struct Turn {
+    /// The time of the turn.
+    pub now: Timestamp,
+    statements: Vec<Statement>,
+    sends: Sends,
+}
+
+impl Turn {
+    /// An empty turn.
+    pub fn new(now: Timestamp) -> Self {
+        Self { now, statements: Vec::new(), sends: Sends::default() }
+    }
+
+    /// Writes one more statement.
+    pub fn write(&mut self, statement: Statement) {
+        self.statements.push(statement);
+    }
+
+    /// Sends one more frame.
+    pub fn send(&mut self, host: &Name, frame: ToExecutor) {
+        self.sends.frames.push((host.clone(), frame));
+    }
+
+    /// Pages show something else now.
+    pub fn changed(&mut self) {
+        self.sends.changed = true;
+    }
+
+    /// Gives the queue one input and takes what it wants done.
+    ///
+    /// # Errors
+    ///
+    /// When a row cannot be written as JSON.
+    pub fn queue(&mut self, memory: &mut Memory, input: Input) -> Result<()> {
+        for output in memory.queue.handle(input, self.now) {
+            match output {
+                Output::Save(job) => {
+                    self.write(save_job(&job)?);
+                    self.changed();
+                }
+                Output::Grant { host, grant } => self.send(&host, ToExecutor::Grant { grant }),
+                Output::Cancel { host, holding } => {
+                    self.send(&host, ToExecutor::Cancel { job: holding.job, attempt: holding.attempt });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The turn's two halves.
+    pub fn finish(self) -> (Vec<Statement>, Sends) {
+        (self.statements, self.sends)
+    }
+}

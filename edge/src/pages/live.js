@@ -1,0 +1,196 @@
+// Keeps an open page true: when the hub says that something changed, fetches
+// the page again and carries over what differs. Every page is whole without
+// this. Text only ever moves from one document to another, never through a
+// string of markup.
+(() => {
+  "use strict";
+  const DEBOUNCE_MS = 150;
+  const FETCH_MS = 15000;   // a fetch that takes longer has failed
+  const REST_MS_MAX = 3000;
+  const RETRY_MS = 5000;
+  const PING_MS = 25000;
+  const SILENCE_MS = 60000; // nothing heard for this long: the socket is dead
+  const BACKOFF_MS = [500, 30000];
+
+  const marker = document.getElementById("live");
+  const say = (word) => {
+    if (!marker || marker.textContent === word) return;
+    marker.textContent = marker.dataset.state = word;
+  };
+
+  // --- the page -----------------------------------------------------------
+
+  let timer = 0, fetching = false, stale = false, rested = 0, skew = 0;
+
+  // At most one fetch at a time, none for a tab that nobody sees, and after each
+  // a rest of four times its length, so that a chatty build keeps no phone busy.
+  const refresh = (wait) => {
+    stale = true;
+    if (timer || fetching || document.hidden) return;
+    timer = setTimeout(fetchPage, Math.max(wait || DEBOUNCE_MS, rested - performance.now()));
+  };
+
+  const fetchPage = async () => {
+    timer = 0, fetching = true, stale = false;
+    const began = performance.now();
+    let failed = false;
+    try {
+      const answer = await fetch(location.href, {
+        cache: "no-store", headers: { accept: "text/html" }, signal: AbortSignal.timeout(FETCH_MS),
+      });
+      if (answer.status === 401 || new URL(answer.url).pathname === "/login") {
+        location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search));
+        return;
+      }
+      failed = answer.status >= 500;
+      if (!failed) show(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    } catch {
+      failed = true;
+    } finally {
+      const ended = performance.now();
+      fetching = false, rested = ended + Math.min(4 * (ended - began), REST_MS_MAX);
+    }
+    // Without a socket the next one brings a fetch; with one, try again ourselves.
+    if (failed && socket.readyState === WebSocket.OPEN) refresh(RETRY_MS);
+    else if (stale) refresh();
+  };
+
+  const show = (fresh) => {
+    const old = document.querySelector("main"), next = fresh.querySelector("main");
+    if (!old || !next) return;
+    const log = document.getElementById("log");
+    const follow = log ? log.scrollHeight - log.scrollTop - log.clientHeight < 24 : true;
+    const focused = document.activeElement;
+    document.title = fresh.title;
+    morph(old, next);
+    if (follow) toEnd("#log");
+    if (focused && !focused.isConnected) old.focus({ preventScroll: true });
+    synchronise();
+  };
+
+  const toEnd = (which) => {
+    const log = document.querySelector(which);
+    if (log) log.scrollTop = log.scrollHeight;
+  };
+
+  // Makes `old` equal to `next` and keeps the nodes that are in both, and with
+  // them focus, selection and scroll position. Rows are told apart by their id,
+  // so that a button never turns into another row's under the pointer.
+  const morph = (old, next) => {
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      if (next.data === old.data) return;
+      if (next.data.startsWith(old.data)) old.appendData(next.data.slice(old.data.length));
+      else old.data = next.data;
+      return;
+    }
+    const kept = (name) => name === "open" && old.localName === "details";
+    for (const { name } of [...old.attributes]) if (!next.hasAttribute(name) && !kept(name)) old.removeAttribute(name);
+    for (const { name, value } of next.attributes) if (old.getAttribute(name) !== value && !kept(name)) old.setAttribute(name, value);
+
+    const staying = new Set(), known = new Map();
+    for (const child of next.children) if (child.id) staying.add(child.id);
+    for (const child of [...old.children]) {
+      if (staying.has(child.id)) known.set(child.id, child);
+      else if (child.id) child.remove();
+    }
+    let at = old.firstChild;
+    for (const child of [...next.childNodes]) {
+      const same = child.id ? known.get(child.id) : at && !at.id ? at : null;
+      if (!same || same.nodeName !== child.nodeName) {
+        old.insertBefore(child, at);
+        continue;
+      }
+      if (same === at) at = at.nextSibling;
+      else old.insertBefore(same, at);
+      morph(same, child);
+    }
+    while (at) {
+      const gone = at;
+      at = at.nextSibling;
+      gone.remove();
+    }
+  };
+
+  // --- the clock: the same words as the pages', see when.rs ----------------
+
+  const synchronise = () => {
+    const now = Number(document.querySelector("main")?.dataset.now);
+    if (now) skew = now - Date.now();
+  };
+
+  const lasted = (s) =>
+    s < 60 ? `${s} s` : s < 3600 ? `${s / 60 | 0} min ${s % 60} s` :
+    s < 86400 ? `${s / 3600 | 0} h ${s % 3600 / 60 | 0} min` : `${s / 86400 | 0} d ${s % 86400 / 3600 | 0} h`;
+
+  const ago = (s) =>
+    s < 10 ? "just now" : s < 60 ? `${s} s ago` : s < 3600 ? `${s / 60 | 0} min ago` :
+    s < 86400 ? `${s / 3600 | 0} h ago` : s < 172800 ? "1 day ago" : `${s / 86400 | 0} days ago`;
+
+  const tick = () => {
+    for (const time of document.querySelectorAll("time[data-tick]")) {
+      const s = Math.max(0, (Date.now() + skew - Date.parse(time.dateTime)) / 1000 | 0);
+      if (s >= 30 * 86400) continue;
+      const words = time.dataset.tick === "ago" ? ago(s) : lasted(s);
+      if (time.textContent !== words) time.textContent = words;
+    }
+  };
+
+  // --- the socket -----------------------------------------------------------
+
+  let socket = null, heard = 0, pinged = 0, failures = 0, waiting = 0;
+
+  const connect = () => {
+    clearTimeout(waiting);
+    waiting = 0;
+    heard = pinged = Date.now();
+    socket = new WebSocket(location.origin.replace(/^http/, "ws") + "/live");
+    socket.onopen = () => {
+      say("live");
+      refresh(); // what changed while nobody listened
+    };
+    socket.onmessage = ({ data }) => {
+      heard = Date.now();
+      failures = 0;
+      if (data === "pong") return;
+      try {
+        if (JSON.parse(data).changed) refresh();
+      } catch { /* not for us */ }
+    };
+    socket.onclose = lost;
+  };
+
+  const lost = () => {
+    say("reconnecting");
+    socket.onclose = socket.onmessage = socket.onopen = null;
+    socket.close();
+    refresh(); // a session that ended shows here, not in the socket
+    const ceiling = Math.min(BACKOFF_MS[1], BACKOFF_MS[0] * 2 ** failures++);
+    waiting = setTimeout(connect, BACKOFF_MS[0] + Math.random() * ceiling);
+  };
+
+  // Browsers slow the timers of hidden tabs, so silence only counts when a
+  // ping has stayed unanswered.
+  const beat = () => {
+    if (!document.hidden) tick();
+    if (waiting) return;
+    const now = Date.now();
+    if (now - heard > SILENCE_MS && heard <= pinged && now - pinged > 5000) lost();
+    else if (socket.readyState === WebSocket.OPEN && now - pinged >= PING_MS) {
+      pinged = now;
+      socket.send("ping");
+    }
+  };
+
+  const awake = () => {
+    if (document.hidden) return;
+    if (waiting) connect();
+    if (stale) refresh();
+  };
+
+  synchronise();
+  toEnd("#log[data-follow]");
+  connect();
+  setInterval(beat, 5000);
+  document.addEventListener("visibilitychange", awake);
+  addEventListener("online", awake);
+})();

@@ -1,0 +1,72 @@
+//! The pages of a person who is not signed in yet, or whom we cannot help.
+
+use super::html::Html;
+use super::layout::{Frame, document};
+
+/// The form that asks for the password. `next` is where to go afterwards; the
+/// caller has made sure that it is a path of ours.
+#[must_use]
+pub fn login(error: Option<&str>, next: &str) -> String {
+    let mut html = Html::new();
+    html.raw("<form class=\"card narrow\" method=\"post\" action=\"/login\"><h1>Sign in</h1>");
+    if let Some(error) = error {
+        html.raw("<p class=\"error\" role=\"alert\" id=\"error\">").text(error).raw("</p>");
+    }
+    html.raw("<input type=\"hidden\" name=\"next\" value=\"")
+        .text(next)
+        .raw("\"><label for=\"password\">Password</label>");
+    html.raw("<input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required autofocus");
+    if error.is_some() {
+        html.raw(" aria-invalid=\"true\" aria-describedby=\"error\"");
+    }
+    html.raw("><button>Sign in</button></form>");
+    document("Sign in", &Frame::Plain, &html)
+}
+
+/// A page that says what went wrong and how to go on.
+#[must_use]
+pub fn problem(status: u16, title: &str, sentence: &str) -> String {
+    let mut html = Html::new();
+    html.raw("<div class=\"card narrow\"><p class=\"muted\">Error ").number(status.into()).raw("</p><h1>").text(title);
+    html.raw("</h1><p>").text(sentence).raw("</p><p><a href=\"/\">Back to the projects</a></p></div>");
+    document(title, &Frame::Plain, &html)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{HOSTILE, seen, skeleton};
+    use super::*;
+
+    #[test]
+    fn the_form_asks_for_one_thing_and_remembers_where_to_go() {
+        let page = login(None, "/runs/1?a=b&c");
+        assert_eq!(seen(&page), "Doorstep\n# Sign in\nPassword\n[Sign in]");
+        assert!(page.contains("name=\"next\" value=\"/runs/1?a=b&amp;c\""));
+        assert!(page.contains("name=\"password\" type=\"password\""));
+        assert!(!page.contains("<script"));
+    }
+
+    #[test]
+    fn a_wrong_password_is_said_beside_the_form() {
+        assert_eq!(
+            seen(&login(Some("That is not the password."), "/")),
+            "Doorstep\n# Sign in\nThat is not the password.\nPassword\n[Sign in]"
+        );
+    }
+
+    #[test]
+    fn a_problem_says_what_and_where_to_go() {
+        assert_eq!(
+            seen(&problem(404, "No such run", "It may have been forgotten: old runs are.")),
+            "Doorstep\nError 404\n# No such run\nIt may have been forgotten: old runs are.\nBack to the projects"
+        );
+    }
+
+    #[test]
+    fn hostile_words_change_no_markup() {
+        for hostile in HOSTILE {
+            assert_eq!(skeleton(&login(Some(hostile), hostile)), skeleton(&login(Some("x"), "/")));
+            assert_eq!(skeleton(&problem(500, hostile, hostile)), skeleton(&problem(500, "x", "x")));
+        }
+    }
+}

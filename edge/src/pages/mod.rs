@@ -1,0 +1,114 @@
+//! The dashboard's pages: views in, complete HTML documents out.
+//!
+//! Every function is pure and total: no clock, no IO, no decision, and no
+//! panic whatever the view holds, because a panic here would take the whole
+//! Worker down. What is shown was decided by whoever made the view.
+//!
+//! Pages are complete without JavaScript; [`LIVE`] only keeps an open one true.
+//! Text enters through [`html`], which escapes it. Absent on purpose: inline
+//! styles and scripts, and anything from another origin, so that the content
+//! security policy can forbid them.
+
+mod deliveries;
+mod enrollment;
+mod html;
+mod layout;
+mod login;
+mod parts;
+mod project;
+mod projects;
+mod run;
+#[cfg(test)]
+mod testing;
+mod when;
+
+pub use deliveries::deliveries;
+pub use enrollment::enrollment;
+pub use login::{login, problem};
+pub use project::project;
+pub use projects::projects;
+pub use run::run;
+
+/// Served at `/assets/style.css`.
+pub const STYLE: &str = include_str!("style.css");
+/// Served at `/assets/live.js`.
+pub const LIVE: &str = include_str!("live.js");
+
+#[cfg(test)]
+mod tests {
+    use super::testing::*;
+    use super::*;
+    use crate::view::{EnrollmentView, FleetView, ProjectPage, RunView};
+
+    /// Most that style and script may weigh together, in bytes: with a page of
+    /// text a first visit stays below 24 KiB before compression.
+    const ASSETS_BYTES_MAX: usize = 18 * 1024;
+
+    fn every_page() -> Vec<String> {
+        let runs = ["running", "succeeded", "failed", "rolled_back", "refused"].map(|s| a_run(s, s)).to_vec();
+        let steps = ["pending", "started", "succeeded", "failed", "undone"].map(|s| a_step(s, s, None, "")).to_vec();
+        let mut pages = vec![
+            login(None, "/"),
+            login(Some("no"), "/"),
+            problem(404, "No such page", "There is nothing here."),
+            projects(&FleetView::default(), NOW),
+            projects(&FleetView { hosts: vec![a_host("attic", false)], projects: vec![] }, NOW),
+            projects(&a_fleet(), NOW),
+            project(&ProjectPage { project: a_project("attic", "shop"), runs: vec![] }, NOW),
+            project(&ProjectPage { project: a_fleet().projects.remove(2), runs: runs.clone() }, NOW),
+            deliveries(&[], NOW),
+            deliveries(&[a_delivery("d", "accepted", 5)], NOW),
+            enrollment(&EnrollmentView { code: "c".into(), expires_at: NOW, command: "doorstep join".into() }, NOW),
+        ];
+        for row in runs {
+            pages.push(run(&RunView { run: row, steps: steps.clone(), log: vec!["line".into()] }, NOW));
+        }
+        pages
+    }
+
+    #[test]
+    fn every_page_is_a_whole_document_with_its_headings_in_order() {
+        for page in every_page() {
+            assert!(page.starts_with("<!doctype html><html lang=\"en\">") && page.ends_with("</html>"));
+            assert_well_formed(&page);
+            assert_eq!(page.matches("<h1>").count(), 1, "{page}");
+            assert_eq!(page.matches("<main ").count(), 1);
+            let levels: Vec<u32> = page.split("<h").filter_map(|rest| rest.chars().next()?.to_digit(10)).collect();
+            assert!(levels.windows(2).all(|pair| pair[1] <= pair[0] + 1), "{levels:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_on_a_page_needs_a_looser_policy() {
+        for page in every_page() {
+            for tag in tags(&page) {
+                for attribute in ["style", "on", "srcset"] {
+                    assert!(!tag.contains(&format!(" {attribute}")), "{tag}");
+                }
+                assert!(!tag.starts_with("script") || tag == "script defer src=\"/assets/live.js\"", "{tag}");
+                assert!(!tag.contains("javascript:"), "{tag}");
+            }
+            assert!(!page.contains("<style"));
+        }
+        assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
+        for word in ["eval(", "innerHTML", "outerHTML", "document.write", "insertAdjacentHTML"] {
+            assert!(!LIVE.contains(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn ids_are_unique_on_a_page() {
+        for page in every_page() {
+            let mut ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+            let all = ids.len();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), all);
+        }
+    }
+
+    #[test]
+    fn style_and_script_stay_small() {
+        assert!(STYLE.len() + LIVE.len() <= ASSETS_BYTES_MAX, "{} + {}", STYLE.len(), LIVE.len());
+    }
+}

@@ -1,0 +1,233 @@
+//! Pieces that several pages share: states as badges, tables, commits, facts.
+//!
+//! A state is always said three times: in its word, in a sign of its own shape
+//! and in a colour, so that none of them is needed alone.
+
+use doorstep_shared::ids::{Action, Cause, DeliveryState, JobState, ProjectState, RunState, StepState};
+use doorstep_shared::time::Timestamp;
+
+use super::html::{Href, Html};
+use super::when;
+use crate::view::RunRow;
+
+/// A state: colour class, sign, word.
+fn badge(tone: &'static str, sign: &'static str, word: &str) -> Html {
+    let mut html = Html::new();
+    html.raw("<span class=\"badge ").raw(tone).raw("\"><span aria-hidden=\"true\">").raw(sign).raw("</span> ");
+    html.text(&word.replace('_', " ")).raw("</span>");
+    html
+}
+
+/// Is the host's socket up?
+pub fn host_badge(online: bool) -> Html {
+    if online { badge("ok", "●", "online") } else { badge("idle", "○", "offline") }
+}
+
+/// A project's state; only the last known one while its host is offline.
+pub fn project_badge(state: ProjectState, online: bool) -> Html {
+    let (tone, sign) = match state {
+        ProjectState::Running => ("ok", "●"),
+        ProjectState::Stopped => ("idle", "■"),
+        ProjectState::Failing => ("bad", "✕"),
+        ProjectState::Degraded => ("warn", "▲"),
+    };
+    if online { badge(tone, sign, state.as_str()) } else { badge("idle", sign, &format!("last known: {state}")) }
+}
+
+/// Where a job stands.
+pub fn job_badge(state: JobState) -> Html {
+    let (tone, sign) = match state {
+        JobState::Waiting => ("idle", "○"),
+        JobState::Leased => ("busy", "◐"),
+        JobState::Done => ("ok", "✓"),
+        JobState::Dead => ("bad", "✕"),
+        JobState::Superseded => ("idle", "→"),
+    };
+    badge(tone, sign, state.as_str())
+}
+
+/// Where a run stands.
+pub fn run_badge(state: RunState) -> Html {
+    let (tone, sign) = match state {
+        RunState::Running => ("busy", "◐"),
+        RunState::Succeeded => ("ok", "✓"),
+        RunState::Failed => ("bad", "✕"),
+        RunState::RolledBack => ("warn", "↺"),
+        RunState::Refused => ("warn", "⊘"),
+    };
+    badge(tone, sign, state.as_str())
+}
+
+/// Where a step stands.
+pub fn step_badge(state: StepState) -> Html {
+    let (tone, sign) = match state {
+        StepState::Pending => ("idle", "○"),
+        StepState::Started => ("busy", "◐"),
+        StepState::Succeeded => ("ok", "✓"),
+        StepState::Failed => ("bad", "✕"),
+        StepState::Undone => ("warn", "↺"),
+    };
+    badge(tone, sign, state.as_str())
+}
+
+/// What became of a delivery.
+pub fn delivery_badge(state: DeliveryState) -> Html {
+    let (tone, sign) = match state {
+        DeliveryState::Accepted => ("ok", "✓"),
+        DeliveryState::Ignored => ("idle", "○"),
+        DeliveryState::Duplicate => ("idle", "="),
+        DeliveryState::Refused => ("bad", "⊘"),
+    };
+    badge(tone, sign, state.as_str())
+}
+
+/// Why a job or a run exists, in words.
+pub fn cause_words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Push => "a push",
+        Cause::Dashboard => "a person at the dashboard or through the API",
+        Cause::Manual => "a person on the host",
+        Cause::Reconcile => "the branch and what was live differed",
+        Cause::Replay => "a delivery that was run again",
+    }
+}
+
+/// "1 deploy", "2 fetches".
+pub fn count_words(count: usize, noun: &str) -> String {
+    match (count, noun) {
+        (1, noun) => format!("1 {noun}"),
+        (count, noun) if noun.ends_with("ch") => format!("{count} {noun}es"),
+        (count, noun) => format!("{count} {noun}s"),
+    }
+}
+
+/// The first seven digits of a commit.
+pub fn commit(commit: &str) -> Html {
+    let short: String = commit.chars().take(7).collect();
+    let mut html = Html::new();
+    html.raw("<code title=\"").text(commit).raw("\">").text(&short).raw("</code>");
+    html
+}
+
+/// Somebody's text inside ours, kept from changing the direction of ours.
+pub fn quote(text: &str) -> Html {
+    let mut html = Html::new();
+    html.raw("<bdi>").text(text).raw("</bdi>");
+    html
+}
+
+/// An address of the web as a link without its scheme, anything else as text.
+pub fn address(address: &str) -> Html {
+    let mut html = Html::new();
+    match Href::web(address) {
+        Some(href) => {
+            let short = address.trim_start_matches("https://").trim_end_matches(".git").trim_end_matches('/');
+            html.raw("<a rel=\"noreferrer\" href=\"").href(&href).raw("\"><bdi>").text(short).raw("</bdi></a>");
+        }
+        None => {
+            html.add(&quote(address));
+        }
+    }
+    html
+}
+
+/// How long a run took, or how long it has been under way.
+pub fn run_took(run: &RunRow, now: Timestamp) -> Html {
+    match (run.state, run.ended) {
+        (RunState::Running, _) => when::since(run.started, now),
+        (_, Some(ended)) => Html::of(&when::took_words(ended.ms_since(run.started))),
+        (_, None) => Html::of("unknown"),
+    }
+}
+
+/// Where a run is shown.
+pub fn run_href(run: &RunRow) -> Href {
+    Href::local(&["runs", &run.id])
+}
+
+/// Where a project is shown.
+pub fn project_href(host: &str, project: &str) -> Href {
+    Href::local(&["projects", host, project])
+}
+
+/// The button that asks for a deploy, when the host's file allows it.
+pub fn deploy_button(host: &str, project: &str, remote: &[Action]) -> Html {
+    let mut html = Html::new();
+    if remote.contains(&Action::Deploy) {
+        html.raw("<form method=\"post\" action=\"").href(&Href::local(&["projects", host, project, "deploy"]));
+        html.raw("\"><button>Deploy<span class=\"vh\"> ").text(project).raw(" on ").text(host);
+        html.raw("</span></button></form>");
+    }
+    html
+}
+
+/// The button that makes an enrolment code.
+pub fn enroll_button() -> Html {
+    let mut html = Html::new();
+    html.raw("<form method=\"post\" action=\"/hosts/enrollments\"><button>Add a host</button></form>");
+    html
+}
+
+/// A list of facts, each with its name.
+#[derive(Default)]
+pub struct Facts(Html);
+
+impl Facts {
+    /// One fact; an empty one is left out.
+    pub fn fact(&mut self, name: &'static str, value: &Html) -> &mut Self {
+        if !value.is_empty() {
+            self.0.raw("<div><dt>").raw(name).raw("</dt><dd>").add(value).raw("</dd></div>");
+        }
+        self
+    }
+
+    /// The list, or nothing.
+    pub fn html(&self) -> Html {
+        let mut html = Html::new();
+        if !self.0.is_empty() {
+            html.raw("<dl>").add(&self.0).raw("</dl>");
+        }
+        html
+    }
+}
+
+/// A table whose rows become cards on a narrow screen.
+///
+/// The roles are spelled out because a table that is styled as blocks loses
+/// them in some browsers.
+pub struct Table {
+    columns: &'static [&'static str],
+    html: Html,
+}
+
+impl Table {
+    /// A table without rows. The first column names the row.
+    pub fn new(label: &'static str, columns: &'static [&'static str]) -> Self {
+        let mut html = Html::new();
+        html.raw("<table role=\"table\" aria-label=\"").raw(label).raw("\"><thead role=\"rowgroup\"><tr role=\"row\">");
+        for column in columns {
+            html.raw("<th scope=\"col\" role=\"columnheader\">").raw(column).raw("</th>");
+        }
+        html.raw("</tr></thead><tbody role=\"rowgroup\">");
+        Self { columns, html }
+    }
+
+    /// One row. The id tells `live.js` which row is which when rows are added.
+    pub fn row(&mut self, id: &str, cells: &[Html]) {
+        self.html.raw("<tr role=\"row\" id=\"").text(id).raw("\">");
+        for (place, (column, cell)) in self.columns.iter().zip(cells).enumerate() {
+            let (open, close) = match place {
+                0 => ("<th scope=\"row\" role=\"rowheader\" data-label=\"", "</th>"),
+                _ => ("<td role=\"cell\" data-label=\"", "</td>"),
+            };
+            self.html.raw(open).raw(column).raw("\"><div>").add(cell).raw("</div>").raw(close);
+        }
+        self.html.raw("</tr>");
+    }
+
+    /// The finished table.
+    pub fn html(mut self) -> Html {
+        self.html.raw("</tbody></table>");
+        self.html
+    }
+}

@@ -1,0 +1,164 @@
+//! One project with its run history.
+
+use doorstep_shared::ids::Action;
+use doorstep_shared::time::Timestamp;
+
+use super::html::Html;
+use super::layout::{Frame, document};
+use super::parts::{self, Facts, Table};
+use super::{projects, when};
+use crate::view::{JobRow, ProjectPage, ProjectRow, RunRow};
+
+/// One project, its queue and its runs, in the order given.
+#[must_use]
+pub fn project(view: &ProjectPage, now: Timestamp) -> String {
+    let project = &view.project;
+    let (host, name) = (project.host.as_str(), project.name.as_str());
+    let mut html = Html::new();
+    html.raw("<div class=\"line\"><h1>").text(name).raw(" <small>on ").text(host).raw("</small></h1>");
+    html.add(&parts::project_badge(project.state, project.online)).raw("<div class=\"end\">");
+    html.add(&parts::deploy_button(host, name, &project.remote)).raw("</div></div>");
+    html.add(&notes(project)).add(&about(project, now));
+    if !project.jobs.is_empty() {
+        html.raw("<section id=\"queue\"><h2>Queue</h2>").add(&queue(&project.jobs, now)).raw("</section>");
+    }
+    html.raw("<section id=\"runs\"><h2>Runs</h2>").add(&runs(&view.runs, now)).raw("</section>");
+    document(&format!("{name} on {host}"), &Frame::Live { menu: "/", now }, &html)
+}
+
+fn notes(project: &ProjectRow) -> Html {
+    let mut html = Html::new();
+    if let Some(reason) = &project.reason {
+        html.raw("<p id=\"reason\">").text(reason).raw("</p>");
+    }
+    if !project.online {
+        html.raw("<p id=\"offline\">Its host is offline: this is how things stood when it last spoke. What is asked now waits for it.</p>");
+    }
+    if !project.remote.contains(&Action::Deploy) {
+        html.raw("<p class=\"muted\" id=\"no-deploy\">Its host's <code>doorstep.toml</code> does not allow a deploy from here.</p>");
+    }
+    html
+}
+
+fn about(project: &ProjectRow, now: Timestamp) -> Html {
+    let mut address = Html::new();
+    if let Some(text) = &project.address {
+        address.add(&parts::address(text));
+    }
+    let mut source = parts::address(&project.repo);
+    source.raw(" <span class=\"muted\">").add(&parts::quote(&project.branch)).raw("</span>");
+    let mut facts = Facts::default();
+    facts.fact("Live", &projects::live(project, now)).fact("Address", &address).fact("Repository", &source);
+    let mut html = Html::new();
+    html.raw("<div class=\"card\" id=\"about\">").add(&facts.html()).raw("</div>");
+    html
+}
+
+fn queue(jobs: &[JobRow], now: Timestamp) -> Html {
+    let mut table = Table::new("Queue", &["Job", "State", "Asked", "Cause", "Commit"]);
+    for job in jobs {
+        let mut state = parts::job_badge(job.state);
+        if job.attempt > 1 {
+            state.raw(" <span class=\"muted\">attempt ").number(job.attempt.into()).raw("</span>");
+        }
+        if let Some(reason) = &job.reason {
+            state.raw("<p>").text(reason).raw("</p>");
+        }
+        let cells = [
+            Html::of(job.action.as_str()),
+            state,
+            when::ago(job.created, now),
+            Html::of(parts::cause_words(job.cause)),
+            job.hint_commit.as_deref().map(parts::commit).unwrap_or_default(),
+        ];
+        table.row(&format!("job/{}", job.id), &cells);
+    }
+    table.html()
+}
+
+fn runs(runs: &[RunRow], now: Timestamp) -> Html {
+    let mut html = Html::new();
+    if runs.is_empty() {
+        html.raw("<p class=\"card\">No run yet. Push to the branch, or deploy from here or on the host.</p>");
+        return html;
+    }
+    let mut table = Table::new("Runs", &["Run", "State", "Started", "Took", "Cause", "Commit"]);
+    for run in runs {
+        let mut name = Html::new();
+        name.link(&parts::run_href(run), run.action.as_str());
+        let mut state = parts::run_badge(run.state);
+        if let Some(failure) = &run.failure {
+            state.raw("<p class=\"clamp\">at ").add(&parts::quote(&failure.step)).raw(": ");
+            state.add(&parts::quote(&failure.message)).raw("</p>");
+        }
+        let cells = [
+            name,
+            state,
+            when::ago(run.started, now),
+            parts::run_took(run, now),
+            Html::of(run.cause.as_str()),
+            run.commit.as_deref().map(parts::commit).unwrap_or_default(),
+        ];
+        table.row(&format!("run/{}", run.id), &cells);
+    }
+    table.html()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    fn page(project: ProjectRow, runs: Vec<RunRow>) -> String {
+        super::project(&ProjectPage { project, runs }, NOW)
+    }
+
+    #[test]
+    fn a_project_and_its_history() {
+        let mut shop = a_project("attic", "shop");
+        shop.jobs = vec![a_job("deploy", "waiting")];
+        assert_eq!(
+            seen(&page(shop, vec![a_run("r3", "running"), a_run("r2", "rolled_back"), a_run("r1", "succeeded")])),
+            "Doorstep\nProjects\nDeliveries\n[Sign out]\n\
+             # shop on attic\n● running\n[Deploy shop on attic]\n\
+             Live\na1b2c3d Add the cart\nlive 3 min ago\n\
+             Address\nshop.example\n\
+             Repository\ngithub.com/me/shop main\n\
+             ## Queue\n\
+             Job | State | Asked | Cause | Commit\n\
+             deploy | ○ waiting | 20 s ago | a push | a1b2c3d\n\
+             ## Runs\n\
+             Run | State | Started | Took | Cause | Commit\n\
+             deploy | ◐ running | 42 s ago | 42 s | push | a1b2c3d\n\
+             deploy | ↺ rolled back at check: /health answered 500 | 4 min ago | 31 s | push | a1b2c3d\n\
+             deploy | ✓ succeeded | 3 min ago | 12.4 s | push | a1b2c3d"
+        );
+    }
+
+    #[test]
+    fn an_offline_host_is_said_and_nothing_is_pretended() {
+        let mut shop = a_project("cellar", "shop");
+        (shop.online, shop.live, shop.address) = (false, None, None);
+        shop.remote.clear();
+        let text = seen(&page(shop, vec![]));
+        assert!(text.contains("# shop on cellar\n● last known: running\nIts host is offline"), "{text}");
+        assert!(text.contains("does not allow a deploy from here") && !text.contains("[Deploy"));
+        assert!(text.contains("Live\nnothing yet\nRepository") && text.contains("No run yet."));
+    }
+
+    #[test]
+    fn hostile_words_change_no_markup() {
+        let with = |word: &str| skeleton(&page(hostile_project(word), vec![hostile_run(word)]));
+        for hostile in HOSTILE {
+            assert_eq!(with(hostile), with("x"), "{hostile}");
+        }
+    }
+
+    #[test]
+    fn a_thousand_runs_are_one_page() {
+        let runs = (0..1_000).map(|n| a_run(&format!("r{n}"), "rolled_back")).collect();
+        let page = page(a_project("attic", "shop"), runs);
+        assert_eq!(page.matches("id=\"run/").count(), 1_000);
+        assert_well_formed(&page);
+    }
+}

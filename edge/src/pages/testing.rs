@@ -1,0 +1,261 @@
+//! Views for tests, and what a person sees of a page.
+
+use doorstep_shared::ids::{Action, Cause, JobId, Name, ProjectState};
+use doorstep_shared::protocol::{Failure, LiveView};
+use doorstep_shared::time::Timestamp;
+
+use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectRow, RunRow, StepRow};
+
+pub const NOW: Timestamp = Timestamp(1_790_000_000_000);
+const COMMIT: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334";
+
+const LONG: &str = match std::str::from_utf8(&[b'<'; 4_096]) {
+    Ok(text) => text,
+    Err(_) => "",
+};
+
+/// Words that somebody else chose. The long ones are 4 KB.
+pub const HOSTILE: &[&str] = &[
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror=alert(1)>",
+    "' autofocus onfocus='alert(1)",
+    "</title></pre></textarea><svg/onload=alert(1)>",
+    "javascript:alert(1)//<b>",
+    "<!-- ]]> &lt;b&gt; &#x3c;b&#x3e; &amp;",
+    "\u{202e}gpj.exe\u{2066}\u{200f}",
+    "مرحبا بالعالم שלום",
+    "line one\nline two\r\n\0\u{1b}[31mred\u{7f}\u{85}",
+    "💥\u{feff}\u{10ffff}\u{e000}",
+    "..",
+    " ",
+    LONG,
+];
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn before(ms: u64) -> Timestamp {
+    Timestamp(NOW.0 - ms)
+}
+
+pub fn a_host(of: &str, online: bool) -> HostView {
+    HostView {
+        name: name(of),
+        online,
+        last_seen: Some(before(3 * 3_600_000)),
+        enrolled: before(9 * 86_400_000),
+        executor_version: "0.1.0".into(),
+    }
+}
+
+pub fn a_project(host: &str, of: &str) -> ProjectRow {
+    ProjectRow {
+        host: name(host),
+        online: true,
+        name: name(of),
+        repo: "https://github.com/me/shop.git".into(),
+        branch: "main".into(),
+        state: ProjectState::Running,
+        reason: None,
+        live: Some(LiveView {
+            release: 17,
+            commit: COMMIT.into(),
+            subject: "Add the cart".into(),
+            since: before(190_000),
+        }),
+        address: Some("https://shop.example".into()),
+        remote: Action::ALL.to_vec(),
+        jobs: vec![],
+        last_run: Some(a_run("r1", "succeeded")),
+    }
+}
+
+pub fn a_job(action: &str, state: &str) -> JobRow {
+    JobRow {
+        id: JobId(1_832_960_000_001),
+        host: name("attic"),
+        project: name("shop"),
+        action: action.parse().unwrap(),
+        cause: Cause::Push,
+        state: state.parse().unwrap(),
+        attempt: 1,
+        created: before(20_000),
+        reason: None,
+        hint_commit: Some(COMMIT.into()),
+    }
+}
+
+pub fn a_run(id: &str, state: &str) -> RunRow {
+    let (started, took, failure) = match state {
+        "running" => (42_000, None, None),
+        "succeeded" => (200_000, Some(12_400), None),
+        _ => (270_000, Some(31_000), Some(("health", "check", "/health answered 500"))),
+    };
+    RunRow {
+        id: id.into(),
+        host: name("attic"),
+        project: name("shop"),
+        job: Some(JobId(1_832_960_000_001)),
+        attempt: 1,
+        action: Action::Deploy,
+        cause: Cause::Push,
+        state: state.parse().unwrap(),
+        started: before(started),
+        ended: took.map(|ms| before(started).plus_ms(ms)),
+        commit: Some(COMMIT.into()),
+        failure: failure.map(|(kind, step, message)| Failure {
+            kind: kind.parse().unwrap(),
+            step: step.into(),
+            message: message.into(),
+        }),
+    }
+}
+
+pub fn a_step(of: &str, state: &str, duration_ms: Option<u64>, detail: &str) -> StepRow {
+    StepRow { name: of.into(), state: state.parse().unwrap(), at: before(20_000), duration_ms, detail: detail.into() }
+}
+
+pub fn a_delivery(id: &str, status: &str, ago_ms: u64) -> DeliveryRow {
+    DeliveryRow {
+        id: NOW.0.saturating_sub(ago_ms),
+        delivery_id: id.into(),
+        event_type: "push".into(),
+        status: status.parse().unwrap(),
+        reason: None,
+        repo: Some("me/shop".into()),
+        git_ref: Some("refs/heads/main".into()),
+        commit: Some(COMMIT.into()),
+        received_at: before(ago_ms),
+        jobs: vec![JobId(1_832_960_000_000)],
+    }
+}
+
+/// Two hosts, one of them offline, and a project in every state but stopped.
+pub fn a_fleet() -> FleetView {
+    let mut broker = a_project("attic", "broker");
+    (broker.state, broker.reason) = (ProjectState::Failing, Some("exited with 1, 5 times in a minute".into()));
+    (broker.address, broker.remote) = (None, vec![Action::Fetch]);
+    broker.live = Some(LiveView {
+        release: 3,
+        commit: "9f2c11d0aa".into(),
+        subject: "Bump the wire version".into(),
+        since: before(2 * 86_400_000),
+    });
+    broker.last_run = Some(a_run("r2", "rolled_back"));
+    let mut media = a_project("attic", "media");
+    (media.state, media.live, media.last_run) = (ProjectState::Degraded, None, None);
+    media.address = Some("http://10.0.0.4:8096".into());
+    let mut shop = a_project("attic", "shop");
+    shop.jobs = vec![a_job("deploy", "leased"), a_job("fetch", "waiting"), a_job("fetch", "waiting")];
+    for (number, job) in shop.jobs.iter_mut().enumerate() {
+        job.id = JobId(number as u64);
+    }
+    shop.last_run = Some(a_run("r3", "running"));
+    let mut far = a_project("cellar", "shop");
+    (far.online, far.jobs) = (false, vec![a_job("deploy", "waiting")]);
+    FleetView { hosts: vec![a_host("attic", true), a_host("cellar", false)], projects: vec![broker, media, shop, far] }
+}
+
+/// A host that says `word` wherever it may say anything.
+pub fn hostile_host(word: &str) -> HostView {
+    HostView { executor_version: word.into(), last_seen: Some(Timestamp(u64::MAX)), ..a_host("attic", false) }
+}
+
+/// A project that says `word` wherever it may say anything.
+pub fn hostile_project(word: &str) -> ProjectRow {
+    ProjectRow {
+        repo: word.into(),
+        branch: word.into(),
+        reason: Some(word.into()),
+        live: Some(LiveView {
+            release: u64::MAX,
+            commit: word.into(),
+            subject: word.into(),
+            since: Timestamp(u64::MAX),
+        }),
+        address: Some(word.into()),
+        jobs: vec![JobRow { reason: Some(word.into()), hint_commit: Some(word.into()), ..a_job("deploy", "waiting") }],
+        last_run: Some(hostile_run(word)),
+        ..a_project("attic", "shop")
+    }
+}
+
+/// A run that says `word` wherever it may say anything.
+pub fn hostile_run(word: &str) -> RunRow {
+    RunRow {
+        id: word.into(),
+        attempt: u32::MAX,
+        started: Timestamp(u64::MAX),
+        ended: Some(Timestamp(0)),
+        commit: Some(word.into()),
+        failure: Some(Failure { kind: "build".parse().unwrap(), step: word.into(), message: word.into() }),
+        ..a_run("x", "failed")
+    }
+}
+
+/// What stands between `<` and `>`, in order.
+pub fn tags(page: &str) -> Vec<&str> {
+    page.split('<').skip(1).filter_map(|rest| rest.split_once('>')).map(|(tag, _)| tag).collect()
+}
+
+/// A page without its words: every tag with the names of its attributes. Two
+/// pages of the same view must have the same, whatever words the view holds.
+pub fn skeleton(page: &str) -> Vec<String> {
+    tags(page).into_iter().map(|tag| tag.split('"').step_by(2).collect()).collect()
+}
+
+/// Every element that must be closed is, in order.
+pub fn assert_well_formed(page: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    for tag in tags(page) {
+        let name = tag.trim_start_matches('/').split(' ').next().unwrap();
+        match name {
+            "!doctype" | "meta" | "link" | "input" => {}
+            _ if tag.starts_with('/') => assert_eq!(open.pop(), Some(name), "{tag}"),
+            _ => open.push(name),
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+}
+
+/// What a person sees: one line for each block, `#` for headings, `[…]` for
+/// buttons, `|` between a row's cells.
+pub fn seen(page: &str) -> String {
+    let (_, body) = page.split_once("Skip to content</a>").unwrap();
+    let mut out = String::new();
+    let (mut in_row, mut in_pre) = (false, false);
+    for piece in body.split('<') {
+        let (tag, text) = piece.split_once('>').unwrap_or(("", piece));
+        match tag.split(' ').next().unwrap() {
+            "h1" => out.push_str("\n# "),
+            "h2" => out.push_str("\n## "),
+            "h3" => out.push_str("\n### "),
+            "button" => out.push_str("\n["),
+            "/button" => out.push_str("]\n"),
+            "tr" => in_row = true,
+            "/tr" => {
+                in_row = false;
+                out.truncate(out.trim_end_matches([' ', '|']).len());
+                out.push('\n');
+            }
+            "/th" | "/td" => out.push_str(" | "),
+            "pre" | "/pre" => {
+                in_pre = tag.starts_with("pre");
+                out.push('\n');
+            }
+            "" | "a" | "/a" | "bdi" | "/bdi" | "code" | "/code" | "small" | "/small" | "span" | "/span" | "strong"
+            | "/strong" | "time" | "/time" => {}
+            _ => out.push(if in_row { ' ' } else { '\n' }),
+        }
+        let words = text
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&quot;", "\"")
+            .replace("&#39;", "'")
+            .replace("&amp;", "&");
+        out.push_str(&if in_pre { words.replace(' ', "\u{a0}") } else { words });
+    }
+    let lines = out.lines().map(|line| line.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "));
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n").replace('\u{a0}', " ")
+}

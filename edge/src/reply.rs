@@ -1,0 +1,73 @@
+//! Answers: JSON, pages, redirects, errors, with the headers each must carry.
+
+use serde::Serialize;
+use worker::{Headers, Response, Result};
+
+use crate::pages;
+
+/// Pages run our own script and style and nothing else.
+const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// A JSON answer.
+pub fn json(status: u16, body: &impl Serialize) -> Result<Response> {
+    json_text(status, serde_json::to_string(body)?)
+}
+
+/// A JSON answer that is text already.
+pub fn json_text(status: u16, text: String) -> Result<Response> {
+    with(status, "application/json", "no-store", text)
+}
+
+/// `{"error": code, "message": sentence}`.
+pub fn error(status: u16, code: &str, message: &str) -> Result<Response> {
+    json(status, &serde_json::json!({"error": code, "message": message}))
+}
+
+/// 405 with the methods that are allowed.
+pub fn wrong_method(allowed: &str) -> Result<Response> {
+    let mut response = error(405, "wrong_method", &format!("this address takes {allowed}"))?;
+    response.headers_mut().set("allow", allowed)?;
+    Ok(response)
+}
+
+/// A page.
+pub fn page(status: u16, html: String) -> Result<Response> {
+    let mut response = with(status, "text/html; charset=utf-8", "no-store", html)?;
+    let headers = response.headers_mut();
+    headers.set("content-security-policy", CSP)?;
+    headers.set("referrer-policy", "same-origin")?;
+    headers.set("x-frame-options", "DENY")?;
+    Ok(response)
+}
+
+/// 303 to a path of this site.
+pub fn redirect(path: &str, cookie: Option<&str>) -> Result<Response> {
+    let mut response = with(303, "text/plain; charset=utf-8", "no-store", String::new())?;
+    response.headers_mut().set("location", path)?;
+    if let Some(cookie) = cookie {
+        response.headers_mut().set("set-cookie", cookie)?;
+    }
+    Ok(response)
+}
+
+/// A file of the dashboard.
+pub fn asset(name: &str) -> Result<Response> {
+    let (kind, text) = match name {
+        "style.css" => ("text/css; charset=utf-8", pages::STYLE),
+        _ => ("text/javascript; charset=utf-8", pages::LIVE),
+    };
+    with(200, kind, "public, max-age=300", text.to_owned())
+}
+
+/// Plain text.
+pub fn text(status: u16, body: String) -> Result<Response> {
+    with(status, "text/plain; charset=utf-8", "no-store", body)
+}
+
+fn with(status: u16, kind: &str, cache: &str, body: String) -> Result<Response> {
+    let headers = Headers::new();
+    headers.set("content-type", kind)?;
+    headers.set("cache-control", cache)?;
+    headers.set("x-content-type-options", "nosniff")?;
+    Ok(Response::from_bytes(body.into_bytes())?.with_headers(headers).with_status(status))
+}

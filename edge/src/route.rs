@@ -1,0 +1,256 @@
+//! Which request is meant: one match from method and path to a [`Route`].
+//!
+//! Pure. Invariant: a route says who may use it ([`Route::access`]); the
+//! shell asks before it does anything, so a new route cannot forget to.
+
+use doorstep_shared::ids::{Action, Name};
+
+/// Everything a request can mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// A delivery from GitHub.
+    Deliver,
+    /// How deliveries fare.
+    WebhookHealth,
+    /// The history.
+    Events,
+    /// One delivery with its payload.
+    Event(String),
+    /// Run one delivery again.
+    Replay(String),
+    /// Is the Worker alive?
+    Healthz,
+    /// The sign-in page.
+    LoginPage,
+    /// Sign in.
+    Login,
+    /// Sign out.
+    Logout,
+    /// A file of the dashboard.
+    Asset(&'static str),
+    /// The first page.
+    Fleet,
+    /// One project's page.
+    Project(Name, Name),
+    /// One run's page.
+    Run(String),
+    /// The deliveries' page.
+    Deliveries,
+    /// Page updates.
+    Live,
+    /// The executor's socket.
+    Executor,
+    /// `/api/hosts`.
+    ApiHosts,
+    /// `/api/projects`.
+    ApiProjects,
+    /// `/api/runs`.
+    ApiRuns,
+    /// `/api/runs/{id}`.
+    ApiRun(String),
+    /// `/api/runs/{id}/log`.
+    ApiRunLog(String),
+    /// Ask a project for an action, as JSON.
+    ApiAct(Name, Name, Action),
+    /// Ask a project for an action, from a page's form.
+    Act(Name, Name, Action),
+    /// A one-time code, as JSON.
+    ApiEnroll,
+    /// A one-time code, from a page's form.
+    Enroll,
+    /// Revoke a host.
+    ApiRevoke(Name),
+    /// The path exists, the method does not; what is allowed.
+    WrongMethod(&'static str),
+    /// No such path.
+    Unknown,
+}
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Open,
+    /// A person who signed in.
+    SignedIn,
+    /// A person who signed in, or a bearer.
+    SignedInOrBearer,
+}
+
+impl Route {
+    /// Who may use it.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        match self {
+            // The delivery's signature and the executor's challenge are checked behind these.
+            Self::Deliver
+            | Self::Executor
+            | Self::WebhookHealth
+            | Self::Healthz
+            | Self::LoginPage
+            | Self::Login
+            | Self::Logout
+            | Self::Asset(_)
+            | Self::WrongMethod(_)
+            | Self::Unknown => Access::Open,
+            Self::Fleet
+            | Self::Project(..)
+            | Self::Run(_)
+            | Self::Deliveries
+            | Self::Live
+            | Self::Act(..)
+            | Self::Enroll => Access::SignedIn,
+            Self::Events
+            | Self::Event(_)
+            | Self::Replay(_)
+            | Self::ApiHosts
+            | Self::ApiProjects
+            | Self::ApiRuns
+            | Self::ApiRun(_)
+            | Self::ApiRunLog(_)
+            | Self::ApiAct(..)
+            | Self::ApiEnroll
+            | Self::ApiRevoke(_) => Access::SignedInOrBearer,
+        }
+    }
+
+    /// Does it change something? Then a browser's origin is checked.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        matches!(
+            self,
+            Self::Replay(_)
+                | Self::Login
+                | Self::Logout
+                | Self::ApiAct(..)
+                | Self::Act(..)
+                | Self::ApiEnroll
+                | Self::Enroll
+                | Self::ApiRevoke(_)
+        )
+    }
+
+    /// Is the answer a page (and a person who is not signed in sent to sign in)?
+    #[must_use]
+    pub fn is_page(&self) -> bool {
+        matches!(
+            self,
+            Self::Fleet | Self::Project(..) | Self::Run(_) | Self::Deliveries | Self::Act(..) | Self::Enroll
+        )
+    }
+}
+
+/// Reads method and path.
+#[must_use]
+pub fn route(method: &str, path: &str) -> Route {
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    match parts.as_slice() {
+        ["webhooks", "github"] | ["webhook"] | ["integrations", "github", "webhook"] => only(method, "POST", Route::Deliver),
+        ["webhooks", "github", "health"] => get(method, Route::WebhookHealth),
+        ["webhooks", "github", "events"] => get(method, Route::Events),
+        ["webhooks", "github", "events", id] => get(method, id_route(id, Route::Event)),
+        ["webhooks", "github", "events", id, "replay"] => only(method, "POST", id_route(id, Route::Replay)),
+        ["healthz"] => get(method, Route::Healthz),
+        ["login"] => match method {
+            "POST" => Route::Login,
+            other => either(other, Route::LoginPage, "GET, HEAD, POST"),
+        },
+        ["logout"] => only(method, "POST", Route::Logout),
+        ["assets", "style.css"] => get(method, Route::Asset("style.css")),
+        ["assets", "live.js"] => get(method, Route::Asset("live.js")),
+        [""] => get(method, Route::Fleet),
+        ["deliveries"] => get(method, Route::Deliveries),
+        ["runs", id] => get(method, id_route(id, Route::Run)),
+        ["projects", host, project] => match (host.parse(), project.parse()) {
+            (Ok(host), Ok(project)) => get(method, Route::Project(host, project)),
+            _ => Route::Unknown,
+        },
+        ["projects", host, project, action] => only(method, "POST", act(host, project, action, Route::Act)),
+        ["hosts", "enrollments"] => only(method, "POST", Route::Enroll),
+        ["live"] => get(method, Route::Live),
+        ["executor"] => get(method, Route::Executor),
+        ["api", rest @ ..] => api(method, rest),
+        _ => Route::Unknown,
+    }
+}
+
+fn api(method: &str, parts: &[&str]) -> Route {
+    match parts {
+        ["hosts"] => get(method, Route::ApiHosts),
+        ["hosts", "enrollments"] => only(method, "POST", Route::ApiEnroll),
+        ["hosts", host] => host.parse().map_or(Route::Unknown, |host| only(method, "DELETE", Route::ApiRevoke(host))),
+        ["projects"] => get(method, Route::ApiProjects),
+        ["projects", host, project, action] => only(method, "POST", act(host, project, action, Route::ApiAct)),
+        ["runs"] => get(method, Route::ApiRuns),
+        ["runs", id] => get(method, id_route(id, Route::ApiRun)),
+        ["runs", id, "log"] => get(method, id_route(id, Route::ApiRunLog)),
+        _ => Route::Unknown,
+    }
+}
+
+fn act(host: &str, project: &str, action: &str, make: fn(Name, Name, Action) -> Route) -> Route {
+    match (host.parse(), project.parse(), action.parse()) {
+        (Ok(host), Ok(project), Ok(action)) => make(host, project, action),
+        _ => Route::Unknown,
+    }
+}
+
+fn id_route(id: &str, make: fn(String) -> Route) -> Route {
+    let plain = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if plain { make(id.to_owned()) } else { Route::Unknown }
+}
+
+fn get(method: &str, route: Route) -> Route {
+    either(method, route, "GET, HEAD")
+}
+
+fn either(method: &str, route: Route, allowed: &'static str) -> Route {
+    match (method, &route) {
+        (_, Route::Unknown) | ("GET" | "HEAD", _) => route,
+        _ => Route::WrongMethod(allowed),
+    }
+}
+
+fn only(method: &str, allowed: &'static str, route: Route) -> Route {
+    if route == Route::Unknown || method == allowed { route } else { Route::WrongMethod(allowed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_paths_take_deliveries() {
+        for path in ["/webhooks/github", "/webhook", "/integrations/github/webhook"] {
+            assert_eq!(route("POST", path), Route::Deliver);
+            assert_eq!(route("GET", path), Route::WrongMethod("POST"));
+            assert_eq!(route("PUT", path), Route::WrongMethod("POST"));
+        }
+    }
+
+    #[test]
+    fn names_are_checked_here() {
+        assert!(matches!(route("GET", "/projects/attic/shop"), Route::Project(..)));
+        assert_eq!(route("GET", "/projects/attic/.."), Route::Unknown);
+        assert_eq!(route("POST", "/api/projects/attic/shop/format-disk"), Route::Unknown);
+        assert!(matches!(route("POST", "/api/projects/attic/shop/deploy"), Route::ApiAct(..)));
+        assert_eq!(route("GET", "/api/projects/attic/shop/deploy"), Route::WrongMethod("POST"));
+        assert_eq!(route("GET", "/runs/a%2fb"), Route::Unknown);
+        assert!(matches!(route("DELETE", "/api/hosts/attic"), Route::ApiRevoke(_)));
+    }
+
+    #[test]
+    fn what_changes_something_is_never_open_but_login_and_logout() {
+        let routes = [
+            route("POST", "/api/projects/a/b/deploy"),
+            route("POST", "/projects/a/b/deploy"),
+            route("POST", "/hosts/enrollments"),
+            route("POST", "/api/hosts/enrollments"),
+            route("DELETE", "/api/hosts/a"),
+            route("POST", "/webhooks/github/events/g/replay"),
+        ];
+        for r in routes {
+            assert!(r.changes() && r.access() != Access::Open, "{r:?}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The hub's rows in the Durable Object's SQLite.
+//!
+//! Invariants: a turn's statements are written in one transaction or not at
+//! all; the schema changes forward only, read from the `schema` table when the
+//! object wakes; rows are lean, since every row and index entry written is
+//! billed. Only `exec` and `raw` of the crate are used: its other readers throw
+//! exceptions that no Rust code can catch.
+//!
+//! What is stored as JSON in `body` columns is read back by `serde`; columns
+//! of their own exist for what is asked for.
+
+use doorstep_shared::ids::{JobId, Name};
+use doorstep_shared::protocol::ProjectView;
+use doorstep_shared::queue::Job;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::prelude::*;
+use worker::{Error, Result, SqlStorageValue, State};
+
+/// Migrations in order; one already carried out is never changed.
+const MIGRATIONS: &[&[&str]] = &[&[
+    // A delivery, by GUID; the payload is here and nowhere else.
+    "CREATE TABLE deliveries (guid TEXT PRIMARY KEY, event INTEGER NOT NULL, payload TEXT NOT NULL) WITHOUT ROWID",
+    // What it means; `id` is its time × 1,024 plus a counter, so history needs no index.
+    "CREATE TABLE events (id INTEGER PRIMARY KEY, type TEXT NOT NULL, repo TEXT, body TEXT NOT NULL)",
+    // Bodies seen, for the deliveries whose GUID is not signed.
+    "CREATE TABLE bodies (hash TEXT PRIMARY KEY, event INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE jobs (id INTEGER PRIMARY KEY, live INTEGER NOT NULL, body TEXT NOT NULL)",
+    "CREATE INDEX jobs_live ON jobs (id) WHERE live = 1",
+    "CREATE TABLE hosts (name TEXT PRIMARY KEY, public_key TEXT NOT NULL, enrolled INTEGER NOT NULL, last_seen INTEGER NOT NULL, version TEXT NOT NULL, journal TEXT NOT NULL, acknowledged INTEGER NOT NULL, revoked INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE projects (host TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (host, name)) WITHOUT ROWID",
+    "CREATE TABLE enrollments (handle TEXT PRIMARY KEY, hash TEXT NOT NULL, ends INTEGER NOT NULL, tries INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE tries (who TEXT PRIMARY KEY, count INTEGER NOT NULL, ends INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE refusals (minute INTEGER NOT NULL, code TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (minute, code)) WITHOUT ROWID",
+    "CREATE TABLE runs (id TEXT PRIMARY KEY, host TEXT NOT NULL, project TEXT NOT NULL, body TEXT NOT NULL, log_bytes INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID",
+    "CREATE INDEX runs_of_project ON runs (host, project, id)",
+    "CREATE TABLE steps (run TEXT NOT NULL, position INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run, position)) WITHOUT ROWID",
+    "CREATE TABLE logs (run TEXT NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run, seq)) WITHOUT ROWID",
+]];
+
+#[wasm_bindgen]
+extern "C" {
+    type Transactions;
+    #[wasm_bindgen(method, catch, js_name = transactionSync)]
+    fn transaction_sync(
+        this: &Transactions,
+        closure: &mut dyn FnMut() -> std::result::Result<(), JsValue>,
+    ) -> std::result::Result<JsValue, JsValue>;
+}
+
+/// One statement with its values.
+pub struct Statement {
+    sql: &'static str,
+    values: Vec<SqlStorageValue>,
+}
+
+impl Statement {
+    /// A statement; values in the order of its question marks.
+    pub fn new<const N: usize>(sql: &'static str, values: [SqlStorageValue; N]) -> Self {
+        Self { sql, values: values.into() }
+    }
+}
+
+/// A text value.
+pub fn text(value: impl Into<String>) -> SqlStorageValue {
+    SqlStorageValue::String(value.into())
+}
+
+/// A number; one that JavaScript cannot hold becomes the largest that it can.
+pub fn number(value: u64) -> SqlStorageValue {
+    const SAFE_MAX: i64 = (1 << 53) - 1;
+    SqlStorageValue::Integer(i64::try_from(value).unwrap_or(SAFE_MAX).min(SAFE_MAX))
+}
+
+/// A value as JSON text.
+pub fn json(value: &impl serde::Serialize) -> Result<SqlStorageValue> {
+    Ok(SqlStorageValue::String(serde_json::to_string(value)?))
+}
+
+/// One row that was read.
+pub struct Row(Vec<SqlStorageValue>);
+
+impl Row {
+    /// Column `i` as text; empty when it is something else.
+    pub fn text(&self, i: usize) -> &str {
+        match self.0.get(i) {
+            Some(SqlStorageValue::String(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// Column `i` as a number; 0 when it is something else.
+    pub fn number(&self, i: usize) -> u64 {
+        match self.0.get(i) {
+            Some(SqlStorageValue::Integer(n)) => u64::try_from(*n).unwrap_or(0),
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "numbers below 2^53 that we wrote")]
+            Some(SqlStorageValue::Float(f)) => *f as u64,
+            _ => 0,
+        }
+    }
+
+    /// Column `i` from JSON; `None` when a newer build wrote what this one cannot read.
+    pub fn json<T: DeserializeOwned>(&self, i: usize) -> Option<T> {
+        serde_json::from_str(self.text(i)).ok()
+    }
+}
+
+/// The store of one hub.
+pub struct Store {
+    sql: worker::SqlStorage,
+    transactions: Transactions,
+}
+
+impl Store {
+    /// Opens it and brings its schema up to date.
+    ///
+    /// # Errors
+    ///
+    /// When the storage cannot be written.
+    pub fn open(state: &State) -> Result<Self> {
+        let raw = state.as_raw().storage().map_err(Error::from)?;
+        let store = Self { sql: state.storage().sql(), transactions: JsValue::from(raw).unchecked_into() };
+        store.migrate()?;
+        Ok(store)
+    }
+
+    fn migrate(&self) -> Result<()> {
+        self.sql.exec("CREATE TABLE IF NOT EXISTS schema (version INTEGER NOT NULL)", None)?;
+        let done = self.rows("SELECT max(version) FROM schema", [])?.first().map_or(0, |row| row.number(0));
+        for (version, statements) in (1u64..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= done) {
+            let mut all: Vec<Statement> = statements.iter().map(|sql| Statement::new(sql, [])).collect();
+            all.push(Statement::new("INSERT INTO schema (version) VALUES (?)", [number(version)]));
+            self.commit(all)?;
+        }
+        Ok(())
+    }
+
+    /// Reads rows.
+    ///
+    /// # Errors
+    ///
+    /// When SQLite says so.
+    pub fn rows<const N: usize>(&self, sql: &str, values: [SqlStorageValue; N]) -> Result<Vec<Row>> {
+        let values = if N == 0 { None } else { Some(values.into()) };
+        self.sql.exec(sql, values)?.raw().map(|row| row.map(Row)).collect()
+    }
+
+    /// Writes all of these or none.
+    ///
+    /// # Errors
+    ///
+    /// When a statement fails or the storage is full; then nothing was written.
+    pub fn commit(&self, statements: Vec<Statement>) -> Result<()> {
+        if statements.is_empty() {
+            return Ok(());
+        }
+        let mut statements = Some(statements);
+        let outcome = self.transactions.transaction_sync(&mut || {
+            for Statement { sql, values } in statements.take().unwrap_or_default() {
+                let values = if values.is_empty() { None } else { Some(values) };
+                self.sql.exec(sql, values).map_err(|fault| JsValue::from_str(&fault.to_string()))?;
+            }
+            Ok(())
+        });
+        outcome.map(|_| ()).map_err(Error::from)
+    }
+
+    /// The jobs that have not ended.
+    pub fn live_jobs(&self) -> Result<Vec<Job>> {
+        let rows = self.rows("SELECT body FROM jobs WHERE live = 1 ORDER BY id", [])?;
+        Ok(rows.iter().filter_map(|row| row.json(0)).collect())
+    }
+
+    /// Every project of every host that is not revoked.
+    pub fn projects(&self) -> Result<Vec<(Name, ProjectView)>> {
+        let rows = self.rows("SELECT host, body FROM projects ORDER BY host, name", [])?;
+        Ok(rows.iter().filter_map(|row| Some((row.text(0).parse().ok()?, row.json(1)?))).collect())
+    }
+
+    /// The largest number given to a job or an event.
+    pub fn last_number(&self) -> Result<u64> {
+        let rows = self.rows("SELECT max(coalesce((SELECT max(id) FROM jobs), 0), coalesce((SELECT max(id) FROM events), 0))", [])?;
+        Ok(rows.first().map_or(0, |row| row.number(0)))
+    }
+}
+
+/// The statement that writes a job's row.
+pub fn save_job(job: &Job) -> Result<Statement> {
+    use doorstep_shared::ids::JobState::{Leased, Waiting};
+    let live = matches!(job.state, Waiting | Leased);
+    Ok(Statement::new(
+        "INSERT INTO jobs (id, live, body) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET live = excluded.live, body = excluded.body",
+        [number(job.id.0), number(u64::from(live)), json(job)?],
+    ))
+}
+
+/// Milliseconds that a number of a job or an event was made at.
+pub fn made_at(id: u64) -> u64 {
+    id / 1024
+}
+
+/// The smallest number made at this time.
+pub fn first_number(ms: u64) -> u64 {
+    ms.saturating_mul(1024)
+}
+
+/// The next number after `last` at this time.
+pub fn next_number(last: u64, now_ms: u64) -> u64 {
+    first_number(now_ms).max(last.saturating_add(1))
+}
+
+/// A number as a job's.
+pub fn job_id(number: u64) -> JobId {
+    JobId(number)
+}

@@ -1,0 +1,188 @@
+//! What pages and `/api` show: plain data, made by the hub, decided nowhere else.
+//!
+//! The same values are serialised as JSON and rendered as pages, so the two
+//! cannot disagree. Times are milliseconds since the Unix epoch.
+
+use doorstep_shared::ids::{Action, Cause, DeliveryState, JobId, JobState, Name, ProjectState, RunState, StepState};
+use doorstep_shared::protocol::{Failure, LiveView};
+use doorstep_shared::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A machine with an executor on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostView {
+    /// Its name.
+    pub name: Name,
+    /// Derived from the live socket, never stored.
+    pub online: bool,
+    /// When it last said anything that was stored.
+    pub last_seen: Option<Timestamp>,
+    /// When it was enrolled.
+    pub enrolled: Timestamp,
+    /// Version of its executor.
+    pub executor_version: String,
+}
+
+/// A project on a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProjectRow {
+    /// Its host.
+    pub host: Name,
+    /// Is the host's socket up?
+    pub online: bool,
+    /// Its name.
+    pub name: Name,
+    /// Its origin.
+    pub repo: String,
+    /// The branch it follows.
+    pub branch: String,
+    /// How it was when its host last spoke.
+    pub state: ProjectState,
+    /// Why, when there is more to say.
+    pub reason: Option<String>,
+    /// The live release.
+    pub live: Option<LiveView>,
+    /// Where it serves.
+    pub address: Option<String>,
+    /// What the dashboard may ask for.
+    pub remote: Vec<Action>,
+    /// Its jobs that have not ended, oldest first.
+    pub jobs: Vec<JobRow>,
+    /// Its newest run.
+    pub last_run: Option<RunRow>,
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JobRow {
+    /// Its number.
+    pub id: JobId,
+    /// Its host.
+    pub host: Name,
+    /// Its project.
+    pub project: Name,
+    /// What is asked.
+    pub action: Action,
+    /// Why.
+    pub cause: Cause,
+    /// Where it stands.
+    pub state: JobState,
+    /// How often it was granted.
+    pub attempt: u32,
+    /// When it was enqueued.
+    pub created: Timestamp,
+    /// Why it stands there.
+    pub reason: Option<String>,
+    /// The commit a push named.
+    pub hint_commit: Option<String>,
+}
+
+/// One run, without its steps and log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRow {
+    /// Its id.
+    pub id: String,
+    /// Its host.
+    pub host: Name,
+    /// Its project.
+    pub project: Name,
+    /// Its job, unless a person asked on the host.
+    pub job: Option<JobId>,
+    /// The attempt of the job.
+    pub attempt: u32,
+    /// What was done.
+    pub action: Action,
+    /// Why.
+    pub cause: Cause,
+    /// Where it stands.
+    pub state: RunState,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// The commit, once known.
+    pub commit: Option<String>,
+    /// What went wrong.
+    pub failure: Option<Failure>,
+}
+
+/// One step of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRow {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: StepState,
+    /// When it last changed.
+    pub at: Timestamp,
+    /// How long it took.
+    pub duration_ms: Option<u64>,
+    /// What is worth knowing.
+    pub detail: String,
+}
+
+/// One run, whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunView {
+    /// The run.
+    pub run: RunRow,
+    /// Its steps in order.
+    pub steps: Vec<StepRow>,
+    /// Its log, already cleaned of control characters.
+    pub log: Vec<String>,
+}
+
+/// One project, whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProjectPage {
+    /// The project.
+    pub project: ProjectRow,
+    /// Its newest runs, newest first.
+    pub runs: Vec<RunRow>,
+}
+
+/// Everything the first page shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FleetView {
+    /// Every host that is not revoked, by name.
+    pub hosts: Vec<HostView>,
+    /// Every project, by host and name.
+    pub projects: Vec<ProjectRow>,
+}
+
+/// One delivery, without its payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryRow {
+    /// Its place in the history, rising; `before` takes it.
+    pub id: u64,
+    /// GitHub's GUID.
+    pub delivery_id: String,
+    /// The event's name.
+    pub event_type: String,
+    /// What became of it.
+    pub status: DeliveryState,
+    /// Why nothing follows from it.
+    pub reason: Option<String>,
+    /// `owner/name`, when it names a repository.
+    pub repo: Option<String>,
+    /// The ref it is about.
+    #[serde(rename = "ref")]
+    pub git_ref: Option<String>,
+    /// The commit it is about.
+    pub commit: Option<String>,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// The jobs it made.
+    pub jobs: Vec<JobId>,
+}
+
+/// A one-time enrolment code, shown once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EnrollmentView {
+    /// The code.
+    pub code: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// The command to type on the host.
+    pub command: String,
+}

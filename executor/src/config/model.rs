@@ -1,0 +1,224 @@
+//! What `doorstep.toml` says, once it has been found right.
+//!
+//! Plain data. Everything here was checked while it was read, so the rest of
+//! the executor does not check it again. Defaults are filled in, except where
+//! "not said" means something of its own: no `dir`, no `compose`.
+//!
+//! There is no secret in any of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use doorstep_shared::ids::Action;
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The edge's URL, without a slash at its end.
+    pub edge: Option<String>,
+    /// What the edge may ask for where a project says nothing of its own.
+    pub remote: RemotePolicy,
+    /// The projects by name.
+    pub projects: BTreeMap<String, Project>,
+    /// What is not wrong but probably not meant; one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Resolves the relative paths of the file (`repo`, `token_file`,
+    /// `env_file`) against the directory it stands in.
+    pub fn resolve_paths(&mut self, base: &Path) {
+        for project in self.projects.values_mut() {
+            if let Repo::Path(path) = &mut project.repo {
+                *path = base.join(&*path);
+            }
+            for path in [&mut project.token_file, &mut project.env_file]
+                .into_iter()
+                .flatten()
+            {
+                *path = base.join(&*path);
+            }
+        }
+    }
+}
+
+/// The actions that the edge may ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemotePolicy {
+    /// In the order of the file, each at most once.
+    pub actions: Vec<Action>,
+}
+
+impl RemotePolicy {
+    /// Whether the edge may ask for this.
+    pub fn allows(&self, action: Action) -> bool {
+        self.actions.contains(&action)
+    }
+}
+
+impl Default for RemotePolicy {
+    /// Without a policy the edge can do what the product is for and no more:
+    /// a push is deployed. Stopping an app is for those who say so.
+    fn default() -> RemotePolicy {
+        let actions = vec![Action::Fetch, Action::Deploy];
+        RemotePolicy { actions }
+    }
+}
+
+/// `[project.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Project {
+    /// The key of its table.
+    pub name: String,
+    /// Where git fetches from.
+    pub repo: Repo,
+    /// The branch that is followed.
+    pub branch: String,
+    /// Globs: only pushes that touch one of them count. Empty: every push.
+    pub paths: Vec<String>,
+    /// Absolute. `None`: the caller's default.
+    pub dir: Option<PathBuf>,
+    /// What the edge may ask for; the project's own list, else that of the file.
+    pub remote: RemotePolicy,
+    /// A file that holds the access token of an https origin.
+    pub token_file: Option<PathBuf>,
+    /// A file with more environment for the app.
+    pub env_file: Option<PathBuf>,
+    /// `[project.NAME.python]`.
+    pub python: Option<Python>,
+    /// `[project.NAME.process]`; never together with `compose`.
+    pub process: Option<Process>,
+    /// `[project.NAME.health]`.
+    pub health: Option<Health>,
+    /// `[project.NAME.compose]`; never together with `process`.
+    pub compose: Option<Compose>,
+    /// `[project.NAME.command]`.
+    pub command: Option<Command>,
+}
+
+/// A git origin, as it was written. Never holds credentials and is never read
+/// by git as an option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repo {
+    /// `https://...` or `http://...`; the only kind that takes a token.
+    Http(String),
+    /// `ssh://...` or `user@host:path`.
+    Ssh(String),
+    /// `file:///...`
+    File(String),
+    /// A path on this host.
+    Path(PathBuf),
+}
+
+impl fmt::Display for Repo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Repo::Http(text) | Repo::Ssh(text) | Repo::File(text) => f.write_str(text),
+            Repo::Path(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// `[project.NAME.python]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Python {
+    /// How dependencies are chosen.
+    pub sync: Sync,
+}
+
+/// How the dependencies of a release are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// Those of the lock file.
+    Locked,
+    /// The latest compatible ones.
+    Upgrade,
+}
+
+/// `[project.NAME.process]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Process {
+    /// The program and its arguments; `{port}` stands for the release's port.
+    pub command: Vec<String>,
+    /// The address that the proxy owns.
+    pub listen: Option<SocketAddr>,
+    /// How it is asked to end.
+    pub stop: Stop,
+    /// More environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// How a process is asked to end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stop {
+    /// Sent first.
+    pub signal: Signal,
+    /// After this it is killed.
+    pub grace: Duration,
+}
+
+/// The signals that ask a process to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// `SIGTERM`
+    Term,
+    /// `SIGINT`
+    Int,
+    /// `SIGQUIT`
+    Quit,
+    /// `SIGHUP`
+    Hup,
+    /// `SIGUSR1`
+    Usr1,
+    /// `SIGUSR2`
+    Usr2,
+}
+
+/// `[project.NAME.health]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// What is asked.
+    pub probe: Probe,
+    /// Good answers in a row that make it healthy; 1 to 1000.
+    pub good: u32,
+    /// Pause between two questions while waiting; at most `within`.
+    pub interval: Duration,
+    /// Not healthy after this: failed.
+    pub within: Duration,
+}
+
+/// What a health check asks. All but the path may hold `{port}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// A path on the release's own port; starts with `/`.
+    HttpPath(String),
+    /// A whole http or https URL.
+    HttpUrl(String),
+    /// A `host:port` that must accept a connection.
+    Tcp(String),
+    /// A program that must end with 0.
+    Command(Vec<String>),
+}
+
+/// `[project.NAME.compose]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compose {
+    /// Path inside the repository. `None`: found by itself.
+    pub file: Option<PathBuf>,
+    /// What the dashboard shows. `None`: all.
+    pub services: Option<Vec<String>>,
+}
+
+/// `[project.NAME.command]`: any program that a command builds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// Run in turn to build a release.
+    pub build: Vec<Vec<String>>,
+    /// Run in turn to check a release before it is switched to.
+    pub verify: Vec<Vec<String>>,
+    /// Run after the switch.
+    pub reload: Option<Vec<String>>,
+}

@@ -1,0 +1,174 @@
+//! What right files mean.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use doorstep_shared::ids::Action;
+
+use super::super::{Config, Probe, RemotePolicy, Repo, Signal, Sync};
+use super::{SHOP, read, shop_and};
+
+const EVERYTHING: &str = r#"
+edge = "https://doorstep.example.workers.dev/"
+
+[policy]
+remote = ["fetch", "deploy", "restart", "stop", "start", "rebuild", "rollback"]
+
+[project.shop]
+repo   = "https://github.com/me/shop"
+branch = "release/1"
+paths  = ["apps/shop/**"]
+dir    = "/srv/shop"
+token_file = "shop.token"
+env_file = "/etc/shop.env"
+
+[project.shop.policy]
+remote = ["deploy", "deploy"]
+
+[project.shop.python]
+sync = "upgrade"
+
+[project.shop.process]
+command = ["python", "-m", "uvicorn", "app:app", "--port", "{port}"]
+listen  = "127.0.0.1:8000"
+stop    = { signal = "INT", grace = "5s" }
+env     = { LOG = "info" }
+
+[project.shop.health]
+http     = "/health"
+good     = 5
+interval = "20ms"
+within   = "2m"
+
+[project.media]
+repo = "git@github.com:me/media"
+[project.media.compose]
+file     = "compose.yaml"
+services = ["web", "jobs"]
+
+[project.broker]
+repo = "./broker"
+[project.broker.command]
+build  = [["make", "build"], ["make", "docs"]]
+verify = [["make", "check"]]
+reload = ["systemctl", "reload", "broker"]
+"#;
+
+fn good(text: &str) -> Config {
+    read(text).unwrap()
+}
+
+#[test]
+fn a_file_with_everything() {
+    let config = good(EVERYTHING);
+    assert_eq!(
+        config.edge.as_deref(),
+        Some("https://doorstep.example.workers.dev")
+    );
+    assert_eq!(config.remote.actions.len(), 7);
+    assert_eq!(config.warnings, [""; 0]);
+    let shop = &config.projects["shop"];
+    assert_eq!(shop.name, "shop");
+    assert_eq!(shop.branch, "release/1");
+    assert_eq!(shop.paths, ["apps/shop/**"]);
+    assert_eq!(shop.dir.as_deref(), Some(Path::new("/srv/shop")));
+    assert_eq!(shop.remote.actions, [Action::Deploy]);
+    assert!(shop.remote.allows(Action::Deploy) && !shop.remote.allows(Action::Stop));
+    assert_eq!(shop.python.as_ref().unwrap().sync, Sync::Upgrade);
+    let process = shop.process.as_ref().unwrap();
+    assert_eq!(process.command.len(), 6);
+    assert_eq!(process.listen.unwrap().to_string(), "127.0.0.1:8000");
+    assert_eq!(process.stop.signal, Signal::Int);
+    assert_eq!(process.stop.grace, Duration::from_secs(5));
+    assert_eq!(process.env["LOG"], "info");
+    let health = shop.health.as_ref().unwrap();
+    assert_eq!(health.probe, Probe::HttpPath("/health".to_owned()));
+    assert_eq!(health.good, 5);
+    assert_eq!(health.interval, Duration::from_millis(20));
+    assert_eq!(health.within, Duration::from_mins(2));
+    let compose = config.projects["media"].compose.as_ref().unwrap();
+    assert_eq!(compose.file.as_deref(), Some(Path::new("compose.yaml")));
+    assert_eq!(compose.services.as_ref().unwrap(), &["web", "jobs"]);
+    let command = config.projects["broker"].command.as_ref().unwrap();
+    assert_eq!(command.build, [["make", "build"], ["make", "docs"]]);
+    assert_eq!(command.verify, [["make", "check"]]);
+    assert_eq!(command.reload.as_ref().unwrap().len(), 3);
+    assert_eq!(config.projects["broker"].remote, config.remote);
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let empty = good("");
+    assert_eq!((empty.edge, empty.projects.len()), (None, 0));
+    assert_eq!(empty.remote, RemotePolicy::default());
+    assert_eq!(empty.remote.actions, [Action::Fetch, Action::Deploy]);
+    let config = good(&shop_and(
+        "[project.shop.python]\n[project.shop.process]\ncommand=['x', '{port}']\n[project.shop.health]\nhttp='/'\n[project.shop.command]\n",
+    ));
+    let shop = &config.projects["shop"];
+    assert_eq!(shop.branch, "main");
+    assert_eq!(shop.python.as_ref().unwrap().sync, Sync::Locked);
+    let process = shop.process.as_ref().unwrap();
+    assert_eq!(process.stop.signal, Signal::Term);
+    assert_eq!(process.stop.grace, Duration::from_secs(30));
+    let health = shop.health.as_ref().unwrap();
+    assert_eq!(health.good, 3);
+    assert_eq!(health.interval, Duration::from_millis(10));
+    assert_eq!(health.within, Duration::from_mins(1));
+    assert_eq!(shop.command.as_ref().unwrap().build.len(), 0);
+    assert_eq!(shop.dir, None);
+    assert_eq!(shop.compose, None);
+}
+
+#[test]
+fn texts_that_are_right() {
+    for lines in [
+        "",
+        "branch = 'feature/ünï'",
+        "process = { command = ['x'], listen = '[::1]:80' }",
+        "process.command = ['x']\nprocess.listen = 'localhost:80'",
+        "process.command = ['x']\nhealth.tcp = 'db.lan:5432'",
+        "process.command = ['x', '{port}']\nhealth.tcp = '127.0.0.1:{port}'",
+        "process.command = ['x', \"two\\nlines\"]",
+        "health.command = ['true']",
+        "health.http = 'https://shop.example/health'",
+        "compose = {}",
+        "compose.services = ['web']\nhealth.http = 'http://127.0.0.1:8080/'",
+        "policy.remote = []",
+        "health = { command = ['true'], good = 1000, interval = '1ms', within = '1h' }",
+        "process = { command = ['x'], stop = { grace = '0s' } }",
+        "# a comment\r\n\r\n\tbranch\t=\t'main'\r\n",
+        "process.command = [\n  'x', # why\n  'y',\n]",
+    ] {
+        let text = shop_and(lines);
+        assert!(read(&text).is_ok(), "{lines}: {:?}", read(&text));
+    }
+    let quoted = good("[project.\"my.app\"]\nrepo = '/x'");
+    assert!(quoted.projects.contains_key("my.app"));
+    let marked = good(&format!("\u{feff}{SHOP}"));
+    assert_eq!(marked.projects.len(), 1);
+    let crlf = good(&EVERYTHING.replace('\n', "\r\n"));
+    assert_eq!(crlf, good(EVERYTHING));
+}
+
+#[test]
+fn relative_paths_are_resolved_when_asked() {
+    let mut config = good(EVERYTHING);
+    config.resolve_paths(Path::new("/etc/doorstep"));
+    let path = |p: &str| Some(PathBuf::from(p));
+    assert_eq!(
+        config.projects["broker"].repo,
+        Repo::Path(PathBuf::from("/etc/doorstep/./broker"))
+    );
+    let shop = &config.projects["shop"];
+    assert_eq!(shop.token_file, path("/etc/doorstep/shop.token"));
+    assert_eq!(shop.env_file, path("/etc/shop.env"));
+    assert_eq!(shop.repo.to_string(), "https://github.com/me/shop");
+}
+
+#[test]
+fn a_token_file_without_use_is_a_warning() {
+    let config = good(&shop_and("token_file = '/x'"));
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].contains("the project shop"));
+}

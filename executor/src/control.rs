@@ -1,0 +1,237 @@
+//! The Unix socket between the daemon and the command line.
+//!
+//! One request a connection, as a line of JSON; the answer is one or more
+//! lines of JSON, the last of them with `"end"`. Only the owner of the state
+//! directory can connect (mode 0600). What is absent: anything over TCP.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use doorstep_shared::ids::{RunState, StepState};
+use doorstep_shared::protocol::Report;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{broadcast, oneshot};
+
+use crate::cli::{DeployArgs, Exit, Failure, failure};
+use crate::daemon::{Ask, Wake};
+use crate::run::Shared;
+
+/// Longest request, in bytes.
+const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+
+/// A request.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Ordered {
+    /// How everything is.
+    Status,
+    /// The projects' names.
+    Projects,
+    /// Deploy a project and tell how it goes.
+    Deploy {
+        /// The project.
+        project: String,
+    },
+}
+
+/// A line of an answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// What a run reports.
+    Report(Report),
+    /// The last line: what was asked for.
+    End(serde_json::Value),
+    /// The last line: why not.
+    Error(String),
+}
+
+/// The open socket; dropping it closes it and removes the file.
+pub struct Server {
+    path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+        // A file left behind is replaced by the next daemon.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn socket_path(state: &Path) -> PathBuf {
+    state.join("doorstep.sock")
+}
+
+/// Opens the socket. The caller holds the daemon's lock, so a file that is
+/// there is stale.
+///
+/// # Errors
+///
+/// When the system says so.
+pub fn serve(shared: &Rc<Shared>) -> Result<Server> {
+    let path = socket_path(&shared.state);
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).with_context(|| format!("{} (a state directory's path may be at most about 90 bytes long)", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let shared = Rc::clone(shared);
+    let task = tokio::task::spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let shared = Rc::clone(&shared);
+            tokio::task::spawn_local(async move {
+                if let Err(fault) = converse(stream, &shared).await {
+                    tracing::debug!("a control connection ended: {fault:#}");
+                }
+            });
+        }
+    });
+    Ok(Server { path, task })
+}
+
+async fn converse(stream: UnixStream, shared: &Shared) -> Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(read.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+    let ordered = match serde_json::from_str(&line) {
+        Ok(ordered) => ordered,
+        Err(fault) => return say(&mut write, &Answer::Error(format!("not a request: {fault}"))).await,
+    };
+    match ordered {
+        Ordered::Status => {
+            let (reply, answer) = oneshot::channel();
+            ask(shared, Ask::Status(reply))?;
+            say(&mut write, &Answer::End(answer.await?)).await
+        }
+        Ordered::Projects => {
+            let (reply, answer) = oneshot::channel();
+            ask(shared, Ask::Projects(reply))?;
+            say(&mut write, &Answer::End(answer.await?.into())).await
+        }
+        Ordered::Deploy { project } => {
+            // Watched before it begins, so that no report is missed.
+            let reports = shared.watchers.subscribe();
+            let (reply, answer) = oneshot::channel();
+            ask(shared, Ask::Deploy(project, reply))?;
+            match answer.await? {
+                Ok(run) => follow(&mut write, reports, &run).await,
+                Err(why) => say(&mut write, &Answer::Error(why)).await,
+            }
+        }
+    }
+}
+
+fn ask(shared: &Shared, ask: Ask) -> Result<()> {
+    shared.wake.send(Wake::Asked(ask)).ok().context("the daemon is stopping")
+}
+
+async fn follow(write: &mut (impl AsyncWriteExt + Unpin), mut reports: broadcast::Receiver<Report>, run: &str) -> Result<()> {
+    loop {
+        let report = match reports.recv().await {
+            Ok(report) => report,
+            Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Closed) => anyhow::bail!("the daemon is stopping"),
+        };
+        let of = match &report {
+            Report::Started { run, .. } | Report::Step { run, .. } | Report::Log { run, .. } | Report::Outcome { run, .. } => run,
+        };
+        if of != run {
+            continue;
+        }
+        let end = match &report {
+            Report::Outcome { state, .. } => Some(*state),
+            Report::Started { .. } | Report::Step { .. } | Report::Log { .. } => None,
+        };
+        say(write, &Answer::Report(report)).await?;
+        if let Some(state) = end {
+            return say(write, &Answer::End(serde_json::json!({"run": run, "state": state}))).await;
+        }
+    }
+}
+
+async fn say(write: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> Result<()> {
+    let mut line = serde_json::to_string(answer)?;
+    line.push('\n');
+    write.write_all(line.as_bytes()).await?;
+    Ok(())
+}
+
+/// Asks the daemon; `None` when none runs. Each line goes to `on_report`.
+///
+/// # Errors
+///
+/// When the daemon says no, or ends in the middle.
+pub async fn request(state: &Path, ordered: &Ordered, mut on_report: impl FnMut(&Report)) -> Result<Option<serde_json::Value>, Failure> {
+    let stream = match UnixStream::connect(socket_path(state)).await {
+        Ok(stream) => stream,
+        Err(fault) if matches!(fault.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => return Ok(None),
+        Err(fault) => return Err(fault.into()),
+    };
+    let (read, mut write) = stream.into_split();
+    let mut line = serde_json::to_string(ordered).context("the request")?;
+    line.push('\n');
+    write.write_all(line.as_bytes()).await?;
+    let mut lines = BufReader::new(read).lines();
+    while let Some(line) = lines.next_line().await? {
+        match serde_json::from_str(&line).context("the daemon's answer")? {
+            Answer::Report(report) => on_report(&report),
+            Answer::End(value) => return Ok(Some(value)),
+            Answer::Error(why) => return Err(failure(Exit::Error, why)),
+        }
+    }
+    Err(failure(Exit::Error, "the daemon ended before it answered; `doorstep status` says what became of it"))
+}
+
+/// `doorstep deploy [P…]`.
+pub async fn deploy(args: &DeployArgs, state: &Path) -> Result<Exit, Failure> {
+    let no_daemon = || failure(Exit::Error, format!("no daemon runs on {}; start it with `doorstep run`", state.display()));
+    let projects = if args.projects.is_empty() {
+        let all = request(state, &Ordered::Projects, |_| {}).await?.ok_or_else(no_daemon)?;
+        serde_json::from_value(all).context("the daemon's answer")?
+    } else {
+        args.projects.clone()
+    };
+    let mut exit = Exit::Ok;
+    for project in projects {
+        if !args.json {
+            eprintln!("{project}:");
+        }
+        let ordered = Ordered::Deploy { project };
+        let end = request(state, &ordered, |report| print(report, args.json)).await?.ok_or_else(no_daemon)?;
+        let state: Option<RunState> = serde_json::from_value(end["state"].clone()).ok();
+        if state != Some(RunState::Succeeded) {
+            exit = Exit::RolledBack;
+        }
+    }
+    Ok(exit)
+}
+
+fn print(report: &Report, json: bool) {
+    if json {
+        println!("{}", serde_json::to_string(report).unwrap_or_default());
+        return;
+    }
+    match report {
+        Report::Started { run, .. } => eprintln!("  run {run}"),
+        Report::Step { state: StepState::Started | StepState::Pending, .. } => {}
+        Report::Step { name, state, duration_ms, detail, .. } => {
+            let sign = if *state == StepState::Succeeded { "ok    " } else { "FAILED" };
+            println!("  {sign} {name:<10} {:>7} ms  {detail}", duration_ms.unwrap_or_default());
+        }
+        Report::Log { lines, .. } => {
+            for line in lines {
+                eprintln!("         {line}");
+            }
+        }
+        Report::Outcome { state, failure, .. } => {
+            println!("  {}", state.as_str().replace('_', " "));
+            if let Some(failure) = failure {
+                println!("  {} failed: {}", failure.step, failure.message);
+            }
+        }
+    }
+}

@@ -1,0 +1,506 @@
+//! `doorstep run`: one loop that everything wakes.
+//!
+//! The link engine says when to dial and what to send; grants are stored
+//! before they are acted on; runs of different projects go on side by side,
+//! those of one project one after the other. Invariant: what is reported is in
+//! the journal first. The daemon listens on a Unix socket and on no port.
+//! Ending it ends no app: they go on, and the next daemon finds them again.
+
+mod view;
+
+pub use view::live_view;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use doorstep_shared::ids::{Action, Cause, FailureKind, RunState};
+use doorstep_shared::link::{Input, Link, Output};
+use doorstep_shared::protocol::{Failure as RunFailure, Grant, Holding, Report, ToEdge, ToExecutor, VERSION, decode, encode, hello_message};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use crate::cli::{Exit, Failure, failure};
+use crate::clock;
+use crate::config::{self, LoadError};
+use crate::control;
+use crate::git::{Web, WebLimits};
+use crate::identity::Identity;
+use crate::journal::{Journal, Point, RunRecord};
+use crate::run::{Cancel, Request, Runner, Shared};
+use crate::socket::{Said, Socket, url_of};
+use crate::supervisor::Supervisor;
+
+/// How often the apps' logs are looked at.
+const TRIM_MS: u64 = 60_000;
+/// The wall clock ran this much ahead of the steady one: the host slept.
+const SLEPT: Duration = Duration::from_secs(10);
+/// Reports that a slow watcher on this host may lag behind.
+const WATCH_BACKLOG: usize = 1_024;
+
+/// Everything that wakes the loop.
+pub enum Wake {
+    /// A report is in the journal.
+    Posted {
+        /// Its number.
+        seq: u64,
+        /// The report.
+        report: Report,
+    },
+    /// A socket said something.
+    Said(u64, Said),
+    /// A run of this project ended.
+    RunEnded(String),
+    /// Somebody on this host asks.
+    Asked(Ask),
+}
+
+/// What is asked over the Unix socket.
+pub enum Ask {
+    /// How everything is, as JSON.
+    Status(oneshot::Sender<serde_json::Value>),
+    /// Deploy a project; the answer is the run's id, or why not.
+    Deploy(String, oneshot::Sender<Result<String, String>>),
+    /// The projects' names.
+    Projects(oneshot::Sender<Vec<String>>),
+}
+
+enum Work {
+    Fresh { request: Request, id: String },
+    Resume(RunRecord),
+}
+
+impl Work {
+    fn holding(&self) -> Option<Holding> {
+        match self {
+            Self::Fresh { request, .. } => request.job.map(|(job, attempt)| Holding { job, attempt }),
+            Self::Resume(record) => record.holding(),
+        }
+    }
+}
+
+struct Running {
+    holding: Option<Holding>,
+    cancel: Cancel,
+}
+
+struct Daemon {
+    shared: Rc<Shared>,
+    identity: Option<Identity>,
+    edge: Option<String>,
+    link: Link,
+    socket: Option<Socket>,
+    sockets: u64,
+    lease_ms: u64,
+    renew_at: Option<u64>,
+    trim_at: u64,
+    running: BTreeMap<String, Running>,
+    waiting: BTreeMap<String, VecDeque<Work>>,
+    refused: Option<String>,
+    announced: Option<Vec<doorstep_shared::protocol::ProjectView>>,
+}
+
+/// Runs the daemon until it is told to stop.
+pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
+    let loaded = config::load(file).map_err(|fault| {
+        let exit = match &fault {
+            LoadError::NotFound { .. } | LoadError::Faults(_) | LoadError::Variable { .. } => Exit::Config,
+            LoadError::Read { .. } => Exit::Error,
+        };
+        Failure { fault: anyhow::Error::new(fault), exit }
+    })?;
+    for warning in &loaded.config.warnings {
+        warn!("{warning}");
+    }
+    std::fs::create_dir_all(state).with_context(|| format!("{} cannot be made", state.display()))?;
+    let state = std::path::absolute(state)?;
+    let _lock = lock(&state)?;
+    let journal = Rc::new(Journal::open(&state)?);
+    let (wake, mut woken) = mpsc::unbounded_channel();
+    let changed = Rc::new(Notify::new());
+    let supervisor = Supervisor::new(state.clone(), Rc::clone(&journal), loaded.config.projects.clone(), loaded.vars.clone(), Rc::clone(&changed));
+    let web = Web::new(tokio::runtime::Handle::current(), WebLimits::default()).context("the client for git does not start")?;
+    let (watchers, _) = broadcast::channel(WATCH_BACKLOG);
+    let shared = Rc::new(Shared { state: state.clone(), journal, supervisor: Rc::new(supervisor), config: loaded.config, web, wake: wake.clone(), watchers });
+    let server = control::serve(&shared).context("the control socket cannot be opened")?;
+    shared.supervisor.start_all().await?;
+    let mut daemon = Daemon::new(Rc::clone(&shared), &state)?;
+    daemon.take_up()?;
+    daemon.dial();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        let (steady, wall) = (Instant::now(), SystemTime::now());
+        let wait = daemon.wait();
+        tokio::select! {
+            Some(what) = woken.recv() => daemon.woken(what),
+            () = changed.notified() => daemon.announce(),
+            () = tokio::time::sleep(wait) => daemon.tick(),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+        let slept = wall.elapsed().unwrap_or_default().saturating_sub(steady.elapsed());
+        if slept > SLEPT {
+            info!("the host slept for {} s", slept.as_secs());
+            daemon.give(Input::Woke);
+        }
+    }
+    drop(server);
+    info!("the daemon ends; the apps go on");
+    Ok(Exit::Ok)
+}
+
+fn lock(state: &Path) -> Result<std::fs::File, Failure> {
+    let path = state.join("daemon.lock");
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(_) => Err(failure(Exit::Busy, format!("a daemon runs on {} already", state.display()))),
+    }
+}
+
+impl Daemon {
+    fn new(shared: Rc<Shared>, state: &Path) -> Result<Self> {
+        let identity = Identity::load(state)?;
+        let edge = identity.as_ref().map(|identity| shared.config.edge.clone().unwrap_or_else(|| identity.edge.clone()));
+        let outbox = shared.journal.unacknowledged()?;
+        Ok(Self {
+            link: Link::new(clock::random_u64(), outbox),
+            shared,
+            identity,
+            edge,
+            socket: None,
+            sockets: 0,
+            lease_ms: doorstep_shared::queue::LEASE_MS,
+            renew_at: None,
+            trim_at: clock::steady().0 + TRIM_MS,
+            running: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            refused: None,
+            announced: None,
+        })
+    }
+
+    fn dial(&mut self) {
+        match (&self.identity, &self.edge) {
+            (Some(identity), Some(edge)) => {
+                info!(host = %identity.host, "this host answers to {edge}");
+                self.give(Input::Start);
+            }
+            _ => warn!("this host is not enrolled at an edge; only `doorstep deploy` here starts runs (`doorstep join` enrols it)"),
+        }
+    }
+
+    /// Takes up what the last daemon left: open runs first, then grants.
+    fn take_up(&mut self) -> Result<()> {
+        let open = self.shared.journal.open_runs()?;
+        let begun: Vec<Holding> = open.iter().filter_map(RunRecord::holding).collect();
+        for record in open {
+            info!(project = record.project, run.id = record.id, "a run was left open at `{}`", record.point.as_str());
+            self.enqueue(record.project.clone(), Work::Resume(record));
+        }
+        for grant in self.shared.journal.held_grants()? {
+            if !begun.contains(&Holding { job: grant.job, attempt: grant.attempt }) {
+                self.accept(&grant);
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> Duration {
+        let now = clock::steady().0;
+        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at)];
+        let next = next.into_iter().flatten().min().unwrap_or(u64::MAX);
+        Duration::from_millis(next.saturating_sub(now))
+    }
+
+    fn tick(&mut self) {
+        let now = clock::steady().0;
+        if self.trim_at <= now {
+            self.trim_at = now + TRIM_MS;
+            self.shared.supervisor.trim_logs();
+        }
+        if self.renew_at.is_some_and(|at| at <= now) {
+            self.renew();
+        }
+        self.give(Input::Tick);
+    }
+
+    fn woken(&mut self, what: Wake) {
+        match what {
+            Wake::Posted { seq, report } => self.give(Input::Post { seq, report }),
+            Wake::RunEnded(project) => {
+                self.running.remove(&project);
+                self.start_next(&project);
+                self.announce();
+            }
+            Wake::Asked(ask) => self.asked(ask),
+            Wake::Said(number, said) if self.socket.as_ref().is_some_and(|socket| socket.number == number) => self.said(said),
+            Wake::Said(..) => {}
+        }
+    }
+
+    fn said(&mut self, said: Said) {
+        match said {
+            Said::Opened => self.give(Input::Opened),
+            Said::Pong => self.give(Input::Pong),
+            Said::Closed(reason) => {
+                let was_up = self.link.is_up();
+                self.socket = None;
+                if was_up {
+                    warn!("the link to the edge is down: {reason}");
+                } else {
+                    tracing::debug!("the edge cannot be reached: {reason}");
+                }
+                self.give(Input::Closed { reason });
+            }
+            Said::Text(text) => match decode::<ToExecutor>(&text) {
+                Ok(frame) => self.give(Input::Frame(frame)),
+                Err(fault) => {
+                    warn!("the edge sent a frame that is not understood: {fault}");
+                    self.socket = None;
+                    self.give(Input::Closed { reason: "a frame was not understood".to_owned() });
+                }
+            },
+        }
+    }
+
+    /// Gives the link engine an input and carries out what it wants.
+    fn give(&mut self, input: Input) {
+        for output in self.link.handle(input, clock::steady()) {
+            if let Err(fault) = self.carry_out(output) {
+                // The journal or the key failed: without them nothing may be promised.
+                error!("{fault:#}");
+                self.socket = None;
+            }
+        }
+        if !self.link.is_up() {
+            self.renew_at = None;
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) -> Result<()> {
+        match output {
+            Output::Dial => {
+                let Some(edge) = &self.edge else { return Ok(()) };
+                self.sockets += 1;
+                let wake = self.shared.wake.clone();
+                self.socket = Some(Socket::dial(url_of(edge), self.sockets, move |number, said| {
+                    let _ = wake.send(Wake::Said(number, said));
+                }));
+            }
+            Output::Authenticate { nonce } => self.hello(&nonce)?,
+            Output::Send(frame) => self.send(&frame)?,
+            Output::Ping => {
+                if let Some(socket) = &self.socket {
+                    socket.ping();
+                }
+            }
+            Output::Hangup { reason } => {
+                warn!("the socket to the edge is dropped: {reason}");
+                self.socket = None;
+            }
+            Output::Granted(grant) => {
+                if self.shared.journal.store_grant(&grant)? {
+                    self.accept(&grant);
+                }
+            }
+            Output::Cancelled(holding) => self.cancel(holding)?,
+            Output::Forget { seq } => self.shared.journal.forget(seq)?,
+            Output::Up { lease_ms } => {
+                info!("the link to the edge is up");
+                self.refused = None;
+                self.lease_ms = lease_ms.max(3_000);
+                self.renew_at = Some(clock::steady().0 + self.lease_ms / 3);
+                self.announce();
+            }
+            Output::Refused { message, .. } => {
+                error!("the edge refuses this host: {message}");
+                self.refused = Some(message);
+            }
+        }
+        Ok(())
+    }
+
+    fn hello(&mut self, nonce: &str) -> Result<()> {
+        let Some(identity) = &self.identity else { return Ok(()) };
+        let projects = view::projects(&self.shared);
+        let hello = ToEdge::Hello {
+            version: VERSION,
+            executor_version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: identity.host.clone(),
+            signature: identity.sign(&hello_message(&identity.host, nonce))?,
+            journal: self.shared.journal.identity().to_owned(),
+            holding: self.holding()?,
+            projects: projects.clone(),
+        };
+        self.announced = Some(projects);
+        self.send(&hello)
+    }
+
+    fn holding(&self) -> Result<Vec<Holding>> {
+        let grants = self.shared.journal.held_grants()?;
+        Ok(grants.iter().map(|grant| Holding { job: grant.job, attempt: grant.attempt }).collect())
+    }
+
+    fn renew(&mut self) {
+        self.renew_at = Some(clock::steady().0 + self.lease_ms / 3);
+        match self.holding() {
+            Ok(holding) if holding.is_empty() => {}
+            Ok(holding) => {
+                if let Err(fault) = self.send(&ToEdge::Renew { holding }) {
+                    warn!("{fault:#}");
+                }
+            }
+            Err(fault) => warn!("{fault:#}"),
+        }
+    }
+
+    fn send(&self, frame: &ToEdge) -> Result<()> {
+        if let Some(socket) = &self.socket {
+            socket.send(encode(frame)?);
+        }
+        Ok(())
+    }
+
+    /// Tells the edge how the projects are, if that differs from what it knows.
+    fn announce(&mut self) {
+        if !self.link.is_up() {
+            return;
+        }
+        let projects = view::projects(&self.shared);
+        if self.announced.as_ref() == Some(&projects) {
+            return;
+        }
+        self.announced = Some(projects.clone());
+        if let Err(fault) = self.send(&ToEdge::Projects { projects }) {
+            warn!("{fault:#}");
+        }
+    }
+
+    /// A stored grant: checked against the host's file, then queued here.
+    fn accept(&mut self, grant: &Grant) {
+        let request = Request { project: grant.project.to_string(), action: grant.action, cause: grant.cause, job: Some((grant.job, grant.attempt)) };
+        let allowed = match self.shared.config.projects.get(&request.project) {
+            None => Err(format!("{} is not in this host's file", request.project)),
+            // A push is not an ask of the edge: what it starts is this host's own rule.
+            Some(_) if grant.action == Action::Deploy && grant.cause == Cause::Push => Ok(()),
+            Some(project) if project.remote.allows(grant.action) => Ok(()),
+            Some(_) => Err(format!("this host's file does not allow `{}` from the edge", grant.action)),
+        };
+        match allowed {
+            Ok(()) => self.enqueue(request.project.clone(), Work::Fresh { request, id: clock::new_id() }),
+            Err(why) => self.refuse(grant, &why),
+        }
+    }
+
+    fn refuse(&mut self, grant: &Grant, why: &str) {
+        warn!(job.id = grant.job.0, "a job is refused: {why}");
+        let now = clock::wall();
+        let record = RunRecord {
+            id: clock::new_id(),
+            project: grant.project.to_string(),
+            action: grant.action,
+            cause: grant.cause,
+            job: Some(grant.job),
+            attempt: grant.attempt,
+            started: now,
+            ended: Some(now),
+            state: RunState::Refused,
+            point: Point::Ended,
+            release: None,
+            begun: 1,
+        };
+        let started = Report::Started {
+            run: record.id.clone(),
+            job: record.job,
+            attempt: record.attempt,
+            project: grant.project.clone(),
+            action: record.action,
+            cause: record.cause,
+            at: now,
+        };
+        let outcome = Report::Outcome {
+            run: record.id.clone(),
+            job: record.job,
+            attempt: record.attempt,
+            state: RunState::Refused,
+            failure: Some(RunFailure { kind: FailureKind::Policy, step: "policy".to_owned(), message: why.to_owned() }),
+            commit: None,
+            at: now,
+        };
+        match self.shared.journal.end(&record, vec![started, outcome]) {
+            Ok(numbered) => {
+                for (seq, report) in numbered {
+                    let _ = self.shared.wake.send(Wake::Posted { seq, report });
+                }
+            }
+            Err(fault) => error!("{fault:#}"),
+        }
+    }
+
+    fn cancel(&mut self, holding: Holding) -> Result<()> {
+        if let Some(running) = self.running.values().find(|running| running.holding == Some(holding)) {
+            running.cancel.cancel();
+            return Ok(());
+        }
+        for waiting in self.waiting.values_mut() {
+            waiting.retain(|work| work.holding() != Some(holding));
+        }
+        self.shared.journal.drop_grant(holding)
+    }
+
+    fn enqueue(&mut self, project: String, work: Work) {
+        self.waiting.entry(project.clone()).or_default().push_back(work);
+        self.start_next(&project);
+    }
+
+    fn start_next(&mut self, project: &str) {
+        if self.running.contains_key(project) {
+            return;
+        }
+        let Some(work) = self.waiting.get_mut(project).and_then(VecDeque::pop_front) else { return };
+        let (cancel, holding) = (Cancel::default(), work.holding());
+        let runner = match work {
+            Work::Fresh { request, id } => Runner::new(Rc::clone(&self.shared), &request, cancel.clone(), id),
+            Work::Resume(record) => Runner::of(Rc::clone(&self.shared), record, cancel.clone()),
+        };
+        let runner = match runner {
+            Ok(runner) => runner,
+            Err(fault) => {
+                error!(project, "a run cannot begin: {fault:#}");
+                return;
+            }
+        };
+        self.running.insert(project.to_owned(), Running { holding, cancel });
+        let (wake, project) = (self.shared.wake.clone(), project.to_owned());
+        tokio::task::spawn_local(async move {
+            runner.run().await;
+            let _ = wake.send(Wake::RunEnded(project));
+        });
+    }
+
+    fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::Status(reply) => {
+                let _ = reply.send(view::status(&self.shared, self.identity.as_ref(), self.edge.as_deref(), &self.link, self.refused.as_deref()));
+            }
+            Ask::Projects(reply) => {
+                let _ = reply.send(self.shared.config.projects.keys().cloned().collect());
+            }
+            Ask::Deploy(project, reply) => {
+                if !self.shared.config.projects.contains_key(&project) {
+                    let _ = reply.send(Err(format!("{project} is not in the host's file")));
+                    return;
+                }
+                let id = clock::new_id();
+                let request = Request { project: project.clone(), action: Action::Deploy, cause: Cause::Manual, job: None };
+                let _ = reply.send(Ok(id.clone()));
+                self.enqueue(project, Work::Fresh { request, id });
+            }
+        }
+    }
+}

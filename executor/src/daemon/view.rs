@@ -1,0 +1,86 @@
+//! How everything is, for the edge and for `doorstep status`.
+
+use doorstep_shared::ids::Action;
+use doorstep_shared::link::Link;
+use doorstep_shared::protocol::{LiveView, ProjectView};
+use doorstep_shared::time::Timestamp;
+
+use crate::config::Project;
+use crate::identity::Identity;
+use crate::journal::Release;
+use crate::run::Shared;
+use crate::supervisor::listen_of;
+
+/// Actions that this version carries out.
+const SUPPORTED: [Action; 5] = [Action::Fetch, Action::Deploy, Action::Restart, Action::Stop, Action::Start];
+
+/// Every project, as the edge is told.
+pub fn projects(shared: &Shared) -> Vec<ProjectView> {
+    shared.config.projects.values().filter_map(|project| view(shared, project)).collect()
+}
+
+fn view(shared: &Shared, project: &Project) -> Option<ProjectView> {
+    let (state, reason) = shared.supervisor.project_state(project);
+    let live = shared.journal.live_release(&project.name).ok().flatten();
+    Some(ProjectView {
+        name: project.name.parse().ok()?,
+        repo: project.repo.to_string(),
+        branch: project.branch.clone(),
+        paths: project.paths.clone(),
+        remote: SUPPORTED.into_iter().filter(|action| project.remote.allows(*action)).collect(),
+        state,
+        reason,
+        live: live.as_ref().map(live_view),
+        address: address(shared, project),
+    })
+}
+
+/// A release as pages show it.
+pub fn live_view(release: &Release) -> LiveView {
+    LiveView {
+        release: release.id,
+        commit: release.commit.clone(),
+        subject: release.subject.clone(),
+        since: release.live_since.unwrap_or(Timestamp(0)),
+    }
+}
+
+fn address(shared: &Shared, project: &Project) -> Option<String> {
+    let port = || shared.supervisor.live_process(&project.name)?.port;
+    match listen_of(project) {
+        Some(listen) => Some(format!("http://{listen}")),
+        None => port().map(|port| format!("http://127.0.0.1:{port}")),
+    }
+}
+
+/// Everything, as `doorstep status --json` prints it.
+pub fn status(shared: &Shared, identity: Option<&Identity>, edge: Option<&str>, link: &Link, refused: Option<&str>) -> serde_json::Value {
+    let projects: Vec<serde_json::Value> = projects(shared)
+        .into_iter()
+        .map(|view| {
+            let process = shared.supervisor.live_process(view.name.as_str());
+            let last_run = shared.journal.last_run(view.name.as_str()).ok().flatten();
+            let mut value = serde_json::to_value(&view).unwrap_or_default();
+            if let Some(object) = value.as_object_mut() {
+                object.insert("process".to_owned(), process.map(|process| serde_json::json!({"pid": process.pid(), "port": process.port})).into());
+                object.insert("last_run".to_owned(), serde_json::to_value(last_run).unwrap_or_default());
+            }
+            value
+        })
+        .collect();
+    let link_state = match (refused, link.is_up(), edge) {
+        (Some(_), _, _) => "refused",
+        (None, true, _) => "up",
+        (None, false, Some(_)) => "down",
+        (None, false, None) => "none",
+    };
+    serde_json::json!({
+        "daemon": {"pid": std::process::id(), "version": env!("CARGO_PKG_VERSION")},
+        "host": identity.map(|identity| identity.host.to_string()),
+        "edge": edge,
+        "link": link_state,
+        "refused": refused,
+        "unacknowledged": link.unacknowledged(),
+        "projects": projects,
+    })
+}

@@ -1,0 +1,9 @@
+//! The module against the real `git` command, on disk and over HTTP.
+
+mod fetching;
+mod figures;
+mod harness;
+mod looking;
+mod serving;
+mod slots;
+mod wire;

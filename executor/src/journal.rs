@@ -1,0 +1,137 @@
+//! The journal: what this host promised, did and has not yet told.
+//!
+//! One SQLite file with `synchronous=FULL`. A row is written before and after
+//! each effect of a run, in the same transaction as the report about it, so
+//! that a kill at any moment leaves either "not begun" or "begun" and never a
+//! silent change. Nothing here knows what a step does.
+//!
+//! Limits: the app's output is not here; ended runs and grants are kept up to
+//! [`KEPT_MAX`] of each.
+
+mod grants;
+mod outbox;
+mod processes;
+mod releases;
+mod runs;
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rusqlite::Connection;
+
+pub use processes::ProcessRow;
+pub use releases::{Release, ReleaseState};
+pub use runs::{Point, RunRecord};
+
+/// Ended runs, grants and releases that are kept of each project.
+pub const KEPT_MAX: u32 = 200;
+
+/// Migrations in order; one already carried out is never changed.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, report TEXT NOT NULL);
+    CREATE TABLE grants (job INTEGER NOT NULL, attempt INTEGER NOT NULL, body TEXT NOT NULL, settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (job, attempt)) WITHOUT ROWID;
+    CREATE TABLE runs (id TEXT PRIMARY KEY, project TEXT NOT NULL, ended INTEGER, point TEXT NOT NULL, begun INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+    CREATE INDEX runs_open ON runs (id) WHERE ended IS NULL;
+    CREATE TABLE releases (id INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL, state TEXT NOT NULL, body TEXT NOT NULL);
+    CREATE INDEX releases_of ON releases (project, id);
+    CREATE TABLE processes (pid INTEGER PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL);
+    CREATE TABLE wanted (project TEXT PRIMARY KEY, running INTEGER NOT NULL) WITHOUT ROWID;
+"];
+
+/// The journal of one state directory.
+pub struct Journal {
+    db: RefCell<Connection>,
+    identity: String,
+}
+
+impl Journal {
+    /// Opens it for the daemon and brings its schema up to date.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written or is damaged.
+    pub fn open(state: &Path) -> Result<Self> {
+        let path = state.join("journal.db");
+        let db = Connection::open(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
+        let prepare = || -> Result<String> {
+            db.pragma_update(None, "journal_mode", "WAL")?;
+            db.pragma_update(None, "synchronous", "FULL")?;
+            db.busy_timeout(std::time::Duration::from_secs(5))?;
+            migrate(&db)?;
+            let fresh = crate::clock::new_id();
+            db.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('identity', ?1)", [&fresh])?;
+            Ok(db.query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| row.get(0))?)
+        };
+        let identity = prepare().with_context(|| format!("{} cannot be used", path.display()))?;
+        Ok(Self { db: RefCell::new(db), identity })
+    }
+
+    /// Opens it to look only; `None` when there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// When the file is there and cannot be read.
+    pub fn look(state: &Path) -> Result<Option<Self>> {
+        let path = state.join("journal.db");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(&path, flags).with_context(|| format!("{} cannot be opened", path.display()))?;
+        Ok(Some(Self { db: RefCell::new(db), identity: String::new() }))
+    }
+
+    /// Identity of this journal: report numbers count within it.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// One transaction: all that `write` does, or nothing.
+    fn transaction<T>(&self, write: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+        let mut db = self.db.borrow_mut();
+        let transaction = db.transaction().context("the journal cannot be written")?;
+        let done = write(&transaction).context("the journal cannot be written")?;
+        transaction.commit().context("the journal cannot be written")?;
+        Ok(done)
+    }
+
+    /// Should this project's app run? Yes, until a person stopped it.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn wants_running(&self, project: &str) -> Result<bool> {
+        let db = self.db.borrow();
+        let mut query = db.prepare_cached("SELECT running FROM wanted WHERE project = ?1")?;
+        let mut rows = query.query([project])?;
+        Ok(rows.next()?.map_or(Ok(true), |row| row.get(0))?)
+    }
+
+    /// Notes whether this project's app should run.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn want_running(&self, project: &str, running: bool) -> Result<()> {
+        self.transaction(|db| {
+            db.execute("INSERT OR REPLACE INTO wanted (project, running) VALUES (?1, ?2)", (project, running))?;
+            Ok(())
+        })
+    }
+}
+
+fn migrate(db: &Connection) -> Result<()> {
+    let done: usize = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if done > MIGRATIONS.len() {
+        anyhow::bail!("it was written by a newer doorstep (schema {done}); this one knows {}", MIGRATIONS.len());
+    }
+    for (at, statements) in MIGRATIONS.iter().enumerate().skip(done) {
+        db.execute_batch(&format!("BEGIN; {statements} PRAGMA user_version = {}; COMMIT;", at + 1))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

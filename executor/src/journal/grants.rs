@@ -1,0 +1,59 @@
+//! Grants that were stored: what this host holds, and what it has settled.
+
+use anyhow::Result;
+use doorstep_shared::protocol::{Grant, Holding};
+use rusqlite::Transaction;
+
+use super::{Journal, KEPT_MAX};
+
+impl Journal {
+    /// Stores a grant; false when this attempt was stored before.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn store_grant(&self, grant: &Grant) -> Result<bool> {
+        self.transaction(|db| {
+            let body = serde_json::to_string(grant)?;
+            let fresh = db.execute(
+                "INSERT OR IGNORE INTO grants (job, attempt, body) VALUES (?1, ?2, ?3)",
+                (grant.job.0, grant.attempt, body),
+            )?;
+            Ok(fresh == 1)
+        })
+    }
+
+    /// Grants not settled, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn held_grants(&self) -> Result<Vec<Grant>> {
+        let db = self.db.borrow();
+        let mut query = db.prepare_cached("SELECT body FROM grants WHERE settled = 0 ORDER BY job, attempt")?;
+        let rows = query.query_map([], |row| row.get::<_, String>(0))?;
+        let mut grants = Vec::new();
+        for row in rows {
+            grants.push(serde_json::from_str(&row?)?);
+        }
+        Ok(grants)
+    }
+
+    /// Settles a grant without a run: it was cancelled before it began.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn drop_grant(&self, holding: Holding) -> Result<()> {
+        self.transaction(|db| settle(db, holding))
+    }
+}
+
+pub(super) fn settle(db: &Transaction<'_>, holding: Holding) -> Result<()> {
+    db.execute("UPDATE grants SET settled = 1 WHERE job = ?1 AND attempt = ?2", (holding.job.0, holding.attempt))?;
+    db.execute(
+        "DELETE FROM grants WHERE settled = 1 AND job < (SELECT job FROM grants ORDER BY job DESC LIMIT 1 OFFSET ?1)",
+        [KEPT_MAX],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Processes this host started: how a new daemon finds what an old one left.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::Journal;
+
+/// A process that was started and not seen to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRow {
+    /// Its project.
+    pub project: String,
+    /// Its process id, which is its group's too.
+    pub pid: i32,
+    /// Its start time in clock ticks, so that a reused id is not mistaken for it.
+    pub start_ticks: u64,
+    /// The port it was given.
+    pub port: Option<u16>,
+    /// The release it runs.
+    pub release: u64,
+}
+
+impl Journal {
+    /// Notes a process.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn process_started(&self, row: &ProcessRow) -> Result<()> {
+        self.transaction(|db| {
+            let body = serde_json::to_string(row)?;
+            db.execute("INSERT OR REPLACE INTO processes (pid, project, body) VALUES (?1, ?2, ?3)", (row.pid, &row.project, body))?;
+            Ok(())
+        })
+    }
+
+    /// Forgets a process.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn process_ended(&self, pid: i32) -> Result<()> {
+        self.transaction(|db| {
+            db.execute("DELETE FROM processes WHERE pid = ?1", [pid])?;
+            Ok(())
+        })
+    }
+
+    /// Every process not seen to end.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn processes(&self) -> Result<Vec<ProcessRow>> {
+        let db = self.db.borrow();
+        let mut query = db.prepare_cached("SELECT body FROM processes ORDER BY pid")?;
+        let rows = query.query_map([], |row| row.get::<_, String>(0))?;
+        let mut processes = Vec::new();
+        for row in rows {
+            processes.push(serde_json::from_str(&row?)?);
+        }
+        Ok(processes)
+    }
+}

@@ -1,0 +1,163 @@
+//! Releases: our checkouts, each of one commit, each in a slot on disk.
+
+use anyhow::Result;
+use doorstep_shared::time::Timestamp;
+use rusqlite::{OptionalExtension, Transaction};
+use serde::{Deserialize, Serialize};
+
+use super::{Journal, KEPT_MAX};
+
+/// Where a release stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReleaseState {
+    /// Its slot is being filled, or is filled and was never live.
+    Built,
+    /// `current` points at it.
+    Live,
+    /// It was live before the live one, and is kept.
+    Previous,
+    /// Its checks failed.
+    Bad,
+    /// Its slot belongs to another release now.
+    Pruned,
+}
+
+impl ReleaseState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Built => "built",
+            Self::Live => "live",
+            Self::Previous => "previous",
+            Self::Bad => "bad",
+            Self::Pruned => "pruned",
+        }
+    }
+}
+
+/// One release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its number on this host.
+    pub id: u64,
+    /// Its project.
+    pub project: String,
+    /// Its commit, 40 hex digits.
+    pub commit: String,
+    /// First line of the commit's message.
+    pub subject: String,
+    /// Its slot.
+    pub slot: u32,
+    /// Where it stands.
+    pub state: ReleaseState,
+    /// When it last went live.
+    pub live_since: Option<Timestamp>,
+}
+
+impl Journal {
+    /// Makes a release in a slot; whatever was in the slot is pruned.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn create_release(&self, project: &str, commit: &str, subject: &str, slot: u32) -> Result<Release> {
+        self.transaction(|db| {
+            for mut old in all(db, project)?.into_iter().filter(|r| r.slot == slot && r.state != ReleaseState::Pruned) {
+                old.state = ReleaseState::Pruned;
+                save(db, &old)?;
+            }
+            db.execute("INSERT INTO releases (project, state, body) VALUES (?1, '', '')", [project])?;
+            let release = Release {
+                id: u64::try_from(db.last_insert_rowid())?,
+                project: project.to_owned(),
+                commit: commit.to_owned(),
+                subject: subject.to_owned(),
+                slot,
+                state: ReleaseState::Built,
+                live_since: None,
+            };
+            save(db, &release)?;
+            db.execute(
+                "DELETE FROM releases WHERE project = ?1 AND state = 'pruned' AND id < (SELECT max(id) FROM releases) - ?2",
+                (project, KEPT_MAX),
+            )?;
+            Ok(release)
+        })
+    }
+
+    /// Releases of a project, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn releases(&self, project: &str) -> Result<Vec<Release>> {
+        self.transaction(|db| all(db, project))
+    }
+
+    /// The live release of a project.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn live_release(&self, project: &str) -> Result<Option<Release>> {
+        let db = self.db.borrow();
+        let mut query = db.prepare_cached("SELECT body FROM releases WHERE project = ?1 AND state = 'live'")?;
+        let body: Option<String> = query.query_row([project], |row| row.get(0)).optional()?;
+        Ok(body.map(|body| serde_json::from_str(&body)).transpose()?)
+    }
+
+    /// Names of all projects that ever had a release.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn project_names(&self) -> Result<Vec<String>> {
+        let db = self.db.borrow();
+        let mut query = db.prepare_cached("SELECT DISTINCT project FROM releases ORDER BY project")?;
+        let names = query.query_map([], |row| row.get(0))?;
+        Ok(names.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Marks a release bad.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn mark_bad(&self, release: &Release) -> Result<()> {
+        self.transaction(|db| save(db, &Release { state: ReleaseState::Bad, ..release.clone() }))
+    }
+}
+
+/// This release is live now, and the one that was is the previous one.
+pub(super) fn make_live(db: &Transaction<'_>, release: &Release, now: Timestamp) -> Result<()> {
+    for mut other in all(db, &release.project)? {
+        let state = match other.state {
+            ReleaseState::Live if other.id != release.id => ReleaseState::Previous,
+            ReleaseState::Previous => ReleaseState::Built,
+            same => same,
+        };
+        if state != other.state {
+            other.state = state;
+            save(db, &other)?;
+        }
+    }
+    save(db, &Release { state: ReleaseState::Live, live_since: Some(now), ..release.clone() })
+}
+
+fn save(db: &Transaction<'_>, release: &Release) -> Result<()> {
+    db.execute(
+        "UPDATE releases SET state = ?1, body = ?2 WHERE id = ?3",
+        (release.state.as_str(), serde_json::to_string(release)?, release.id),
+    )?;
+    Ok(())
+}
+
+fn all(db: &Transaction<'_>, project: &str) -> Result<Vec<Release>> {
+    let mut query = db.prepare_cached("SELECT body FROM releases WHERE project = ?1 AND body <> '' ORDER BY id")?;
+    let rows = query.query_map([project], |row| row.get::<_, String>(0))?;
+    let mut releases = Vec::new();
+    for row in rows {
+        releases.push(serde_json::from_str(&row?)?);
+    }
+    Ok(releases)
+}

@@ -1,0 +1,143 @@
+//! What apps and runs printed: files on the host, and the verb that shows them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use doorstep_shared::ids::Name;
+use doorstep_shared::text::clean_line;
+
+use crate::cli::{Exit, Failure, LogsArgs, failure};
+use crate::journal::Journal;
+
+/// An app's log longer than this is cut; the part before is kept once, as `.1`.
+pub const APP_LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Most that is read from the end of a log to find its last lines.
+const TAIL_BYTES_MAX: u64 = 1024 * 1024;
+/// How often a followed file is looked at.
+const FOLLOW_MS: u64 = 200;
+
+/// The log of a run.
+#[must_use]
+pub fn run_log(state: &Path, project: &str, run: &str) -> PathBuf {
+    state.join("logs").join(project).join(format!("run-{run}.log"))
+}
+
+/// The last lines of a file, cleaned; empty when there is none.
+#[must_use]
+pub fn tail(path: &Path, lines_max: usize) -> Vec<String> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES_MAX)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    lines.iter().skip(lines.len().saturating_sub(lines_max)).map(|line| clean_line(line)).collect()
+}
+
+/// Cuts a log that is too long: its end is kept beside it. The app writes on
+/// in append mode, so it goes on at the new end.
+///
+/// # Errors
+///
+/// When the system says so.
+pub fn trim(path: &Path) -> io::Result<()> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(fault) => return Err(fault),
+    };
+    if file.metadata()?.len() <= APP_LOG_BYTES_MAX {
+        return Ok(());
+    }
+    std::fs::copy(path, path.with_extension("log.1"))?;
+    file.set_len(0)
+}
+
+/// `doorstep logs P`.
+pub async fn run(args: &LogsArgs, state: &Path) -> Result<Exit, Failure> {
+    let project: Name = args.project.parse().map_err(|fault| failure(Exit::Error, format!("{fault}")))?;
+    let path = match &args.run {
+        Some(run) if run.bytes().all(|b| b.is_ascii_alphanumeric()) => run_log(state, project.as_str(), run),
+        Some(run) => return Err(failure(Exit::Error, format!("`{run}` is not a run's id"))),
+        None => {
+            let journal = Journal::look(state)?.ok_or_else(|| failure(Exit::Error, format!("{} holds no journal; did the daemon ever run?", state.display())))?;
+            let release = journal.live_release(project.as_str())?;
+            let release = release.ok_or_else(|| failure(Exit::Error, format!("{project} has no live release yet")))?;
+            state.join("logs").join(project.as_str()).join(format!("r{}.log", release.id))
+        }
+    };
+    if !path.is_file() {
+        return Err(failure(Exit::Error, format!("there is no log at {}", path.display())));
+    }
+    let mut out = io::stdout();
+    for line in tail(&path, args.lines) {
+        if print(&mut out, &line).is_err() {
+            return Ok(Exit::Ok);
+        }
+    }
+    if args.follow {
+        follow(&path).await.with_context(|| format!("{} cannot be followed", path.display()))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// A reader that went away (`| head`) ends us without a fuss.
+fn print(out: &mut impl Write, line: &str) -> io::Result<()> {
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+async fn follow(path: &Path) -> io::Result<()> {
+    let mut at = std::fs::metadata(path)?.len();
+    let mut rest = Vec::new();
+    loop {
+        tokio::time::sleep(Duration::from_millis(FOLLOW_MS)).await;
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        if length < at {
+            at = 0;
+        }
+        file.seek(SeekFrom::Start(at))?;
+        let read = file.take(TAIL_BYTES_MAX).read_to_end(&mut rest)?;
+        at += read as u64;
+        while let Some(end) = rest.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            if print(&mut io::stdout(), &clean_line(&String::from_utf8_lossy(&line))).is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_come_clean() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        std::fs::write(&path, b"one\n\x1b[31mtwo\x1b[0m\nthree\xff\n").unwrap();
+        assert_eq!(tail(&path, 2), ["two", "three\u{fffd}"]);
+        assert!(tail(&dir.path().join("none"), 2).is_empty());
+    }
+
+    #[test]
+    fn a_log_that_is_too_long_is_cut_and_its_end_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r1.log");
+        std::fs::write(&path, vec![b'x'; usize::try_from(APP_LOG_BYTES_MAX + 1).unwrap()]).unwrap();
+        let mut app = OpenOptions::new().append(true).open(&path).unwrap();
+        trim(&path).unwrap();
+        app.write_all(b"more").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"more");
+        assert!(dir.path().join("r1.log.1").is_file());
+    }
+}

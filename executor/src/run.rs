@@ -1,0 +1,281 @@
+//! A run: one attempt of a job on this host, step by step.
+//!
+//! The runner carries out what [`plan`](crate::plan) decided and decides
+//! nothing itself. Every effect has a journal row before it and one after, the
+//! latter in one transaction with its report. Invariant: until the checks were
+//! good nothing of the live release is touched, except where both want the
+//! same port; then it is started again when they were not.
+
+mod deploy;
+mod log;
+mod other;
+mod recover;
+mod steps;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use doorstep_shared::ids::{Action, Attempt, Cause, FailureKind, JobId, RunState};
+use doorstep_shared::protocol::{Failure, MESSAGE_BYTES_MAX, Report};
+use doorstep_shared::text::cut;
+use tokio::sync::{Notify, broadcast, mpsc};
+use tracing::{error, info, warn};
+
+use crate::clock;
+use crate::config::{Config, Project};
+use crate::daemon::Wake;
+use crate::git::Web;
+use crate::journal::{Journal, Point, RunRecord};
+use crate::redact::Redactor;
+use crate::supervisor::Supervisor;
+use log::RunLog;
+
+/// Daemons that may die over one run before it is given up.
+const BEGUN_MAX: u32 = 3;
+
+/// What every run of this host shares.
+pub struct Shared {
+    /// The state directory.
+    pub state: PathBuf,
+    /// The journal.
+    pub journal: Rc<Journal>,
+    /// What keeps apps up.
+    pub supervisor: Rc<Supervisor>,
+    /// What the host's file says.
+    pub config: Config,
+    /// Carries git over https.
+    pub web: Web,
+    /// Wakes the daemon's loop.
+    pub wake: mpsc::UnboundedSender<Wake>,
+    /// What runs report, for those who watch here.
+    pub watchers: broadcast::Sender<Report>,
+}
+
+/// A way to stop a run from outside.
+#[derive(Clone, Default)]
+pub struct Cancel {
+    flag: Arc<AtomicBool>,
+    told: Rc<Notify>,
+}
+
+impl Cancel {
+    /// Stops the run at its next chance.
+    pub fn cancel(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+        self.told.notify_waiters();
+    }
+
+    /// The flag, for threads.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.flag)
+    }
+
+    /// Was it stopped?
+    pub fn is_cancelled(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it is stopped.
+    pub async fn cancelled(&self) {
+        let told = self.told.notified();
+        if !self.is_cancelled() {
+            told.await;
+        }
+    }
+}
+
+/// What is asked of a run.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Its project.
+    pub project: String,
+    /// What is done.
+    pub action: Action,
+    /// Why.
+    pub cause: Cause,
+    /// Its job, unless a person asked here.
+    pub job: Option<(JobId, Attempt)>,
+}
+
+/// Why a run stops: the failure, and whether the new release was started.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    kind: FailureKind,
+    step: String,
+    message: String,
+}
+
+/// One run under way.
+pub struct Runner {
+    shared: Rc<Shared>,
+    project: Project,
+    record: RunRecord,
+    cancel: Cancel,
+    log: RunLog,
+    step: Option<steps::Open>,
+    next_step: u16,
+    commit: Option<String>,
+}
+
+impl Runner {
+    /// A run of this request, with an id of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the project is not in the host's file, or the log cannot be made.
+    pub fn new(shared: Rc<Shared>, request: &Request, cancel: Cancel, id: String) -> Result<Self> {
+        let record = RunRecord {
+            id,
+            project: request.project.clone(),
+            action: request.action,
+            cause: request.cause,
+            job: request.job.map(|(job, _)| job),
+            attempt: request.job.map_or(0, |(_, attempt)| attempt),
+            started: clock::wall(),
+            ended: None,
+            state: RunState::Running,
+            point: Point::Preparing,
+            release: None,
+            begun: 0,
+        };
+        Self::of(shared, record, cancel)
+    }
+
+    /// A run that another daemon left open.
+    ///
+    /// # Errors
+    ///
+    /// When the project is not in the host's file, or the log cannot be made.
+    pub fn of(shared: Rc<Shared>, record: RunRecord, cancel: Cancel) -> Result<Self> {
+        let project = shared.config.projects.get(&record.project).cloned();
+        let project = project.ok_or_else(|| anyhow::anyhow!("{} is not in the host's file", record.project))?;
+        let log = RunLog::open(&shared.state, &project.name, &record.id, redactor(&shared, &project))?;
+        Ok(Self { shared, project, record, cancel, log, step: None, next_step: 0, commit: None })
+    }
+
+    /// Carries the run out; when this returns, its outcome is in the journal.
+    pub async fn run(mut self) -> RunState {
+        let outcome = self.begin_and_carry_out().await;
+        let state = self.conclude(outcome);
+        self.record.state = state;
+        state
+    }
+
+    async fn begin_and_carry_out(&mut self) -> Result<(), (Fault, RunState)> {
+        let recovering = self.record.begun > 0;
+        let left_at = self.record.point;
+        self.record.begun += 1;
+        let failed = |fault| (fault, RunState::Failed);
+        let started = Report::Started {
+            run: self.record.id.clone(),
+            job: self.record.job,
+            attempt: self.record.attempt,
+            project: self.project.name.parse().map_err(|_| failed(self.fault("start", "the project's name is not a name")))?,
+            action: self.record.action,
+            cause: self.record.cause,
+            at: self.record.started,
+        };
+        info!(project = self.project.name, run.id = self.record.id, action = %self.record.action, cause = %self.record.cause, "a run begins");
+        self.advance(vec![started]).map_err(failed)?;
+        if recovering && self.recover(left_at).await? {
+            return Ok(());
+        }
+        if self.record.begun > BEGUN_MAX {
+            let message = format!("the daemon died {BEGUN_MAX} times over this run; it is given up");
+            return Err(failed(self.fault("start", &message)));
+        }
+        match self.record.action {
+            Action::Deploy => self.deploy().await,
+            Action::Fetch => self.fetch_only().await.map_err(failed),
+            Action::Restart => self.restart().await,
+            Action::Stop => self.stop().await.map_err(failed),
+            Action::Start => self.start().await.map_err(failed),
+            Action::Rebuild | Action::Rollback => {
+                let fault = Fault { kind: FailureKind::Policy, ..self.fault("start", "this version cannot do this yet") };
+                Err((fault, RunState::Refused))
+            }
+        }
+    }
+
+    fn conclude(&mut self, outcome: Result<(), (Fault, RunState)>) -> RunState {
+        let (state, failure) = match outcome {
+            Ok(()) => (RunState::Succeeded, None),
+            Err((fault, state)) => {
+                let message = self.log.clean(&fault.message);
+                (state, Some(Failure { kind: fault.kind, step: fault.step, message: cut(&message, MESSAGE_BYTES_MAX).to_owned() }))
+            }
+        };
+        self.record.point = Point::Ended;
+        self.record.state = state;
+        self.record.ended = Some(clock::wall());
+        match &failure {
+            None => info!(project = self.project.name, run.id = self.record.id, "a run {state}"),
+            Some(failure) => warn!(project = self.project.name, run.id = self.record.id, step = failure.step, "a run {state}: {}", failure.message),
+        }
+        let mut reports = self.log.flush(&self.record.id);
+        reports.push(Report::Outcome {
+            run: self.record.id.clone(),
+            job: self.record.job,
+            attempt: self.record.attempt,
+            state,
+            failure,
+            commit: self.commit.clone(),
+            at: clock::wall(),
+        });
+        match self.shared.journal.end(&self.record, reports) {
+            Ok(numbered) => self.tell(numbered),
+            // The run stays open in the journal; the next daemon concludes it.
+            Err(fault) => error!(run.id = self.record.id, "a run's end could not be written: {fault:#}"),
+        }
+        state
+    }
+
+    /// Writes how far the run has come, with reports.
+    fn advance(&mut self, mut reports: Vec<Report>) -> Result<(), Fault> {
+        let mut all = self.log.flush(&self.record.id);
+        all.append(&mut reports);
+        match self.shared.journal.advance(&self.record, all) {
+            Ok(numbered) => {
+                self.tell(numbered);
+                Ok(())
+            }
+            Err(fault) => Err(self.fault("journal", &format!("{fault:#}"))),
+        }
+    }
+
+    fn tell(&self, numbered: Vec<(u64, Report)>) {
+        for (seq, report) in numbered {
+            // Nobody may be watching, and the daemon may be stopping.
+            let _ = self.shared.watchers.send(report.clone());
+            let _ = self.shared.wake.send(Wake::Posted { seq, report });
+        }
+    }
+
+    /// A fault of this host; callers change the kind where they know better.
+    fn fault(&self, step: &str, message: &str) -> Fault {
+        Fault { kind: FailureKind::Host, step: step.to_owned(), message: message.to_owned() }
+    }
+
+    fn cancelled(&self, step: &str) -> Fault {
+        Fault { kind: FailureKind::Cancelled, ..self.fault(step, "it was cancelled") }
+    }
+}
+
+/// Everything that is secret to a project on this host.
+fn redactor(shared: &Shared, project: &Project) -> Redactor {
+    let mut redactor = Redactor::default();
+    let vars = shared.supervisor.vars();
+    for name in vars.names() {
+        redactor.add_variable(name, vars.get(name).unwrap_or_default());
+    }
+    for (name, value) in shared.supervisor.project_variables(project).unwrap_or_default() {
+        redactor.add_variable(&name, &value);
+    }
+    if let Ok(Some(token)) = crate::config::git_token(project, vars) {
+        redactor.add(token.expose());
+    }
+    redactor
+}

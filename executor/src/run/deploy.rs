@@ -1,0 +1,480 @@
+//! A deploy: fetch, verify, build and sync beside what is live; start, check,
+//! switch, stop the old one. Or put everything back.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use doorstep_shared::ids::{Cause, FailureKind, RunState};
+
+use super::steps::Wrong;
+use super::{Fault, Runner};
+use crate::child::{self, End, Tool};
+use crate::clock;
+use crate::config::{self, Repo};
+use crate::git::{self, Bounds, CommitInfo, FetchError, Origin};
+use crate::health::{self, Verdict};
+use crate::journal::{Point, Release, ReleaseState};
+use crate::plan::{Environment, Facts, Plan, Takeover, plan};
+use crate::process::Process;
+use crate::python;
+use crate::release::choose_slot;
+use crate::supervisor::owns_port;
+
+/// A fetch that takes longer than this is given up: 1 GB at 1 MB/s.
+const FETCH_LIMIT: Duration = Duration::from_secs(20 * 60);
+/// A sync that takes longer than this is given up: torch on a slow line.
+const SYNC_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// How long requests in flight may go on at the old release.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// Lines of the app's output that a failed check shows.
+const LAST_LINES: usize = 20;
+/// Changed files that are listed.
+const CHANGED_MAX: usize = 200;
+/// Last bytes of uv's output that a failure shows.
+const WORDS_BYTES_MAX: usize = 4_096;
+
+type Failed = (Fault, RunState);
+
+fn failed(fault: Fault) -> Failed {
+    (fault, RunState::Failed)
+}
+
+impl Runner {
+    /// The whole deploy.
+    pub(super) async fn deploy(&mut self) -> Result<(), Failed> {
+        if self.project.compose.is_some() || self.project.command.is_some() {
+            let message = "this version deploys Python and plain processes; [compose] and [command] projects come with a later one";
+            return Err(failed(Fault { kind: FailureKind::Policy, ..self.fault("plan", message) }));
+        }
+        let target = self.fetch().await.map_err(failed)?;
+        if self.is_live_already(&target.id) {
+            self.say(&format!("{} is live already", short(&target.id)));
+            return Ok(());
+        }
+        self.verify(&target).await.map_err(failed)?;
+        let release = self.build(&target).await.map_err(failed)?;
+        let plan = self.plan(&release);
+        self.sync(&plan, &release).await.map_err(failed)?;
+        self.take_over(plan.takeover, release).await
+    }
+
+    /// Fetch and say what is there.
+    pub(super) async fn fetch_only(&mut self) -> Result<(), Fault> {
+        self.fetch().await.map(|_| ())
+    }
+
+    fn is_live_already(&self, commit: &str) -> bool {
+        // A person who asks for a deploy wants one; an event wants the commit live.
+        let by_event = matches!(self.record.cause, Cause::Push | Cause::Reconcile | Cause::Replay);
+        let live = self.shared.journal.live_release(&self.project.name).ok().flatten();
+        let runs = self.project.process.is_none() || self.shared.supervisor.live_process(&self.project.name).is_some();
+        by_event && runs && live.is_some_and(|live| live.commit == commit)
+    }
+
+    async fn fetch(&mut self) -> Result<CommitInfo, Fault> {
+        self.begin("fetch")?;
+        let outcome = self.fetch_branch().await;
+        let info = self.end(outcome)?;
+        self.commit = Some(info.id.clone());
+        Ok(info)
+    }
+
+    async fn fetch_branch(&mut self) -> Result<(CommitInfo, String), Wrong> {
+        let layout = self.shared.supervisor.layout(&self.project);
+        layout.create().map_err(|fault| Wrong::host(format!("{} cannot be made: {fault}", layout.dir().display())))?;
+        let origin = self.origin()?;
+        let (web, branch, dir) = (self.shared.web.clone(), self.project.branch.clone(), layout.dir().to_path_buf());
+        let bounds = Bounds { deadline: Instant::now() + FETCH_LIMIT, cancel: self.cancel.flag() };
+        let fetched = tokio::task::spawn_blocking(move || {
+            let store = git::open_store(&dir).map_err(Wrong::host)?;
+            let fetched = store.fetch(&web, &origin, &branch, &bounds, &mut |_| {}).map_err(fetch_wrong)?;
+            let info = store.commit_info(&fetched.commit).map_err(Wrong::host)?;
+            Ok((fetched, info))
+        });
+        let (fetched, info) = fetched.await.map_err(Wrong::host)??;
+        let forced = if fetched.forced { ", history was rewritten" } else { "" };
+        let detail = format!("{} {} ({} objects, {} bytes{forced})", short(&info.id), info.subject, fetched.received_objects, fetched.received_bytes);
+        Ok((info, detail))
+    }
+
+    fn origin(&self) -> Result<Origin, Wrong> {
+        let vars = self.shared.supervisor.vars();
+        let token = config::git_token(&self.project, vars).map_err(Wrong::host)?;
+        let url = match &self.project.repo {
+            Repo::Http(url) | Repo::Ssh(url) | Repo::File(url) => url.clone(),
+            Repo::Path(path) => path.to_string_lossy().into_owned(),
+        };
+        Ok(Origin { url, token: token.map(|token| git::Token::new(token.expose())) })
+    }
+
+    async fn verify(&mut self, target: &CommitInfo) -> Result<(), Fault> {
+        self.begin("verify")?;
+        let dir = self.shared.supervisor.layout(&self.project).dir().to_path_buf();
+        let live = self.shared.journal.live_release(&self.project.name).ok().flatten().map(|live| live.commit);
+        let commit = target.id.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let store = git::open_store(&dir)?;
+            let check = store.check_tree(&commit)?;
+            // The live commit may be gone from the store after a rewrite.
+            let changes = live.and_then(|live| store.changed_files(&live, &commit, CHANGED_MAX).ok());
+            Ok::<_, git::StoreError>((check, changes))
+        });
+        let (check, changes) = match looked.await {
+            Ok(Ok(looked)) => looked,
+            Ok(Err(fault)) => return self.end(Err(Wrong::host(fault))),
+            Err(fault) => return self.end(Err(Wrong::host(fault))),
+        };
+        for warning in check.warnings.iter().take(10) {
+            self.say(&format!("note: {warning}"));
+        }
+        if let Some(first) = check.refusals.first() {
+            let more = check.refusals.len() - 1;
+            let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+            return self.end(Err(Wrong { kind: FailureKind::Source, message: format!("{first}{more}") }));
+        }
+        let detail = match changes {
+            Some(changes) => {
+                for (sign, paths) in [("+", &changes.added), ("~", &changes.modified), ("-", &changes.removed)] {
+                    for path in paths {
+                        self.say(&format!("{sign} {path}"));
+                    }
+                }
+                let more = if changes.truncated { " or more" } else { "" };
+                format!("{} added, {} modified, {} removed{more}", changes.added.len(), changes.modified.len(), changes.removed.len())
+            }
+            None => format!("{} entries", check.entries),
+        };
+        self.end(Ok(((), detail)))
+    }
+
+    async fn build(&mut self, target: &CommitInfo) -> Result<Release, Fault> {
+        self.begin("build")?;
+        let outcome = self.check_out(target).await;
+        self.end(outcome)
+    }
+
+    async fn check_out(&mut self, target: &CommitInfo) -> Result<(Release, String), Wrong> {
+        let journal = &self.shared.journal;
+        let layout = self.shared.supervisor.layout(&self.project);
+        let releases = journal.releases(&self.project.name).map_err(Wrong::host)?;
+        let slot = choose_slot(&releases, layout.current());
+        let release = journal.create_release(&self.project.name, &target.id, &target.subject, slot).map_err(Wrong::host)?;
+        self.record.release = Some(release.id);
+        let (dir, path, commit) = (layout.dir().to_path_buf(), layout.slot(slot), target.id.clone());
+        let done = tokio::task::spawn_blocking(move || git::open_store(&dir)?.checkout(&commit, &path));
+        let done = done.await.map_err(Wrong::host)?.map_err(Wrong::host)?;
+        let detail = format!("release {} in slot {slot}: {} files, {} written, {} removed", release.id, done.files, done.written, done.removed);
+        Ok((release, detail))
+    }
+
+    fn plan(&self, release: &Release) -> Plan {
+        let slot = self.shared.supervisor.layout(&self.project).slot(release.slot);
+        let has = |name: &str| slot.join(name).is_file();
+        plan(&Facts {
+            has_lock: has("uv.lock"),
+            has_pyproject: has("pyproject.toml"),
+            has_requirements: has("requirements.txt"),
+            sync: self.project.python.as_ref().map_or(config::Sync::Locked, |python| python.sync),
+            has_process: self.project.process.is_some(),
+            owns_port: owns_port(&self.project),
+        })
+    }
+
+    async fn sync(&mut self, plan: &Plan, release: &Release) -> Result<(), Fault> {
+        if plan.environment == Environment::None {
+            return Ok(());
+        }
+        self.begin("sync")?;
+        let outcome = self.make_environment(plan.environment, release).await;
+        self.end(outcome)
+    }
+
+    async fn make_environment(&mut self, environment: Environment, release: &Release) -> Result<((), String), Wrong> {
+        let layout = self.shared.supervisor.layout(&self.project);
+        let (slot, env) = (layout.slot(release.slot), layout.env(release.slot));
+        let stamp_file = env.with_extension("stamp");
+        let stamp = python::stamp(environment, &slot);
+        if stamp.is_some() && std::fs::read_to_string(&stamp_file).ok() == stamp && env.join("bin/python").exists() {
+            return Ok(((), "the environment fits already".to_owned()));
+        }
+        // From here on it is of no commit until uv has ended well.
+        remove_if_there(&stamp_file).map_err(Wrong::host)?;
+        if environment == Environment::Resolved {
+            self.say("there is no uv.lock: versions are chosen now, and may differ next time");
+        }
+        let uv = find_uv().ok_or_else(|| Wrong::host("uv was not found; install it, or set DOORSTEP_UV to its path"))?;
+        for args in python::calls(environment, &env) {
+            self.say(&format!("$ uv {}", args.join(" ")));
+            let tool = Tool {
+                program: uv.clone(),
+                args: args.iter().map(OsString::from).collect(),
+                dir: slot.clone(),
+                env: uv_environment(&env, &self.shared.state),
+                limit: SYNC_LIMIT,
+            };
+            self.run_uv(&tool).await?;
+        }
+        if let Some(stamp) = stamp {
+            std::fs::write(&stamp_file, stamp).map_err(Wrong::host)?;
+        }
+        Ok(((), format!("{environment:?}").to_lowercase()))
+    }
+
+    async fn run_uv(&mut self, tool: &Tool) -> Result<(), Wrong> {
+        let mut words = String::new();
+        let cancel = self.cancel.clone();
+        let end = child::run(tool, cancel.cancelled(), |line| {
+            self.say(line);
+            words.push_str(line);
+            words.push('\n');
+            if words.len() > 4 * WORDS_BYTES_MAX {
+                words = last_bytes(&words, WORDS_BYTES_MAX).to_owned();
+            }
+        });
+        let words_end = match end.await {
+            Ok(End::Good) => return Ok(()),
+            Ok(End::Bad(how)) => format!("uv {how}"),
+            Ok(End::TimedOut) => format!("uv did not end within {} minutes", SYNC_LIMIT.as_secs() / 60),
+            Ok(End::Cancelled) => return Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() }),
+            Err(fault) => return Err(Wrong::host(format!("uv does not start: {fault}"))),
+        };
+        let kind = match (python::blames_source(&words), python::blames_network(&words)) {
+            (_, true) => FailureKind::Network,
+            (true, false) => FailureKind::Source,
+            (false, false) => FailureKind::Build,
+        };
+        Err(Wrong { kind, message: format!("{words_end}:\n{}", last_bytes(words.trim_end(), WORDS_BYTES_MAX)) })
+    }
+
+    /// Starts the new release, checks it, switches, stops the old one.
+    pub(super) async fn take_over(&mut self, takeover: Takeover, release: Release) -> Result<(), Failed> {
+        let process = match takeover {
+            Takeover::None => None,
+            Takeover::Beside => Some(self.start_beside(&release).await.map_err(failed)?),
+            Takeover::InPlace => Some(self.start_in_place(&release).await?),
+        };
+        if let Err(fault) = self.check(process.as_ref(), &release).await {
+            return Err(self.put_back(process, &release, fault).await);
+        }
+        if let Err(fault) = self.switch(process.as_ref(), &release).await {
+            return Err(self.put_back(process, &release, fault).await);
+        }
+        let old = self.shared.supervisor.take(&self.project.name);
+        if let Some(process) = process {
+            self.shared.supervisor.watch(&self.project, release, process);
+        }
+        if let Some(old) = old {
+            self.retire(old).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    async fn start_beside(&mut self, release: &Release) -> Result<Process, Fault> {
+        self.record.point = Point::Starting;
+        self.begin("start")?;
+        // The address is claimed first: a port that somebody else has is found
+        // before anything was started.
+        let live = self.shared.supervisor.live_process(&self.project.name).and_then(|process| process.port);
+        if let Err(fault) = self.shared.supervisor.route(&self.project, live).await {
+            return self.end(Err(Wrong::host(format!("{fault:#}"))));
+        }
+        let started = self.launch(release);
+        self.end(started)
+    }
+
+    fn launch(&self, release: &Release) -> Result<(Process, String), Wrong> {
+        let process = self.shared.supervisor.launch(&self.project, release, Some(&self.record.id));
+        let process = process.map_err(|fault| Wrong { kind: FailureKind::Source, message: format!("{fault:#}") })?;
+        let port = process.port.map_or_else(String::new, |port| format!(" on port {port}"));
+        let detail = format!("process {}{port}", process.pid());
+        Ok((process, detail))
+    }
+
+    async fn start_in_place(&mut self, release: &Release) -> Result<Process, Failed> {
+        self.record.point = Point::Replacing;
+        self.begin("stop").map_err(failed)?;
+        let detail = match self.shared.supervisor.take(&self.project.name) {
+            Some(old) => self.stop_process(&old).await,
+            None => "nothing ran".to_owned(),
+        };
+        self.end(Ok(((), detail))).map_err(failed)?;
+        let started = match self.begin("start") {
+            Ok(()) => {
+                let launched = self.launch(release);
+                self.end(launched)
+            }
+            Err(fault) => Err(fault),
+        };
+        match started {
+            Ok(process) => Ok(process),
+            Err(fault) => Err(self.put_back(None, release, fault).await),
+        }
+    }
+
+    async fn check(&mut self, process: Option<&Process>, release: &Release) -> Result<(), Fault> {
+        if process.is_none() && self.project.health.is_none() {
+            return Ok(());
+        }
+        self.begin("check")?;
+        let client = health::client();
+        let cancel = self.cancel.clone();
+        let verdict = health::check(self.project.health.as_ref(), process, &client, cancel.cancelled()).await;
+        match verdict {
+            Verdict::Well(good) => self.end(Ok(((), format!("{good} good answers in a row")))),
+            Verdict::Cancelled => self.end(Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() })),
+            Verdict::Unwell(why) => {
+                let lines = crate::logs::tail(&self.shared.supervisor.app_log(&self.project.name, release.id), LAST_LINES);
+                let message = if lines.is_empty() { why } else { format!("{why}; its last lines:\n{}", lines.join("\n")) };
+                self.end(Err(Wrong { kind: FailureKind::Health, message }))
+            }
+        }
+    }
+
+    async fn switch(&mut self, process: Option<&Process>, release: &Release) -> Result<(), Fault> {
+        self.record.point = Point::Switching;
+        self.begin("switch")?;
+        let outcome = self.switch_to(process, release).await;
+        self.end(outcome)
+    }
+
+    /// Points `current`, the proxy and the journal at a release whose checks were good.
+    pub(super) async fn switch_to(&mut self, process: Option<&Process>, release: &Release) -> Result<((), String), Wrong> {
+        let layout = self.shared.supervisor.layout(&self.project);
+        let before = layout.current();
+        layout.switch(release.slot).map_err(Wrong::host)?;
+        let routed = self.shared.supervisor.route(&self.project, process.and_then(|process| process.port)).await;
+        if let Err(fault) = routed {
+            if let Some(before) = before {
+                layout.switch(before).map_err(Wrong::host)?;
+            }
+            return Err(Wrong::host(format!("{fault:#}")));
+        }
+        self.record.point = Point::Retiring;
+        self.shared.journal.switch(&self.record, release, clock::wall()).map_err(Wrong::host)?;
+        Ok(((), format!("release {} is live", release.id)))
+    }
+
+    /// Stops the old process once what it has in flight has ended.
+    pub(super) async fn retire(&mut self, old: Process) -> Result<(), Fault> {
+        self.begin_anyway("stop")?;
+        let mut left = 0;
+        if let Some(port) = old.port.filter(|_| crate::supervisor::listen_of(&self.project).is_some())
+            && let Ok(proxy) = self.shared.supervisor.proxy().await
+        {
+            let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+            left = proxy.drain(address, DRAIN_LIMIT).await.unwrap_or(0);
+            if left > 0 {
+                let _ = proxy.cut(address).await;
+            }
+        }
+        let mut detail = self.stop_process(&old).await;
+        if left > 0 {
+            detail.push_str(&format!("; {left} requests were cut after {} s", DRAIN_LIMIT.as_secs()));
+        }
+        self.end(Ok(((), detail)))
+    }
+
+    /// Stops a process and says how it went.
+    pub(super) async fn stop_process(&self, process: &Process) -> String {
+        let Some(settings) = &self.project.process else { return String::new() };
+        let killed = process.stop(&settings.stop).await;
+        if let Err(fault) = self.shared.journal.process_ended(process.pid()) {
+            tracing::warn!("{fault:#}");
+        }
+        if killed {
+            format!("process {} did not end within {:?} and was killed", process.pid(), settings.stop.grace)
+        } else {
+            format!("process {} ended", process.pid())
+        }
+    }
+
+    /// The new release is not well: it goes, and the old one serves.
+    async fn put_back(&mut self, process: Option<Process>, release: &Release, fault: Fault) -> Failed {
+        if self.begin_anyway("roll back").is_err() {
+            return failed(fault);
+        }
+        if let Some(process) = process {
+            let _ = self.stop_process(&process).await;
+        }
+        // A restart's release was live before, and stays what it is.
+        if fault.kind == FailureKind::Health
+            && release.state == ReleaseState::Built
+            && let Err(wrong) = self.shared.journal.mark_bad(release)
+        {
+            tracing::warn!("{wrong:#}");
+        }
+        let old = self.shared.journal.live_release(&self.project.name).ok().flatten();
+        let restored = self.shared.supervisor.ensure_live(&self.project).await;
+        let outcome = match (&old, restored) {
+            (Some(old), Ok(())) => Ok(((), format!("release {} ({}) serves", old.id, short(&old.commit)))),
+            (None, Ok(())) => Ok(((), "there is no earlier release".to_owned())),
+            (_, Err(wrong)) => Err(Wrong::host(format!("the old release does not start again: {wrong:#}"))),
+        };
+        let state = if old.is_some() && outcome.is_ok() { RunState::RolledBack } else { RunState::Failed };
+        if let Err(also) = self.end(outcome) {
+            let message = format!("{}; and then: {}", fault.message, also.message);
+            return (Fault { message, ..fault }, RunState::Failed);
+        }
+        (fault, state)
+    }
+}
+
+fn fetch_wrong(fault: FetchError) -> Wrong {
+    let kind = match &fault {
+        FetchError::Network { .. } | FetchError::TimedOut { .. } => FailureKind::Network,
+        FetchError::Cancelled => FailureKind::Cancelled,
+        FetchError::Disk { .. } | FetchError::Corrupt { .. } | FetchError::Other { .. } => FailureKind::Host,
+        FetchError::Denied { .. }
+        | FetchError::NotFound { .. }
+        | FetchError::NoSuchBranch { .. }
+        | FetchError::EmptyRepository { .. }
+        | FetchError::BadUrl { .. }
+        | FetchError::SshUnsupported { .. } => FailureKind::Source,
+    };
+    Wrong { kind, message: fault.to_string() }
+}
+
+/// The first seven digits of a commit.
+pub(super) fn short(commit: &str) -> &str {
+    doorstep_shared::text::cut(commit, 7)
+}
+
+fn last_bytes(text: &str, bytes_max: usize) -> &str {
+    let mut from = text.len().saturating_sub(bytes_max);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    &text[from..]
+}
+
+fn remove_if_there(path: &std::path::Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => Err(fault),
+        _ => Ok(()),
+    }
+}
+
+fn find_uv() -> Option<PathBuf> {
+    match std::env::var_os("DOORSTEP_UV").filter(|path| !path.is_empty()) {
+        Some(path) => Some(PathBuf::from(path)),
+        None => child::find("uv", &[], std::path::Path::new("/")),
+    }
+}
+
+/// uv's environment: ours without Doorstep's secrets, and where to put things.
+/// The cache lies beside the releases, so that uv can link instead of copying.
+fn uv_environment(env: &std::path::Path, state: &std::path::Path) -> Vec<(OsString, OsString)> {
+    let passed = |name: &str| {
+        !name.starts_with("DOORSTEP_")
+            && !matches!(name, "VIRTUAL_ENV" | "WEBHOOK_SECRET" | "DASHBOARD_PASSWORD" | "SESSION_KEY" | "API_TOKEN" | "METRICS_TOKEN" | "CREDENTIALS_DIRECTORY")
+    };
+    let mut all: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passed)).collect();
+    all.push(("UV_PROJECT_ENVIRONMENT".into(), env.into()));
+    all.push(("UV_NO_COLOR".into(), "1".into()));
+    all.push(("NO_COLOR".into(), "1".into()));
+    if std::env::var_os("UV_CACHE_DIR").is_none() {
+        all.push(("UV_CACHE_DIR".into(), state.join("cache").join("uv").into()));
+    }
+    all
+}

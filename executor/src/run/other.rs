@@ -1,0 +1,57 @@
+//! Restart, stop and start: actions that make no release.
+
+use doorstep_shared::ids::{FailureKind, RunState};
+
+use super::steps::Wrong;
+use super::{Fault, Runner};
+use crate::journal::Release;
+use crate::plan::Takeover;
+use crate::supervisor::owns_port;
+
+impl Runner {
+    fn live(&self, step: &str) -> Result<Release, Fault> {
+        let live = self.shared.journal.live_release(&self.project.name).map_err(|fault| self.fault(step, &format!("{fault:#}")))?;
+        let missing = || Fault { kind: FailureKind::Policy, ..self.fault(step, "nothing is live yet; deploy first") };
+        live.filter(|_| self.project.process.is_some()).ok_or_else(missing)
+    }
+
+    /// Starts what is live again: beside the running process where it can be.
+    pub(super) async fn restart(&mut self) -> Result<(), (Fault, RunState)> {
+        let failed = |fault| (fault, RunState::Failed);
+        let release = self.live("restart").map_err(failed)?;
+        self.commit = Some(release.commit.clone());
+        self.want(true).map_err(failed)?;
+        let takeover = if owns_port(&self.project) { Takeover::Beside } else { Takeover::InPlace };
+        self.take_over(takeover, release).await
+    }
+
+    /// Stops what is live and keeps it stopped.
+    pub(super) async fn stop(&mut self) -> Result<(), Fault> {
+        let release = self.live("stop")?;
+        self.commit = Some(release.commit);
+        self.want(false)?;
+        match self.shared.supervisor.take(&self.project.name) {
+            Some(process) => {
+                if let Err(fault) = self.shared.supervisor.route(&self.project, None).await {
+                    tracing::warn!("{fault:#}");
+                }
+                self.retire(process).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Starts what is live, if it does not run.
+    pub(super) async fn start(&mut self) -> Result<(), Fault> {
+        let release = self.live("start")?;
+        self.commit = Some(release.commit.clone());
+        self.want(true)?;
+        self.begin("start")?;
+        let started = self.shared.supervisor.ensure_live(&self.project).await;
+        self.end(started.map(|()| ((), format!("release {}", release.id))).map_err(|fault| Wrong::host(format!("{fault:#}"))))
+    }
+
+    fn want(&self, running: bool) -> Result<(), Fault> {
+        self.shared.journal.want_running(&self.project.name, running).map_err(|fault| self.fault("journal", &format!("{fault:#}")))
+    }
+}

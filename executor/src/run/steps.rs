@@ -1,0 +1,98 @@
+//! Steps: begun and ended in the journal, with how long they took.
+
+use std::time::Instant;
+
+use doorstep_shared::ids::StepState;
+use doorstep_shared::protocol::Report;
+use doorstep_shared::text::cut;
+
+use super::{Fault, Runner};
+use crate::clock;
+
+/// Longest detail of a step, in bytes.
+const DETAIL_BYTES_MAX: usize = 500;
+
+/// The step under way.
+pub struct Open {
+    index: u16,
+    name: &'static str,
+    begun: Instant,
+}
+
+/// What went wrong in a step, before the step's name is added.
+pub(super) struct Wrong {
+    pub kind: doorstep_shared::ids::FailureKind,
+    pub message: String,
+}
+
+impl Wrong {
+    /// A fault of this host.
+    pub fn host(fault: impl std::fmt::Display) -> Self {
+        Self { kind: doorstep_shared::ids::FailureKind::Host, message: format!("{fault:#}") }
+    }
+}
+
+impl Runner {
+    /// Begins a step: its row is written before its effect.
+    pub(super) fn begin(&mut self, name: &'static str) -> Result<(), Fault> {
+        if self.cancel.is_cancelled() {
+            return Err(self.cancelled(name));
+        }
+        self.begin_anyway(name)
+    }
+
+    /// Begins a step that a cancel does not stop: one that puts things right.
+    pub(super) fn begin_anyway(&mut self, name: &'static str) -> Result<(), Fault> {
+        let open = Open { index: self.next_step, name, begun: Instant::now() };
+        self.next_step += 1;
+        let report = self.step_report(&open, StepState::Started, None, "");
+        self.step = Some(open);
+        self.advance(vec![report])
+    }
+
+    /// Ends the step under way with what came of it and a line about it.
+    pub(super) fn end<T>(&mut self, outcome: Result<(T, String), Wrong>) -> Result<T, Fault> {
+        let name = self.step.as_ref().map_or("run", |open| open.name);
+        match outcome {
+            Ok((value, detail)) => {
+                self.close(StepState::Succeeded, &detail)?;
+                Ok(value)
+            }
+            Err(wrong) => {
+                let fault = Fault { kind: wrong.kind, step: name.to_owned(), message: wrong.message };
+                self.log.line(&fault.message.clone());
+                let first = fault.message.lines().next().unwrap_or_default().to_owned();
+                self.close(StepState::Failed, &first)?;
+                Err(fault)
+            }
+        }
+    }
+
+    fn close(&mut self, state: StepState, detail: &str) -> Result<(), Fault> {
+        let Some(open) = self.step.take() else { return Ok(()) };
+        let ms = u64::try_from(open.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let report = self.step_report(&open, state, Some(ms), detail);
+        self.advance(vec![report])
+    }
+
+    fn step_report(&self, open: &Open, state: StepState, duration_ms: Option<u64>, detail: &str) -> Report {
+        Report::Step {
+            run: self.record.id.clone(),
+            index: open.index,
+            name: open.name.to_owned(),
+            state,
+            at: clock::wall(),
+            duration_ms,
+            detail: cut(&self.log.clean(detail), DETAIL_BYTES_MAX).to_owned(),
+        }
+    }
+
+    /// Adds a line to the log, and reports what is there when it is much.
+    pub(super) fn say(&mut self, line: &str) {
+        self.log.line(line);
+        if self.log.is_full() {
+            // A fault comes back at the step's end.
+            let _ = self.advance(Vec::new());
+        }
+    }
+}

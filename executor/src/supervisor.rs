@@ -1,0 +1,384 @@
+//! Keeps what should run running: finds it again after a restart of the
+//! daemon, starts it after a restart of the machine, restarts it when it ends.
+//!
+//! Invariants: at most one process of a project is *the* live one; one that a
+//! run is stopping was taken out before and is never restarted. What is
+//! absent: deciding what is live (the journal) and switching (the run).
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use doorstep_shared::ids::ProjectState;
+use tracing::{info, warn};
+
+use crate::child::{self, PATH_DEFAULT};
+use crate::config::{self, PORT_PLACEHOLDER, Project, Vars};
+use crate::journal::{Journal, ProcessRow, Release};
+use crate::process::{self, Launch, Process};
+use crate::proxy::ProxyClient;
+use crate::release::Layout;
+
+/// First wait before a process that ended is started again; doubles each time.
+const RESTART_MS: u64 = 500;
+/// Longest wait.
+const RESTART_MS_MAX: u64 = 60_000;
+/// One that stayed up this long counts as well again.
+const SETTLED: Duration = Duration::from_secs(60);
+/// Restarts in a row after which the project is called failing.
+const FAILING_AFTER: u32 = 3;
+
+/// The live process of a project.
+struct Live {
+    release: Release,
+    process: Process,
+}
+
+/// How a project's process fares.
+#[derive(Default)]
+struct Fate {
+    live: Option<Live>,
+    restarts: u32,
+    reason: Option<String>,
+}
+
+/// The supervisor of one host.
+pub struct Supervisor {
+    state: PathBuf,
+    journal: Rc<Journal>,
+    projects: BTreeMap<String, Project>,
+    vars: Vars,
+    fates: RefCell<BTreeMap<String, Fate>>,
+    proxy: tokio::sync::OnceCell<ProxyClient>,
+    /// Told whenever a page would show something else.
+    changed: Rc<tokio::sync::Notify>,
+}
+
+impl Supervisor {
+    /// A supervisor of these projects.
+    #[must_use]
+    pub fn new(state: PathBuf, journal: Rc<Journal>, projects: BTreeMap<String, Project>, vars: Vars, changed: Rc<tokio::sync::Notify>) -> Self {
+        Self { state, journal, projects, vars, fates: RefCell::default(), proxy: tokio::sync::OnceCell::new(), changed }
+    }
+
+    /// The folders of a project.
+    #[must_use]
+    pub fn layout(&self, project: &Project) -> Layout {
+        let dir = project.dir.clone().unwrap_or_else(|| self.state.join("projects").join(&project.name));
+        Layout::new(dir)
+    }
+
+    /// The log of a release's process.
+    #[must_use]
+    pub fn app_log(&self, project: &str, release: u64) -> PathBuf {
+        self.state.join("logs").join(project).join(format!("r{release}.log"))
+    }
+
+    /// Brings up every project that should run: found again, or started.
+    pub async fn start_all(self: &Rc<Self>) -> Result<()> {
+        let mut known = self.journal.processes()?;
+        for project in self.projects.values().filter(|project| project.process.is_some()) {
+            let Some(release) = self.journal.live_release(&project.name)? else { continue };
+            let row = known.iter().position(|row| row.project == project.name && row.release == release.id);
+            let row = row.map(|at| known.swap_remove(at));
+            let found = row.as_ref().and_then(|row| Process::find(row.pid, row.start_ticks, row.port));
+            match found {
+                Some(process) => {
+                    info!(project = project.name, process.pid = process.pid(), "an app that runs was found again");
+                    self.watch(project, release, process);
+                }
+                None => {
+                    if let Some(row) = row {
+                        self.journal.process_ended(row.pid)?;
+                    }
+                    if self.journal.wants_running(&project.name)? {
+                        self.revive(project, release);
+                    }
+                }
+            }
+            if let Err(fault) = self.route_live(project).await {
+                warn!(project = project.name, "the proxy does not serve: {fault:#}");
+                self.note(&project.name, Some(format!("{fault:#}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a release's process in the background; a fault is noted and tried again.
+    fn revive(self: &Rc<Self>, project: &Project, release: Release) {
+        match self.launch(project, &release, None) {
+            Ok(process) => self.watch(project, release, process),
+            Err(fault) => {
+                warn!(project = project.name, "an app does not start: {fault:#}");
+                self.note(&project.name, Some(format!("{fault:#}")));
+                self.revive_later(project, release);
+            }
+        }
+    }
+
+    fn revive_later(self: &Rc<Self>, project: &Project, release: Release) {
+        let wait_ms = {
+            let mut fates = self.fates.borrow_mut();
+            let fate = fates.entry(project.name.clone()).or_default();
+            fate.restarts = fate.restarts.saturating_add(1);
+            RESTART_MS.saturating_mul(1 << (fate.restarts - 1).min(10)).min(RESTART_MS_MAX)
+        };
+        let (this, project) = (Rc::clone(self), project.clone());
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            let still_live = this.journal.live_release(&project.name).ok().flatten().is_some_and(|live| live.id == release.id);
+            let wanted = this.journal.wants_running(&project.name).unwrap_or(true);
+            if still_live && wanted && this.live_process(&project.name).is_none() {
+                this.revive(&project, release);
+                if let Err(fault) = this.route_live(&project).await {
+                    warn!(project = project.name, "the proxy does not serve: {fault:#}");
+                }
+            }
+        });
+    }
+
+    /// Starts a process of a release; the journal knows it before this returns.
+    ///
+    /// # Errors
+    ///
+    /// When the command is not there or does not start.
+    pub fn launch(&self, project: &Project, release: &Release, run: Option<&str>) -> Result<Process> {
+        let settings = project.process.as_ref().context("the project has no [process]")?;
+        let layout = self.layout(project);
+        let dir = layout.slot(release.slot);
+        let env_bin = layout.env(release.slot).join("bin");
+        let port = if owns_port(project) { Some(process::free_port().context("no free port")?) } else { None };
+        let with_port = |word: &String| word.replace(PORT_PLACEHOLDER, &port.unwrap_or_default().to_string());
+        let words: Vec<String> = settings.command.iter().map(with_port).collect();
+        let (program, args) = words.split_first().context("the command is empty")?;
+        let found = child::find(program, std::slice::from_ref(&env_bin), &dir).ok_or_else(|| anyhow!("the command `{program}` was not found in the release's environment nor in PATH"))?;
+        let log = self.app_log(&project.name, release.id);
+        std::fs::create_dir_all(log.parent().unwrap_or(&self.state))?;
+        let launch = Launch { program: found, args: args.to_vec(), dir, env: self.environment(project, release, port, run)?, log };
+        let process = Process::start(&launch, port)?;
+        self.journal.process_started(&ProcessRow {
+            project: project.name.clone(),
+            pid: process.pid(),
+            start_ticks: process.start_ticks(),
+            port,
+            release: release.id,
+        })?;
+        Ok(process)
+    }
+
+    /// The environment of an app: a clean one, plus what the host's file says.
+    fn environment(&self, project: &Project, release: &Release, port: Option<u16>, run: Option<&str>) -> Result<Vec<(OsString, OsString)>> {
+        let env_dir = self.layout(project).env(release.slot);
+        let path = std::env::var_os("PATH").unwrap_or_else(|| PATH_DEFAULT.into());
+        let mut path_with = env_dir.join("bin").into_os_string();
+        path_with.push(":");
+        path_with.push(path);
+        let mut env: Vec<(OsString, OsString)> = vec![("PATH".into(), path_with), ("PYTHONUNBUFFERED".into(), "1".into())];
+        for name in ["HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "TMPDIR"] {
+            if let Some(value) = std::env::var_os(name) {
+                env.push((name.into(), value));
+            }
+        }
+        if env_dir.is_dir() {
+            env.push(("VIRTUAL_ENV".into(), env_dir.into()));
+        }
+        for (name, value) in self.project_variables(project)? {
+            env.push((name.into(), value.into()));
+        }
+        if let Some(port) = port {
+            env.push(("PORT".into(), port.to_string().into()));
+        }
+        env.push(("DOORSTEP_PROJECT".into(), project.name.clone().into()));
+        env.push(("DOORSTEP_RELEASE".into(), release.id.to_string().into()));
+        env.push(("DOORSTEP_COMMIT".into(), release.commit.clone().into()));
+        if let Some(run) = run {
+            env.push(("DOORSTEP_RUN".into(), run.into()));
+        }
+        Ok(env)
+    }
+
+    /// What the host's file and its `env_file` set for a project's app.
+    ///
+    /// # Errors
+    ///
+    /// When the `env_file` cannot be read or is wrong.
+    pub fn project_variables(&self, project: &Project) -> Result<Vec<(String, String)>> {
+        let mut variables = Vec::new();
+        if let Some(path) = &project.env_file {
+            let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            let (pairs, faults) = config::dotenv(&text);
+            if let Some(fault) = faults.first() {
+                return Err(anyhow!("{}: {fault}", path.display()));
+            }
+            variables.extend(pairs);
+        }
+        variables.extend(project.process.iter().flat_map(|process| process.env.clone()));
+        Ok(variables)
+    }
+
+    /// The variables the daemon was given.
+    #[must_use]
+    pub fn vars(&self) -> &Vars {
+        &self.vars
+    }
+
+    /// From now on this is the project's live process.
+    pub fn watch(self: &Rc<Self>, project: &Project, release: Release, process: Process) {
+        {
+            let mut fates = self.fates.borrow_mut();
+            let fate = fates.entry(project.name.clone()).or_default();
+            fate.live = Some(Live { release, process: process.clone() });
+            fate.reason = None;
+        }
+        self.changed.notify_one();
+        let (this, project) = (Rc::clone(self), project.clone());
+        tokio::task::spawn_local(async move {
+            let begun = Instant::now();
+            let how = process.wait().await;
+            this.ended(&project, &process, &how, begun.elapsed());
+        });
+    }
+
+    fn ended(self: &Rc<Self>, project: &Project, process: &Process, how: &str, lived: Duration) {
+        if let Err(fault) = self.journal.process_ended(process.pid()) {
+            warn!("{fault:#}");
+        }
+        let release = {
+            let mut fates = self.fates.borrow_mut();
+            let fate = fates.entry(project.name.clone()).or_default();
+            if fate.live.as_ref().is_none_or(|live| live.process.pid() != process.pid()) {
+                return; // A run took it out and stopped it.
+            }
+            if lived >= SETTLED {
+                fate.restarts = 0;
+            }
+            fate.reason = Some(format!("it {how}"));
+            fate.live.take().map(|live| live.release)
+        };
+        warn!(project = project.name, "an app {how} and is started again");
+        if let Some(release) = release {
+            self.revive_later(project, release);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Takes the live process out, to be stopped by the caller.
+    pub fn take(&self, project: &str) -> Option<Process> {
+        self.fates.borrow_mut().get_mut(project)?.live.take().map(|live| live.process)
+    }
+
+    /// The live process.
+    #[must_use]
+    pub fn live_process(&self, project: &str) -> Option<Process> {
+        self.fates.borrow().get(project)?.live.as_ref().map(|live| live.process.clone())
+    }
+
+    /// Starts the live release again if nothing of it runs: after a run that
+    /// had stopped it failed.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub async fn ensure_live(self: &Rc<Self>, project: &Project) -> Result<()> {
+        if project.process.is_none() || self.live_process(&project.name).is_some() || !self.journal.wants_running(&project.name)? {
+            return Ok(());
+        }
+        if let Some(release) = self.journal.live_release(&project.name)? {
+            let process = self.launch(project, &release, None)?;
+            self.watch(project, release, process);
+        }
+        self.route_live(project).await
+    }
+
+    /// Notes why a project needs a person.
+    pub fn note(&self, project: &str, reason: Option<String>) {
+        self.fates.borrow_mut().entry(project.to_owned()).or_default().reason = reason;
+        self.changed.notify_one();
+    }
+
+    /// How a project is, and why.
+    #[must_use]
+    pub fn project_state(&self, project: &Project) -> (ProjectState, Option<String>) {
+        let fates = self.fates.borrow();
+        let fate = fates.get(&project.name);
+        let reason = fate.and_then(|fate| fate.reason.clone());
+        let has_release = self.journal.live_release(&project.name).ok().flatten().is_some();
+        let wanted = self.journal.wants_running(&project.name).unwrap_or(true);
+        let state = match (fate.is_some_and(|fate| fate.live.is_some()), fate.map_or(0, |fate| fate.restarts)) {
+            _ if project.process.is_none() && has_release => ProjectState::Running,
+            (true, restarts) if restarts >= FAILING_AFTER => ProjectState::Failing,
+            (true, _) if reason.is_some() => ProjectState::Degraded,
+            (true, _) => ProjectState::Running,
+            (false, _) if has_release && wanted && project.process.is_some() => ProjectState::Failing,
+            (false, _) => ProjectState::Stopped,
+        };
+        (state, reason)
+    }
+
+    /// The proxy's client; the proxy is started when it is first needed.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub async fn proxy(&self) -> Result<&ProxyClient> {
+        let start = async {
+            let exe = std::env::current_exe().context("this program's path is unknown")?;
+            ProxyClient::ensure(&self.state, &exe).await.context("the proxy does not start")
+        };
+        self.proxy.get_or_try_init(|| start).await
+    }
+
+    /// Points the project's address at a port; nothing to do without `listen`.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy cannot listen there.
+    pub async fn route(&self, project: &Project, port: Option<u16>) -> Result<Option<SocketAddr>> {
+        let Some(listen) = listen_of(project) else { return Ok(None) };
+        let upstream = port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let client = self.proxy().await?;
+        let set = match client.set(&project.name, listen, upstream).await {
+            // The proxy was ended by somebody; a new one is started.
+            Err(crate::proxy::ClientError::Unreachable { .. }) => {
+                let exe = std::env::current_exe().context("this program's path is unknown")?;
+                ProxyClient::ensure(&self.state, &exe).await.context("the proxy does not start")?;
+                client.set(&project.name, listen, upstream).await
+            }
+            other => other,
+        };
+        set.map(Some).with_context(|| format!("the proxy cannot serve {listen}"))
+    }
+
+    async fn route_live(&self, project: &Project) -> Result<()> {
+        let port = self.live_process(&project.name).and_then(|process| process.port);
+        self.route(project, port).await.map(|_| ())
+    }
+
+    /// Cuts the logs of apps that print without end; called now and then.
+    pub fn trim_logs(&self) {
+        for (project, fate) in self.fates.borrow().iter() {
+            if let Some(live) = &fate.live
+                && let Err(fault) = crate::logs::trim(&self.app_log(project, live.release.id))
+            {
+                warn!(project, "a log cannot be cut: {fault}");
+            }
+        }
+    }
+}
+
+/// The address that the proxy owns for a project.
+#[must_use]
+pub fn listen_of(project: &Project) -> Option<SocketAddr> {
+    project.process.as_ref()?.listen
+}
+
+/// Is the app told a port of its own?
+#[must_use]
+pub fn owns_port(project: &Project) -> bool {
+    project.process.as_ref().is_some_and(|process| process.listen.is_some() || process.command.iter().any(|word| word.contains(PORT_PLACEHOLDER)))
+}

@@ -1,0 +1,519 @@
+//! The executor's end of the connection: dial, prove, beat, report, resume.
+//!
+//! Contract: [`Link::handle`] takes one input and the time and returns what
+//! the shell must do, in order. [`Link::deadline`] says when to call it with
+//! [`Input::Tick`]. Reports enter through [`Input::Post`] after the journal
+//! stored them and leave through [`Output::Forget`] once the hub has: in
+//! between they are sent again on every new connection.
+//!
+//! Invariants: at most one socket; a link that hears nothing for two
+//! heartbeats is down; reports are sent in order of their numbers. What is
+//! absent: sockets, keys (the shell signs), the journal, and any clock.
+
+use std::collections::VecDeque;
+
+use crate::protocol::{Grant, Holding, Refusal, Report, ToEdge, ToExecutor, VERSION_MIN};
+use crate::time::{Timestamp, backoff_ms, mix};
+
+/// Time between heartbeats. Two missed ones and the wait for the second make
+/// 15 + 15 + a tick: a half-open socket is found within 40 s.
+pub const HEARTBEAT_MS: u64 = 15_000;
+/// Nothing heard for this long means the link is down: two heartbeats.
+pub const SILENCE_MS_MAX: u64 = 2 * HEARTBEAT_MS;
+/// A dial or a handshake that takes longer than this is given up.
+pub const HANDSHAKE_MS_MAX: u64 = 15_000;
+/// First ceiling of the full-jitter backoff between dials.
+pub const DIAL_BASE_MS: u64 = 500;
+/// Last ceiling of it.
+pub const DIAL_CAP_MS: u64 = 60_000;
+/// A connection that lived this long makes the next dial quick again.
+pub const SETTLED_MS: u64 = 30_000;
+/// Reports sent and not yet acknowledged; the rest waits. 64 frames of at
+/// most 256 KiB bound what a dying socket buffers to 16 MiB.
+pub const WINDOW: usize = 64;
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Begin to dial.
+    Start,
+    /// The dial succeeded: a socket is open.
+    Opened,
+    /// The socket ended, or the dial failed.
+    Closed {
+        /// Why, for a person.
+        reason: String,
+    },
+    /// A frame came.
+    Frame(ToExecutor),
+    /// The answer to a heartbeat came.
+    Pong,
+    /// A report was stored in the journal.
+    Post {
+        /// Its number, one more than the last.
+        seq: u64,
+        /// The report.
+        report: Report,
+    },
+    /// The host woke from sleep, or its network changed: do not wait.
+    Woke,
+    /// Time passed.
+    Tick,
+}
+
+/// What the shell must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Open a socket; answer [`Input::Opened`] or [`Input::Closed`].
+    Dial,
+    /// Sign this challenge and send a hello with what is held.
+    Authenticate {
+        /// The challenge.
+        nonce: String,
+    },
+    /// Send this frame.
+    Send(ToEdge),
+    /// Send a heartbeat.
+    Ping,
+    /// Drop the socket; no [`Input::Closed`] is expected for it.
+    Hangup {
+        /// Why, for a person.
+        reason: String,
+    },
+    /// The hub grants a job: store it, then carry it out.
+    Granted(Grant),
+    /// The hub wants this attempt stopped.
+    Cancelled(Holding),
+    /// Reports up to this number are stored at the hub.
+    Forget {
+        /// The highest number.
+        seq: u64,
+    },
+    /// The link is up.
+    Up {
+        /// Length of a lease, in milliseconds.
+        lease_ms: u64,
+    },
+    /// The hub refuses this host for good; dialling has ended.
+    Refused {
+        /// What to make of it.
+        refusal: Refusal,
+        /// A sentence for a person.
+        message: String,
+    },
+}
+
+/// Known-wrong variants, for the test that must catch each of them.
+#[cfg(feature = "planted-bugs")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkBug {
+    /// Unacknowledged reports are dropped with their socket.
+    OutboxDropped,
+    /// A silent socket is believed for ever.
+    SilenceBelieved,
+    /// Reports are forgotten when sent, not when acknowledged.
+    ForgetEarly,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Waiting { dial_at: Timestamp },
+    Dialing { since: Timestamp },
+    Challenged { since: Timestamp },
+    Up { since: Timestamp, heard: Timestamp, ping_at: Timestamp },
+    Ended,
+}
+
+/// The connection engine; see the module's contract.
+#[derive(Clone, Debug)]
+pub struct Link {
+    state: State,
+    failures: u32,
+    seed: u64,
+    outbox: VecDeque<(u64, Report)>,
+    /// How many at the front of the outbox were sent on this socket.
+    sent: usize,
+    #[cfg(feature = "planted-bugs")]
+    bug: Option<LinkBug>,
+}
+
+impl Link {
+    /// A link with the reports the journal still holds, in order. The seed
+    /// decorrelates the dials of many hosts.
+    #[must_use]
+    pub fn new(seed: u64, outbox: impl IntoIterator<Item = (u64, Report)>) -> Self {
+        Self {
+            state: State::Idle,
+            failures: 0,
+            seed,
+            outbox: outbox.into_iter().collect(),
+            sent: 0,
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
+        }
+    }
+
+    /// Makes this link wrong in one way.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: LinkBug) {
+        self.bug = Some(bug);
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn has(&self, bug: LinkBug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// Is the hub's welcome the last word?
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
+    }
+
+    /// Reports the hub has not acknowledged.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// When [`Input::Tick`] has something to do, if ever.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Idle | State::Ended => None,
+            State::Waiting { dial_at } => Some(dial_at),
+            State::Dialing { since } | State::Challenged { since } => Some(since.plus_ms(HANDSHAKE_MS_MAX)),
+            State::Up { heard, ping_at, .. } => Some(ping_at.min(heard.plus_ms(SILENCE_MS_MAX))),
+        }
+    }
+
+    /// Handles one input; see the module's contract.
+    pub fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Output> {
+        match input {
+            Input::Start => self.start(now),
+            Input::Opened => self.opened(now),
+            Input::Closed { .. } => self.closed(now),
+            Input::Frame(frame) => self.frame(frame, now),
+            Input::Pong => {
+                self.hear(now);
+                Vec::new()
+            }
+            Input::Post { seq, report } => {
+                self.outbox.push_back((seq, report));
+                self.flush()
+            }
+            Input::Woke => self.woke(now),
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    fn start(&mut self, now: Timestamp) -> Vec<Output> {
+        match self.state {
+            State::Idle | State::Waiting { .. } => self.dial(now),
+            State::Dialing { .. } | State::Challenged { .. } | State::Up { .. } | State::Ended => Vec::new(),
+        }
+    }
+
+    fn dial(&mut self, now: Timestamp) -> Vec<Output> {
+        self.state = State::Dialing { since: now };
+        vec![Output::Dial]
+    }
+
+    fn opened(&mut self, now: Timestamp) -> Vec<Output> {
+        match self.state {
+            State::Dialing { .. } => {
+                self.state = State::Challenged { since: now };
+                Vec::new()
+            }
+            // A socket that opened after it was given up.
+            State::Idle | State::Waiting { .. } | State::Ended => vec![hangup("nobody waits for this socket")],
+            State::Challenged { .. } | State::Up { .. } => Vec::new(),
+        }
+    }
+
+    fn closed(&mut self, now: Timestamp) -> Vec<Output> {
+        match self.state {
+            State::Idle | State::Ended | State::Waiting { .. } => {}
+            State::Dialing { .. } | State::Challenged { .. } => self.retreat(now),
+            State::Up { since, .. } => {
+                if now.ms_since(since) >= SETTLED_MS {
+                    self.failures = 0;
+                }
+                self.retreat(now);
+            }
+        }
+        Vec::new()
+    }
+
+    /// Waits before the next dial: full jitter, so that a fleet does not come
+    /// back in one instant.
+    fn retreat(&mut self, now: Timestamp) {
+        self.seed = mix(self.seed);
+        self.state = State::Waiting { dial_at: now.plus_ms(backoff_ms(self.failures, DIAL_BASE_MS, DIAL_CAP_MS, self.seed)) };
+        self.failures = self.failures.saturating_add(1);
+        self.sent = 0;
+        #[cfg(feature = "planted-bugs")]
+        if self.has(LinkBug::OutboxDropped) {
+            self.outbox.clear();
+        }
+    }
+
+    fn frame(&mut self, frame: ToExecutor, now: Timestamp) -> Vec<Output> {
+        self.hear(now);
+        match (frame, &self.state) {
+            (ToExecutor::Challenge { nonce, version, .. }, State::Challenged { .. }) => {
+                if version < VERSION_MIN {
+                    self.state = State::Ended;
+                    let message = format!("the edge speaks version {version}; this executor needs {VERSION_MIN} or newer");
+                    return vec![hangup(&message), Output::Refused { refusal: Refusal::Version, message }];
+                }
+                vec![Output::Authenticate { nonce }]
+            }
+            (ToExecutor::Welcome { acknowledged, lease_ms }, State::Challenged { .. }) => {
+                self.state = State::Up { since: now, heard: now, ping_at: now.plus_ms(HEARTBEAT_MS) };
+                self.sent = 0;
+                let mut outputs = vec![Output::Up { lease_ms }];
+                outputs.extend(self.acknowledged(acknowledged));
+                outputs.extend(self.flush());
+                outputs
+            }
+            (ToExecutor::Acknowledge { seq }, State::Up { .. }) => {
+                let mut outputs = self.acknowledged(seq);
+                outputs.extend(self.flush());
+                outputs
+            }
+            (ToExecutor::Grant { grant }, State::Up { .. }) => vec![Output::Granted(grant)],
+            (ToExecutor::Cancel { job, attempt }, State::Up { .. }) => vec![Output::Cancelled(Holding { job, attempt })],
+            (ToExecutor::Refuse { refusal, message }, State::Challenged { .. } | State::Up { .. }) => {
+                self.refused(refusal, message, now)
+            }
+            // Late frames of a socket that was given up, and `joined`, which
+            // only the `join` verb waits for.
+            (_, State::Idle | State::Waiting { .. } | State::Dialing { .. } | State::Ended)
+            | (ToExecutor::Joined { .. }, _)
+            | (ToExecutor::Challenge { .. } | ToExecutor::Welcome { .. }, State::Up { .. })
+            | (
+                ToExecutor::Grant { .. } | ToExecutor::Cancel { .. } | ToExecutor::Acknowledge { .. },
+                State::Challenged { .. },
+            ) => Vec::new(),
+        }
+    }
+
+    fn refused(&mut self, refusal: Refusal, message: String, now: Timestamp) -> Vec<Output> {
+        match refusal {
+            Refusal::NotAuthorised | Refusal::BadCode | Refusal::NameTaken | Refusal::Version => {
+                self.state = State::Ended;
+                vec![hangup(&message), Output::Refused { refusal, message }]
+            }
+            // Replaced: the other socket may be this very daemon's newer dial
+            // or a second daemon; backing off keeps two of them from a duel.
+            Refusal::Replaced | Refusal::Protocol | Refusal::Busy => {
+                self.retreat(now);
+                vec![hangup(&message)]
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, seq: u64) -> Vec<Output> {
+        let before = self.outbox.len();
+        while self.outbox.front().is_some_and(|(first, _)| *first <= seq) {
+            self.outbox.pop_front();
+            self.sent = self.sent.saturating_sub(1);
+        }
+        if self.outbox.len() == before { Vec::new() } else { vec![Output::Forget { seq }] }
+    }
+
+    fn flush(&mut self) -> Vec<Output> {
+        if !self.is_up() {
+            return Vec::new();
+        }
+        let until = self.outbox.len().min(WINDOW);
+        let frames: Vec<Output> = self
+            .outbox
+            .range(self.sent.min(until)..until)
+            .map(|(seq, report)| Output::Send(ToEdge::Report { seq: *seq, report: report.clone() }))
+            .collect();
+        self.sent = until;
+        #[cfg(feature = "planted-bugs")]
+        if self.has(LinkBug::ForgetEarly) {
+            self.outbox.drain(..until);
+            self.sent = 0;
+        }
+        frames
+    }
+
+    fn hear(&mut self, now: Timestamp) {
+        if let State::Up { heard, .. } = &mut self.state {
+            *heard = now;
+        }
+    }
+
+    fn woke(&mut self, now: Timestamp) -> Vec<Output> {
+        self.failures = 0;
+        match self.state {
+            State::Idle | State::Ended | State::Dialing { .. } | State::Challenged { .. } => Vec::new(),
+            State::Waiting { .. } => self.dial(now),
+            // The socket is most likely dead; a new one costs one round trip.
+            State::Up { .. } => {
+                self.sent = 0;
+                let mut outputs = vec![hangup("the host slept or its network changed")];
+                outputs.extend(self.dial(now));
+                outputs
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp) -> Vec<Output> {
+        match self.state {
+            State::Idle | State::Ended => Vec::new(),
+            State::Waiting { dial_at } if dial_at <= now => self.dial(now),
+            State::Dialing { since } | State::Challenged { since } if since.plus_ms(HANDSHAKE_MS_MAX) <= now => {
+                self.retreat(now);
+                vec![hangup("the edge did not answer in time")]
+            }
+            State::Up { since, heard, ping_at } => self.beat(since, heard, ping_at, now),
+            State::Waiting { .. } | State::Dialing { .. } | State::Challenged { .. } => Vec::new(),
+        }
+    }
+
+    fn beat(&mut self, since: Timestamp, heard: Timestamp, ping_at: Timestamp, now: Timestamp) -> Vec<Output> {
+        #[cfg(feature = "planted-bugs")]
+        let believe = self.has(LinkBug::SilenceBelieved);
+        #[cfg(not(feature = "planted-bugs"))]
+        let believe = false;
+        if heard.plus_ms(SILENCE_MS_MAX) <= now && !believe {
+            if now.ms_since(since) >= SETTLED_MS {
+                self.failures = 0;
+            }
+            self.retreat(now);
+            return vec![hangup("nothing heard for two heartbeats")];
+        }
+        if ping_at <= now {
+            let heard = if believe { now } else { heard };
+            self.state = State::Up { since, heard, ping_at: now.plus_ms(HEARTBEAT_MS) };
+            return vec![Output::Ping];
+        }
+        Vec::new()
+    }
+}
+
+fn hangup(reason: &str) -> Output {
+    Output::Hangup { reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: Timestamp = Timestamp(1_000_000);
+
+    fn log(seq: u64) -> Input {
+        Input::Post { seq, report: Report::Log { run: "r".into(), lines: vec![seq.to_string()] } }
+    }
+
+    fn up(link: &mut Link, now: Timestamp, acknowledged: u64) -> Vec<Output> {
+        link.handle(Input::Start, now);
+        link.handle(Input::Opened, now);
+        link.handle(Input::Frame(ToExecutor::Challenge { nonce: "n".into(), version: 1, version_min: 1 }), now);
+        link.handle(Input::Frame(ToExecutor::Welcome { acknowledged, lease_ms: 60_000 }), now)
+    }
+
+    fn sent(outputs: &[Output]) -> Vec<u64> {
+        let seq = |o: &Output| match o {
+            Output::Send(ToEdge::Report { seq, .. }) => Some(*seq),
+            _ => None,
+        };
+        outputs.iter().filter_map(seq).collect()
+    }
+
+    #[test]
+    fn reports_wait_for_the_link_and_are_sent_again_until_acknowledged() {
+        let mut link = Link::new(1, []);
+        for seq in 1..=3 {
+            assert!(link.handle(log(seq), T0).is_empty());
+        }
+        assert_eq!(sent(&up(&mut link, T0, 1)), [2, 3]);
+        link.handle(Input::Closed { reason: "cut".into() }, T0);
+        let dial_at = link.deadline().unwrap();
+        assert_eq!(link.handle(Input::Tick, dial_at), [Output::Dial]);
+        link.handle(Input::Opened, dial_at);
+        assert_eq!(sent(&link.handle(Input::Frame(ToExecutor::Welcome { acknowledged: 2, lease_ms: 1 }), dial_at)), [3]);
+        let out = link.handle(Input::Frame(ToExecutor::Acknowledge { seq: 3 }), dial_at);
+        assert_eq!(out, [Output::Forget { seq: 3 }]);
+        assert_eq!(link.unacknowledged(), 0);
+    }
+
+    #[test]
+    fn a_window_bounds_what_is_in_flight() {
+        let mut link = Link::new(1, []);
+        for seq in 1..=200 {
+            link.handle(log(seq), T0);
+        }
+        assert_eq!(sent(&up(&mut link, T0, 0)).len(), WINDOW);
+        let out = link.handle(Input::Frame(ToExecutor::Acknowledge { seq: 10 }), T0);
+        assert_eq!(sent(&out), (65..=74).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn silence_is_found_within_forty_seconds() {
+        let mut link = Link::new(1, []);
+        up(&mut link, T0, 0);
+        let mut now = T0;
+        loop {
+            now = link.deadline().unwrap();
+            let out = link.handle(Input::Tick, now);
+            if matches!(out[..], [Output::Hangup { .. }]) {
+                break;
+            }
+        }
+        assert!(now.ms_since(T0) <= 40_000);
+    }
+
+    #[test]
+    fn a_pong_keeps_it_up() {
+        let mut link = Link::new(1, []);
+        up(&mut link, T0, 0);
+        let mut now = T0;
+        for _ in 0..100 {
+            now = link.deadline().unwrap();
+            assert_eq!(link.handle(Input::Tick, now), [Output::Ping]);
+            link.handle(Input::Pong, now);
+        }
+        assert!(link.is_up());
+    }
+
+    #[test]
+    fn revoked_means_stop() {
+        let mut link = Link::new(1, []);
+        up(&mut link, T0, 0);
+        let refuse = ToExecutor::Refuse { refusal: Refusal::NotAuthorised, message: "revoked".into() };
+        let out = link.handle(Input::Frame(refuse), T0);
+        assert!(out.iter().any(|o| matches!(o, Output::Refused { .. })));
+        assert_eq!(link.deadline(), None);
+        assert!(link.handle(Input::Start, T0).is_empty());
+    }
+
+    #[test]
+    fn dials_back_off_and_stay_under_a_minute() {
+        let mut link = Link::new(7, []);
+        link.handle(Input::Start, T0);
+        let mut now = T0;
+        for _ in 0..50 {
+            link.handle(Input::Closed { reason: "refused".into() }, now);
+            let at = link.deadline().unwrap();
+            assert!(at.ms_since(now) <= DIAL_CAP_MS);
+            now = at;
+            assert_eq!(link.handle(Input::Tick, now), [Output::Dial]);
+        }
+    }
+
+    #[test]
+    fn a_dial_that_never_answers_is_given_up() {
+        let mut link = Link::new(7, []);
+        link.handle(Input::Start, T0);
+        let out = link.handle(Input::Tick, T0.plus_ms(HANDSHAKE_MS_MAX));
+        assert!(matches!(out[..], [Output::Hangup { .. }]));
+        assert_eq!(link.handle(Input::Opened, T0.plus_ms(HANDSHAKE_MS_MAX)), [hangup("nobody waits for this socket")]);
+    }
+}

@@ -1,0 +1,89 @@
+//! Which pushes touch a project: glob patterns over the paths a push names.
+//!
+//! Invariant: when in doubt, the answer is "it matches". GitHub cuts long
+//! pushes, and a needless fetch is cheaper than a deploy that never came.
+
+/// Longest pattern, in bytes; longer ones are refused where they are read.
+pub const PATTERN_BYTES_MAX: usize = 512;
+
+/// Checks one pattern of `paths`.
+///
+/// # Errors
+///
+/// A sentence that says what is wrong with it.
+pub fn validate(pattern: &str) -> Result<(), String> {
+    if pattern.is_empty() {
+        return Err("a path pattern is empty".to_owned());
+    }
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(format!("a path pattern is longer than {PATTERN_BYTES_MAX} bytes"));
+    }
+    if pattern.starts_with('/') {
+        return Err(format!("`{pattern}` begins with `/`; patterns are relative to the repository"));
+    }
+    if pattern.chars().any(char::is_control) {
+        return Err("a path pattern holds a control character".to_owned());
+    }
+    balanced(pattern)
+}
+
+fn balanced(pattern: &str) -> Result<(), String> {
+    let (mut braces, mut class, mut escaped) = (0usize, false, false);
+    for c in pattern.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '[' if !class => class = true,
+            ']' => class = false,
+            '{' if !class => braces += 1,
+            '}' if !class => {
+                braces = braces.checked_sub(1).ok_or_else(|| format!("`{pattern}` closes a `{{` that is not open"))?;
+            }
+            _ => {}
+        }
+        if braces > 4 {
+            return Err(format!("`{pattern}` nests braces deeper than 4"));
+        }
+    }
+    if class || braces > 0 || escaped {
+        return Err(format!("`{pattern}` has an unclosed `[`, `{{` or `\\`"));
+    }
+    Ok(())
+}
+
+/// Does any changed path match any pattern? No patterns match everything.
+#[must_use]
+pub fn any_match<'a>(patterns: &[String], changed: impl IntoIterator<Item = &'a str>) -> bool {
+    patterns.is_empty()
+        || changed.into_iter().any(|path| patterns.iter().any(|pattern| fast_glob::glob_match(pattern, path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hit(pattern: &str, path: &str) -> bool {
+        any_match(&[pattern.to_owned()], [path])
+    }
+
+    #[test]
+    fn patterns_mean_what_people_expect() {
+        assert!(hit("apps/shop/**", "apps/shop/a/b.py"));
+        assert!(hit("apps/shop/**", "apps/shop/a.py"));
+        assert!(!hit("apps/shop/**", "apps/shopping/a.py"));
+        assert!(hit("**/*.py", "a.py"));
+        assert!(hit("*.toml", "uv.toml"));
+        assert!(!hit("*.toml", "a/uv.toml"));
+        assert!(hit("{a,b}/**", "b/c"));
+        assert!(any_match(&[], []));
+        assert!(!any_match(&["a".to_owned()], []));
+    }
+
+    #[test]
+    fn broken_patterns_are_refused() {
+        for bad in ["", "/abs", "a[", "a{b", "a}", "a\\", "a\nb", &"x".repeat(513)] {
+            assert!(validate(bad).is_err(), "{bad:?}");
+        }
+        assert!(validate("apps/{a,b}/**/*.[pc]y").is_ok());
+    }
+}

@@ -1,0 +1,418 @@
+//! The wire between hub and executor: JSON text frames over one WebSocket.
+//!
+//! The hub sends names and hints only. No frame to the executor carries a
+//! command, a path, an address or a branch: a hostile edge can ask for what
+//! the host's own file allows and for nothing else.
+//!
+//! The order of one connection: the hub sends [`ToExecutor::Challenge`]; the
+//! executor answers [`ToEdge::Hello`] (or [`ToEdge::Join`] once in its life);
+//! the hub answers [`ToExecutor::Welcome`] and grants jobs; reports flow until
+//! the socket ends. Every enum is tagged, and new fields get defaults, so a
+//! peer one version older still reads the frame.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Action, Attempt, Cause, FailureKind, JobId, Name, ProjectState, RunState, StepState};
+use crate::time::Timestamp;
+
+/// The version this build speaks. The hub accepts it and the one before.
+pub const VERSION: u16 = 1;
+/// The oldest version this build understands.
+pub const VERSION_MIN: u16 = 1;
+
+/// Longest frame either end reads, in bytes. A log report carries at most
+/// [`LOG_BYTES_MAX`] of text, which JSON's escapes can make six times longer:
+/// 6 × 32 KiB = 192 KiB, and the hello of 200 projects stays below 200 KiB.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+/// Most text of one log report, in bytes.
+pub const LOG_BYTES_MAX: usize = 32 * 1024;
+/// Most text a run may log in all, in bytes; the rest is dropped and said.
+pub const RUN_LOG_BYTES_MAX: usize = 1024 * 1024;
+/// Most projects one host announces.
+pub const PROJECTS_MAX: usize = 200;
+/// Longest free text of a report (a message, a detail), in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 8 * 1024;
+
+/// The heartbeat: a text frame that the platform answers without waking the hub.
+pub const PING: &str = "ping";
+/// The answer to [`PING`].
+pub const PONG: &str = "pong";
+
+/// What a host signs to answer a challenge.
+#[must_use]
+pub fn hello_message(host: &Name, nonce: &str) -> Vec<u8> {
+    format!("doorstep hello v1\n{host}\n{nonce}").into_bytes()
+}
+
+/// What a host signs to enrol: proof that it holds the key it registers.
+#[must_use]
+pub fn join_message(host: &Name, nonce: &str, public_key: &str) -> Vec<u8> {
+    format!("doorstep join v1\n{host}\n{nonce}\n{public_key}").into_bytes()
+}
+
+/// A frame from the hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToExecutor {
+    /// First frame of every connection.
+    Challenge {
+        /// 32 random bytes in hex; fresh for each connection.
+        nonce: String,
+        /// Newest version the hub speaks.
+        version: u16,
+        /// Oldest version the hub understands.
+        #[serde(default)]
+        version_min: u16,
+    },
+    /// The host is enrolled; dial again and say hello.
+    Joined {
+        /// The name it was enrolled under.
+        host: Name,
+    },
+    /// The hello was believed.
+    Welcome {
+        /// Highest report number the hub has stored for this journal.
+        acknowledged: u64,
+        /// Length of a lease, in milliseconds; renew within a third of it.
+        lease_ms: u64,
+    },
+    /// A job, granted.
+    Grant {
+        /// What to do.
+        grant: Grant,
+    },
+    /// Stop this job if it runs.
+    Cancel {
+        /// The job.
+        job: JobId,
+        /// The attempt that is meant.
+        attempt: Attempt,
+    },
+    /// Reports up to this number are stored.
+    Acknowledge {
+        /// The highest report number.
+        seq: u64,
+    },
+    /// The hub will not talk to this executor; the socket ends.
+    Refuse {
+        /// What to make of it.
+        refusal: Refusal,
+        /// A sentence for a person.
+        message: String,
+    },
+}
+
+/// A job as its host sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The job.
+    pub job: JobId,
+    /// The lease's number.
+    pub attempt: Attempt,
+    /// The project, by the name in the host's file.
+    pub project: Name,
+    /// What is asked.
+    pub action: Action,
+    /// Why.
+    pub cause: Cause,
+    /// The commit that the push named: for display, never fetched by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint_commit: Option<String>,
+}
+
+/// Why the hub refuses an executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The host is not enrolled, was revoked, or its signature is wrong. Stop.
+    NotAuthorised,
+    /// The enrolment code is wrong, used or too old. Stop.
+    BadCode,
+    /// Another host has this name. Stop.
+    NameTaken,
+    /// No version in common. Stop.
+    Version,
+    /// A newer socket of this host took over.
+    Replaced,
+    /// A frame was malformed or out of order.
+    Protocol,
+    /// The hub cannot now; dial again later.
+    Busy,
+}
+
+/// A frame from the executor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToEdge {
+    /// Enrol this host.
+    Join {
+        /// The one-time code.
+        code: String,
+        /// The name it wants.
+        host: Name,
+        /// Its Ed25519 public key, 32 bytes in hex.
+        public_key: String,
+        /// Signature of [`join_message`], 64 bytes in hex.
+        signature: String,
+    },
+    /// Prove who this is, and say what it holds.
+    Hello {
+        /// Version of the protocol it will speak.
+        version: u16,
+        /// Version of the program, for display.
+        #[serde(default)]
+        executor_version: String,
+        /// Its name.
+        host: Name,
+        /// Signature of [`hello_message`], 64 bytes in hex.
+        signature: String,
+        /// Identity of its journal: report numbers count within one journal.
+        journal: String,
+        /// The grants it has stored and not settled.
+        #[serde(default)]
+        holding: Vec<Holding>,
+        /// Its projects, complete.
+        #[serde(default)]
+        projects: Vec<ProjectView>,
+    },
+    /// Its projects changed.
+    Projects {
+        /// Its projects, complete.
+        projects: Vec<ProjectView>,
+    },
+    /// It still holds these.
+    Renew {
+        /// The grants it holds.
+        holding: Vec<Holding>,
+    },
+    /// Something happened; sent until acknowledged.
+    Report {
+        /// Number within its journal, from 1, without gaps.
+        seq: u64,
+        /// What happened.
+        report: Report,
+    },
+}
+
+/// A grant that an executor has stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Holding {
+    /// The job.
+    pub job: JobId,
+    /// The lease's number.
+    pub attempt: Attempt,
+}
+
+/// A project as its host describes it to the hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectView {
+    /// Its name in the host's file.
+    pub name: Name,
+    /// Its origin, for matching pushes and for display.
+    pub repo: String,
+    /// The branch it follows.
+    pub branch: String,
+    /// The paths that concern it; empty for all.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// What the edge may ask for.
+    #[serde(default)]
+    pub remote: Vec<Action>,
+    /// How it is now.
+    pub state: ProjectState,
+    /// Why, when there is more to say.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The live release.
+    #[serde(default)]
+    pub live: Option<LiveView>,
+    /// The address it serves at, for display.
+    #[serde(default)]
+    pub address: Option<String>,
+}
+
+/// The live release of a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveView {
+    /// Its number on the host.
+    pub release: u64,
+    /// Its commit, 40 hex digits.
+    pub commit: String,
+    /// First line of the commit's message.
+    #[serde(default)]
+    pub subject: String,
+    /// When it went live.
+    pub since: Timestamp,
+}
+
+/// What the executor says about a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Report {
+    /// A run began (or began again after a restart of the daemon).
+    Started {
+        /// The run.
+        run: String,
+        /// The job, unless a person asked on the host.
+        #[serde(default)]
+        job: Option<JobId>,
+        /// The attempt of the job.
+        #[serde(default)]
+        attempt: Attempt,
+        /// The project.
+        project: Name,
+        /// What is done.
+        action: Action,
+        /// Why.
+        cause: Cause,
+        /// When.
+        at: Timestamp,
+    },
+    /// A step changed.
+    Step {
+        /// The run.
+        run: String,
+        /// Its place among the run's steps, from 0.
+        index: u16,
+        /// Its name: fetch, verify, build, …
+        name: String,
+        /// Where it stands.
+        state: StepState,
+        /// When it changed.
+        at: Timestamp,
+        /// How long it took, once it ended.
+        #[serde(default)]
+        duration_ms: Option<u64>,
+        /// What is worth knowing, in a line.
+        #[serde(default)]
+        detail: String,
+    },
+    /// Lines of the run's log, already cleaned.
+    Log {
+        /// The run.
+        run: String,
+        /// The lines.
+        lines: Vec<String>,
+    },
+    /// The run ended.
+    Outcome {
+        /// The run.
+        run: String,
+        /// The job, unless a person asked on the host.
+        #[serde(default)]
+        job: Option<JobId>,
+        /// The attempt of the job.
+        #[serde(default)]
+        attempt: Attempt,
+        /// How it ended.
+        state: RunState,
+        /// What went wrong.
+        #[serde(default)]
+        failure: Option<Failure>,
+        /// The commit it was about, once known.
+        #[serde(default)]
+        commit: Option<String>,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// Why a run did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of thing it was.
+    pub kind: FailureKind,
+    /// The step that failed.
+    pub step: String,
+    /// A sentence for a person.
+    pub message: String,
+}
+
+/// Why a frame was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Longer than [`FRAME_BYTES_MAX`].
+    #[error("a frame of {0} bytes is longer than {FRAME_BYTES_MAX}")]
+    TooLong(usize),
+    /// Not JSON, or not a frame of ours.
+    #[error("not a frame of this protocol: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+/// Reads one frame.
+///
+/// # Errors
+///
+/// When it is too long or not a frame of this protocol.
+pub fn decode<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FrameError> {
+    if text.len() > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLong(text.len()));
+    }
+    Ok(serde_json::from_str(text)?)
+}
+
+/// Writes one frame.
+///
+/// # Errors
+///
+/// Never for the types of this module; the caller logs it.
+pub fn encode<T: Serialize>(frame: &T) -> Result<String, FrameError> {
+    Ok(serde_json::to_string(frame)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames as version 1 wrote them; they must be read for ever.
+    const GOLDEN_TO_EXECUTOR: &[&str] = &[
+        r#"{"type":"challenge","nonce":"00","version":1,"version_min":1}"#,
+        r#"{"type":"joined","host":"attic"}"#,
+        r#"{"type":"welcome","acknowledged":7,"lease_ms":60000}"#,
+        r#"{"type":"grant","grant":{"job":1,"attempt":1,"project":"shop","action":"deploy","cause":"push","hint_commit":"ab"}}"#,
+        r#"{"type":"cancel","job":1,"attempt":2}"#,
+        r#"{"type":"acknowledge","seq":9}"#,
+        r#"{"type":"refuse","refusal":"not_authorised","message":"no"}"#,
+    ];
+    const GOLDEN_TO_EDGE: &[&str] = &[
+        r#"{"type":"join","code":"c","host":"attic","public_key":"00","signature":"11"}"#,
+        r#"{"type":"hello","version":1,"executor_version":"0.1.0","host":"attic","signature":"11","journal":"j","holding":[{"job":1,"attempt":1}],"projects":[]}"#,
+        r#"{"type":"renew","holding":[]}"#,
+        r#"{"type":"report","seq":1,"report":{"kind":"log","run":"r","lines":["x"]}}"#,
+        r#"{"type":"report","seq":2,"report":{"kind":"outcome","run":"r","job":1,"attempt":1,"state":"rolled_back","failure":{"kind":"health","step":"check","message":"m"},"commit":"c","at":5}}"#,
+    ];
+
+    #[test]
+    fn golden_frames_are_read_and_written_back() {
+        for text in GOLDEN_TO_EXECUTOR {
+            assert_eq!(&encode(&decode::<ToExecutor>(text).unwrap()).unwrap(), text);
+        }
+        for text in GOLDEN_TO_EDGE {
+            assert_eq!(&encode(&decode::<ToEdge>(text).unwrap()).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn bad_frames_are_errors() {
+        for bad in ["", "{}", "[]", "null", r#"{"type":"exec","command":"rm"}"#, r#"{"type":"grant","grant":{"job":-1}}"#] {
+            assert!(decode::<ToExecutor>(bad).is_err(), "{bad}");
+        }
+        assert!(matches!(decode::<ToEdge>(&" ".repeat(FRAME_BYTES_MAX + 1)), Err(FrameError::TooLong(_))));
+    }
+
+    #[test]
+    fn a_grant_carries_no_command_path_address_or_branch() {
+        let text = serde_json::to_value(Grant {
+            job: JobId(1),
+            attempt: 1,
+            project: "shop".parse().unwrap(),
+            action: Action::Deploy,
+            cause: Cause::Push,
+            hint_commit: Some("ab".into()),
+        })
+        .unwrap();
+        let mut keys: Vec<_> = text.as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        assert_eq!(keys, ["action", "attempt", "cause", "hint_commit", "job", "project"]);
+    }
+}

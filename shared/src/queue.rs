@@ -1,0 +1,554 @@
+//! The queue engine: which job runs where, who holds it, when it is given up.
+//!
+//! Contract: [`Queue::handle`] takes one input and the time and returns what
+//! the shell must do, in order: write every [`Output::Save`] in one
+//! transaction, then send. If the write fails, the shell drops this struct
+//! and loads it again, so memory equals storage after each turn.
+//!
+//! Invariants: a project has at most one leased job and at most one waiting
+//! deploy; only the current attempt settles a job; every job ends as done,
+//! dead or superseded. What is absent: sockets, rows, clocks, and any notion
+//! of what an action does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Action, Attempt, Cause, FailureKind, JobId, JobState, Name};
+use crate::protocol::{Grant, Holding};
+use crate::time::{Timestamp, backoff_ms, mix};
+
+/// Length of a lease. An executor renews each third of it, so two renewals
+/// may be lost before the job is granted again.
+pub const LEASE_MS: u64 = 60_000;
+/// A job whose host stays away longer than this is buried: 14 days.
+pub const WAIT_MS_MAX: u64 = 14 * 24 * 3_600 * 1_000;
+/// A job older than this is buried even if somebody keeps renewing it: its
+/// waiting time and a day of running.
+pub const AGE_MS_MAX: u64 = WAIT_MS_MAX + 24 * 3_600 * 1_000;
+/// Grants of one job, whatever the reason for the last one; then it is buried.
+pub const ATTEMPTS_MAX: Attempt = 12;
+/// Live jobs of one project. One runs, one deploy waits; the rest are actions
+/// that people clicked, and nobody clicks more than this in good faith.
+pub const LIVE_JOBS_PER_PROJECT_MAX: usize = 20;
+
+/// One unit of the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its number.
+    pub id: JobId,
+    /// The host it is for.
+    pub host: Name,
+    /// The project on that host.
+    pub project: Name,
+    /// What is asked.
+    pub action: Action,
+    /// Why.
+    pub cause: Cause,
+    /// The commit a push named, for display.
+    pub hint_commit: Option<String>,
+    /// Where it stands.
+    pub state: JobState,
+    /// How often it was granted.
+    pub attempt: Attempt,
+    /// How often it failed.
+    pub failures: u32,
+    /// When it was enqueued.
+    pub created: Timestamp,
+    /// Not to be granted before.
+    pub not_before: Timestamp,
+    /// End of the lease; 0 when the current attempt holds none: never granted,
+    /// or settled.
+    pub lease_until: Timestamp,
+    /// Why it stands where it stands, in a sentence.
+    pub reason: Option<String>,
+}
+
+/// What an enqueuer knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewJob {
+    /// A number never used before and larger than all before it.
+    pub id: JobId,
+    /// The host it is for.
+    pub host: Name,
+    /// The project on that host.
+    pub project: Name,
+    /// What is asked.
+    pub action: Action,
+    /// Why.
+    pub cause: Cause,
+    /// The commit a push named, for display.
+    pub hint_commit: Option<String>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A job is wanted.
+    Enqueue(NewJob),
+    /// A host proved who it is; it has these grants stored and unsettled.
+    Connected {
+        /// The host.
+        host: Name,
+        /// What it holds.
+        holding: Vec<Holding>,
+    },
+    /// A host's socket ended.
+    Disconnected {
+        /// The host.
+        host: Name,
+    },
+    /// A host still holds these.
+    Renew {
+        /// The host.
+        host: Name,
+        /// What it holds.
+        holding: Vec<Holding>,
+    },
+    /// A host says how an attempt ended.
+    Settle {
+        /// The host.
+        host: Name,
+        /// The job and the attempt.
+        holding: Holding,
+        /// How it ended.
+        verdict: Verdict,
+    },
+    /// A person wants it gone.
+    Cancel {
+        /// The job.
+        job: JobId,
+    },
+    /// A host was revoked: nothing of it will ever run.
+    Revoke {
+        /// The host.
+        host: Name,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Carried out.
+    Done,
+    /// Not carried out.
+    Failed {
+        /// Decides whether it is tried again.
+        kind: FailureKind,
+        /// A sentence for a person.
+        reason: String,
+    },
+}
+
+/// What the shell must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Write this row; a job that ended is never seen again here.
+    Save(Job),
+    /// Send this grant to the host, after the rows are written.
+    Grant {
+        /// The host.
+        host: Name,
+        /// The grant.
+        grant: Grant,
+    },
+    /// Tell the host to stop this attempt.
+    Cancel {
+        /// The host.
+        host: Name,
+        /// The attempt.
+        holding: Holding,
+    },
+}
+
+/// Known-wrong variants, for the test that must catch each of them.
+#[cfg(feature = "planted-bugs")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueBug {
+    /// A stale attempt settles a job.
+    FenceIgnored,
+    /// A second job of a project is granted while one is leased.
+    TwoAtOnce,
+    /// A lease never ends.
+    LeaseEndless,
+    /// A newer push does not replace the waiting one.
+    SupersedeForgotten,
+    /// The row of a grant is not written.
+    GrantNotSaved,
+    /// A retryable failure loses the job.
+    RetryLost,
+}
+
+/// The live jobs of a fleet, and who is connected.
+#[derive(Clone, Debug, Default)]
+pub struct Queue {
+    jobs: BTreeMap<JobId, Job>,
+    online: BTreeSet<Name>,
+    #[cfg(feature = "planted-bugs")]
+    bug: Option<QueueBug>,
+}
+
+impl Queue {
+    /// A queue over the live rows; rows that ended are left out.
+    #[must_use]
+    pub fn load(rows: impl IntoIterator<Item = Job>, online: impl IntoIterator<Item = Name>) -> Self {
+        let live = rows.into_iter().filter(|job| is_live(job.state)).map(|job| (job.id, job)).collect();
+        Self { jobs: live, online: online.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Makes this queue wrong in one way.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: QueueBug) {
+        self.bug = Some(bug);
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn has(&self, bug: QueueBug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// The live jobs in order of their numbers.
+    pub fn jobs(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values()
+    }
+
+    /// Is this host's socket up?
+    #[must_use]
+    pub fn is_online(&self, host: &Name) -> bool {
+        self.online.contains(host)
+    }
+
+    /// When [`Input::Tick`] has something to do, if ever.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.jobs.values().map(|job| self.job_deadline(job)).min()
+    }
+
+    fn job_deadline(&self, job: &Job) -> Timestamp {
+        let age = job.created.plus_ms(AGE_MS_MAX);
+        match job.state {
+            JobState::Leased => job.lease_until.min(age),
+            JobState::Waiting if self.online.contains(&job.host) && !self.is_blocked(job) => job.not_before.min(age),
+            JobState::Waiting => job.created.plus_ms(WAIT_MS_MAX).min(age),
+            JobState::Done | JobState::Dead | JobState::Superseded => age,
+        }
+    }
+
+    /// Something of the project goes before this job.
+    fn is_blocked(&self, job: &Job) -> bool {
+        self.jobs.values().any(|other| {
+            same_project(other, job) && other.id != job.id && (other.state == JobState::Leased || other.id < job.id)
+        })
+    }
+
+    /// Handles one input; see the module's contract.
+    pub fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Output> {
+        let mut turn = Turn::default();
+        match input {
+            Input::Enqueue(new) => self.enqueue(new, now, &mut turn),
+            Input::Connected { host, holding } => self.connected(&host, &holding, now, &mut turn),
+            Input::Disconnected { host } => {
+                self.online.remove(&host);
+            }
+            Input::Renew { host, holding } => self.renew(&host, &holding, now, &mut turn),
+            Input::Settle { host, holding, verdict } => self.settle(&host, holding, verdict, now, &mut turn),
+            Input::Cancel { job } => self.cancel(job, &mut turn),
+            Input::Revoke { host } => self.revoke(&host, &mut turn),
+            Input::Tick => {}
+        }
+        self.expire(now, &mut turn);
+        self.grant(now, &mut turn);
+        self.finish(turn)
+    }
+
+    fn enqueue(&mut self, new: NewJob, now: Timestamp, turn: &mut Turn) {
+        let mut job = Job {
+            id: new.id,
+            host: new.host,
+            project: new.project,
+            action: new.action,
+            cause: new.cause,
+            hint_commit: new.hint_commit,
+            state: JobState::Waiting,
+            attempt: 0,
+            failures: 0,
+            created: now,
+            not_before: now,
+            lease_until: Timestamp(0),
+            reason: None,
+        };
+        if self.jobs.contains_key(&job.id) {
+            return;
+        }
+        if self.jobs.values().filter(|other| same_project(other, &job)).count() >= LIVE_JOBS_PER_PROJECT_MAX {
+            job.state = JobState::Dead;
+            job.reason = Some(format!("{LIVE_JOBS_PER_PROJECT_MAX} jobs of this project wait already"));
+        } else if job.action == Action::Deploy {
+            self.supersede_waiting(&job, turn);
+        }
+        turn.touch(job.id);
+        self.jobs.insert(job.id, job);
+    }
+
+    fn supersede_waiting(&mut self, by: &Job, turn: &mut Turn) {
+        #[cfg(feature = "planted-bugs")]
+        if self.has(QueueBug::SupersedeForgotten) {
+            return;
+        }
+        let waiting = |job: &&mut Job| {
+            same_project(job, by) && job.action == Action::Deploy && job.state == JobState::Waiting
+        };
+        for job in self.jobs.values_mut().filter(waiting) {
+            job.state = JobState::Superseded;
+            job.reason = Some(format!("job {} is newer", by.id));
+            turn.touch(job.id);
+        }
+    }
+
+    fn connected(&mut self, host: &Name, holding: &[Holding], now: Timestamp, turn: &mut Turn) {
+        self.online.insert(host.clone());
+        let mut released = Vec::new();
+        for job in self.jobs.values_mut().filter(|job| &job.host == host) {
+            if holding.contains(&Holding { job: job.id, attempt: job.attempt }) {
+                continue;
+            }
+            // The grant was lost on its way, or the host lost its journal.
+            if job.state == JobState::Leased {
+                job.state = JobState::Waiting;
+                job.not_before = now;
+                turn.touch(job.id);
+                released.push(job.id);
+            }
+        }
+        for id in released {
+            self.yield_to_newer(id, turn);
+        }
+        self.renew(host, holding, now, turn);
+        for stale in holding.iter().filter(|held| !self.is_current(host, held)) {
+            turn.cancels.push((host.clone(), *stale));
+        }
+    }
+
+    fn is_current(&self, host: &Name, held: &Holding) -> bool {
+        self.jobs.get(&held.job).is_some_and(|job| &job.host == host && job.attempt == held.attempt)
+    }
+
+    fn renew(&mut self, host: &Name, holding: &[Holding], now: Timestamp, turn: &mut Turn) {
+        for held in holding {
+            let Some(job) = self.jobs.get(&held.job) else { continue };
+            if &job.host != host || job.attempt != held.attempt {
+                continue;
+            }
+            // A lease that ran out is taken up again, unless the project moved
+            // on; an attempt whose failure is settled has no lease any more,
+            // and its host may not have heard so yet.
+            let other_runs =
+                self.jobs.values().any(|o| same_project(o, job) && o.id != job.id && o.state == JobState::Leased);
+            let settled = job.lease_until == Timestamp(0);
+            if job.state == JobState::Waiting && (other_runs || settled) {
+                continue;
+            }
+            if let Some(job) = self.jobs.get_mut(&held.job) {
+                job.state = JobState::Leased;
+                job.lease_until = now.plus_ms(LEASE_MS);
+                turn.touch(job.id);
+            }
+        }
+    }
+
+    fn settle(&mut self, host: &Name, holding: Holding, verdict: Verdict, now: Timestamp, turn: &mut Turn) {
+        #[cfg(feature = "planted-bugs")]
+        let (fence_off, lose_retry) = (self.has(QueueBug::FenceIgnored), self.has(QueueBug::RetryLost));
+        #[cfg(not(feature = "planted-bugs"))]
+        let (fence_off, lose_retry) = (false, false);
+        let Some(job) = self.jobs.get_mut(&holding.job) else { return };
+        if !fence_off && (&job.host != host || job.attempt != holding.attempt || job.attempt == 0) {
+            return;
+        }
+        turn.touch(job.id);
+        match verdict {
+            Verdict::Done => {
+                job.state = JobState::Done;
+                job.reason = None;
+            }
+            Verdict::Failed { kind, reason } => {
+                job.failures = job.failures.saturating_add(1);
+                job.reason = Some(reason);
+                if job.failures > retries(kind) || lose_retry {
+                    job.state = JobState::Dead;
+                } else {
+                    job.state = JobState::Waiting;
+                    job.lease_until = Timestamp(0);
+                    job.not_before = now.plus_ms(retry_delay_ms(job, kind));
+                }
+            }
+        }
+        self.yield_to_newer(holding.job, turn);
+    }
+
+    /// A deploy that waits again gives way to a newer one that waits already.
+    fn yield_to_newer(&mut self, id: JobId, turn: &mut Turn) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.state != JobState::Waiting || job.action != Action::Deploy {
+            return;
+        }
+        let newer = self.jobs.values().find(|other| {
+            other.id > id && same_project(other, job) && other.action == Action::Deploy && other.state == JobState::Waiting
+        });
+        if let Some(newer) = newer.map(|job| job.id)
+            && let Some(job) = self.jobs.get_mut(&id)
+        {
+            job.state = JobState::Superseded;
+            job.reason = Some(format!("job {newer} is newer"));
+            turn.touch(id);
+        }
+    }
+
+    fn cancel(&mut self, id: JobId, turn: &mut Turn) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.state == JobState::Leased {
+            turn.cancels.push((job.host.clone(), Holding { job: id, attempt: job.attempt }));
+        }
+        job.state = JobState::Dead;
+        job.reason = Some("cancelled".to_owned());
+        turn.touch(id);
+    }
+
+    fn revoke(&mut self, host: &Name, turn: &mut Turn) {
+        self.online.remove(host);
+        for job in self.jobs.values_mut().filter(|job| &job.host == host) {
+            job.state = JobState::Dead;
+            job.reason = Some("its host was revoked".to_owned());
+            turn.touch(job.id);
+        }
+    }
+
+    fn expire(&mut self, now: Timestamp, turn: &mut Turn) {
+        #[cfg(feature = "planted-bugs")]
+        if self.has(QueueBug::LeaseEndless) {
+            return;
+        }
+        let mut released = Vec::new();
+        for job in self.jobs.values_mut().filter(|job| is_live(job.state)) {
+            let waits_too_long = job.state == JobState::Waiting && job.created.plus_ms(WAIT_MS_MAX) <= now;
+            if waits_too_long || job.created.plus_ms(AGE_MS_MAX) <= now {
+                job.state = JobState::Dead;
+                job.reason = Some("nobody carried it out within 14 days".to_owned());
+                turn.touch(job.id);
+            } else if job.state == JobState::Leased && job.lease_until <= now {
+                job.state = JobState::Waiting;
+                job.not_before = now;
+                turn.touch(job.id);
+                released.push(job.id);
+            }
+        }
+        for id in released {
+            self.yield_to_newer(id, turn);
+        }
+    }
+
+    fn grant(&mut self, now: Timestamp, turn: &mut Turn) {
+        let mut busy: BTreeSet<(Name, Name)> = self
+            .jobs
+            .values()
+            .filter(|job| job.state == JobState::Leased)
+            .map(|job| (job.host.clone(), job.project.clone()))
+            .collect();
+        #[cfg(feature = "planted-bugs")]
+        if self.has(QueueBug::TwoAtOnce) {
+            busy.clear();
+        }
+        for job in self.jobs.values_mut().filter(|job| job.state == JobState::Waiting) {
+            let key = (job.host.clone(), job.project.clone());
+            // A job that waits for its next try holds its place: order is kept.
+            if !busy.insert(key) || !self.online.contains(&job.host) || job.not_before > now {
+                continue;
+            }
+            turn.touch(job.id);
+            if job.attempt >= ATTEMPTS_MAX {
+                job.state = JobState::Dead;
+                job.reason = Some(format!("granted {ATTEMPTS_MAX} times and never settled"));
+                continue;
+            }
+            job.state = JobState::Leased;
+            job.attempt += 1;
+            job.lease_until = now.plus_ms(LEASE_MS);
+            turn.grants.push(job.id);
+        }
+    }
+
+    fn finish(&mut self, turn: Turn) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        for id in &turn.touched {
+            let Some(job) = self.jobs.get(id) else { continue };
+            #[cfg(feature = "planted-bugs")]
+            if self.has(QueueBug::GrantNotSaved) && job.state == JobState::Leased {
+                continue;
+            }
+            outputs.push(Output::Save(job.clone()));
+        }
+        for id in &turn.grants {
+            if let Some(job) = self.jobs.get(id) {
+                outputs.push(Output::Grant { host: job.host.clone(), grant: grant_of(job) });
+            }
+        }
+        outputs.extend(turn.cancels.into_iter().map(|(host, holding)| Output::Cancel { host, holding }));
+        self.jobs.retain(|_, job| is_live(job.state));
+        outputs
+    }
+}
+
+#[derive(Default)]
+struct Turn {
+    touched: BTreeSet<JobId>,
+    grants: Vec<JobId>,
+    cancels: Vec<(Name, Holding)>,
+}
+
+impl Turn {
+    fn touch(&mut self, id: JobId) {
+        self.touched.insert(id);
+    }
+}
+
+fn is_live(state: JobState) -> bool {
+    matches!(state, JobState::Waiting | JobState::Leased)
+}
+
+fn same_project(a: &Job, b: &Job) -> bool {
+    a.project == b.project && a.host == b.host
+}
+
+fn grant_of(job: &Job) -> Grant {
+    Grant {
+        job: job.id,
+        attempt: job.attempt,
+        project: job.project.clone(),
+        action: job.action,
+        cause: job.cause,
+        hint_commit: job.hint_commit.clone(),
+    }
+}
+
+/// How often a job is tried again after this kind of failure.
+#[must_use]
+pub fn retries(kind: FailureKind) -> u32 {
+    match kind {
+        FailureKind::Network => 8,
+        FailureKind::Build | FailureKind::Host => 1,
+        FailureKind::Source | FailureKind::Health | FailureKind::Policy | FailureKind::Cancelled => 0,
+    }
+}
+
+fn retry_delay_ms(job: &Job, kind: FailureKind) -> u64 {
+    let (base_ms, cap_ms) = match kind {
+        FailureKind::Network => (2_000, 5 * 60_000),
+        _ => (5_000, 60_000),
+    };
+    backoff_ms(job.failures, base_ms, cap_ms, mix(job.id.0) ^ u64::from(job.attempt))
+}
+
+#[cfg(test)]
+mod tests;

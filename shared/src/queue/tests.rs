@@ -1,0 +1,202 @@
+//! Rules of the queue, one story each.
+
+use super::*;
+
+const T0: Timestamp = Timestamp(1_000_000);
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn push(id: u64) -> Input {
+    Input::Enqueue(NewJob {
+        id: JobId(id),
+        host: name("attic"),
+        project: name("shop"),
+        action: Action::Deploy,
+        cause: Cause::Push,
+        hint_commit: None,
+    })
+}
+
+fn connect(queue: &mut Queue, holding: &[(u64, Attempt)], now: Timestamp) -> Vec<Output> {
+    queue.handle(Input::Connected { host: name("attic"), holding: held(holding) }, now)
+}
+
+fn held(holding: &[(u64, Attempt)]) -> Vec<Holding> {
+    holding.iter().map(|&(job, attempt)| Holding { job: JobId(job), attempt }).collect()
+}
+
+fn settle(queue: &mut Queue, job: u64, attempt: Attempt, verdict: Verdict, now: Timestamp) -> Vec<Output> {
+    queue.handle(Input::Settle { host: name("attic"), holding: held(&[(job, attempt)])[0], verdict }, now)
+}
+
+fn failed(kind: FailureKind) -> Verdict {
+    Verdict::Failed { kind, reason: "because".into() }
+}
+
+fn granted(outputs: &[Output]) -> Vec<(u64, Attempt)> {
+    outputs
+        .iter()
+        .filter_map(|o| match o {
+            Output::Grant { grant, .. } => Some((grant.job.0, grant.attempt)),
+            Output::Save(_) | Output::Cancel { .. } => None,
+        })
+        .collect()
+}
+
+fn saved(outputs: &[Output], id: u64) -> JobState {
+    let last = outputs.iter().rev().find_map(|o| match o {
+        Output::Save(job) if job.id.0 == id => Some(job.state),
+        Output::Save(_) | Output::Grant { .. } | Output::Cancel { .. } => None,
+    });
+    last.expect("the job was saved")
+}
+
+#[test]
+fn a_push_for_a_host_that_is_off_waits_for_it() {
+    let mut q = Queue::default();
+    assert!(granted(&q.handle(push(1), T0)).is_empty());
+    assert_eq!(granted(&connect(&mut q, &[], T0.plus_ms(5))), [(1, 1)]);
+}
+
+#[test]
+fn one_runs_one_waits_and_the_newest_wins() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    assert_eq!(granted(&q.handle(push(1), T0)), [(1, 1)]);
+    assert!(granted(&q.handle(push(2), T0)).is_empty());
+    let out = q.handle(push(3), T0);
+    assert_eq!(saved(&out, 2), JobState::Superseded);
+    assert_eq!(granted(&settle(&mut q, 1, 1, Verdict::Done, T0)), [(3, 1)]);
+}
+
+#[test]
+fn a_stale_attempt_changes_nothing() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    let again = q.handle(Input::Tick, T0.plus_ms(LEASE_MS));
+    assert_eq!(granted(&again), [(1, 2)]);
+    assert!(settle(&mut q, 1, 1, Verdict::Done, T0.plus_ms(LEASE_MS + 1)).is_empty());
+    let out = settle(&mut q, 1, 2, Verdict::Done, T0.plus_ms(LEASE_MS + 2));
+    assert_eq!(saved(&out, 1), JobState::Done);
+}
+
+#[test]
+fn a_holder_that_comes_back_goes_on_with_its_attempt() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    q.handle(Input::Disconnected { host: name("attic") }, T0);
+    let later = T0.plus_ms(LEASE_MS * 5);
+    assert!(granted(&q.handle(Input::Tick, later)).is_empty());
+    assert!(granted(&connect(&mut q, &[(1, 1)], later)).is_empty());
+    assert_eq!(saved(&settle(&mut q, 1, 1, Verdict::Done, later), 1), JobState::Done);
+}
+
+#[test]
+fn a_grant_that_was_lost_on_the_wire_is_granted_again() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    assert_eq!(granted(&connect(&mut q, &[], T0.plus_ms(10))), [(1, 2)]);
+}
+
+#[test]
+fn what_a_host_holds_for_nothing_is_cancelled() {
+    let mut q = Queue::default();
+    let out = connect(&mut q, &[(9, 1)], T0);
+    assert!(matches!(&out[..], [Output::Cancel { holding, .. }] if holding.job == JobId(9)));
+}
+
+#[test]
+fn networks_are_tried_again_and_health_is_not() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    let mut now = T0;
+    for attempt in 1..=retries(FailureKind::Network) {
+        assert_eq!(saved(&settle(&mut q, 1, attempt, failed(FailureKind::Network), now), 1), saved_waiting_or_leased(&q));
+        now = q.deadline().unwrap().max(now);
+        q.handle(Input::Tick, now);
+    }
+    let out = settle(&mut q, 1, retries(FailureKind::Network) + 1, failed(FailureKind::Network), now);
+    assert_eq!(saved(&out, 1), JobState::Dead);
+
+    q.handle(push(2), now);
+    assert_eq!(saved(&settle(&mut q, 2, 1, failed(FailureKind::Health), now), 2), JobState::Dead);
+}
+
+/// A retry of 0 ms is granted in the same turn.
+fn saved_waiting_or_leased(q: &Queue) -> JobState {
+    q.jobs().next().unwrap().state
+}
+
+#[test]
+fn a_retry_gives_way_to_a_newer_push() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    q.handle(push(2), T0);
+    let out = settle(&mut q, 1, 1, failed(FailureKind::Network), T0);
+    assert_eq!(saved(&out, 1), JobState::Superseded);
+    assert_eq!(granted(&out), [(2, 1)]);
+}
+
+#[test]
+fn jobs_of_a_host_that_never_comes_are_buried_with_a_reason() {
+    let mut q = Queue::default();
+    q.handle(push(1), T0);
+    assert_eq!(q.deadline(), Some(T0.plus_ms(WAIT_MS_MAX)));
+    let out = q.handle(Input::Tick, T0.plus_ms(WAIT_MS_MAX));
+    assert_eq!(saved(&out, 1), JobState::Dead);
+    assert_eq!(q.deadline(), None);
+}
+
+#[test]
+fn cancel_advances_the_queue() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    q.handle(push(2), T0);
+    let out = q.handle(Input::Cancel { job: JobId(1) }, T0);
+    assert_eq!(granted(&out), [(2, 1)]);
+    assert!(out.iter().any(|o| matches!(o, Output::Cancel { .. })));
+}
+
+#[test]
+fn a_revoked_host_leaves_no_live_job() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    q.handle(push(2), T0);
+    q.handle(Input::Revoke { host: name("attic") }, T0);
+    assert_eq!(q.jobs().count(), 0);
+}
+
+#[test]
+fn the_same_number_twice_is_one_job() {
+    let mut q = Queue::default();
+    q.handle(push(1), T0);
+    assert!(q.handle(push(1), T0).is_empty());
+}
+
+#[test]
+fn clicks_in_bad_faith_are_bounded() {
+    let mut q = Queue::default();
+    for id in 1..=100 {
+        q.handle(
+            Input::Enqueue(NewJob {
+                id: JobId(id),
+                host: name("attic"),
+                project: name("shop"),
+                action: Action::Restart,
+                cause: Cause::Dashboard,
+                hint_commit: None,
+            }),
+            T0,
+        );
+    }
+    assert_eq!(q.jobs().count(), LIVE_JOBS_PER_PROJECT_MAX);
+}

@@ -1,0 +1,88 @@
+//! Text from children and from outside, made fit for logs and pages.
+//!
+//! Invariant: what comes out holds no control character but tab, and no
+//! escape sequence, so that a build's output cannot steer a terminal.
+
+/// Longest line of a log, in bytes; a longer one is cut and says so.
+pub const LINE_BYTES_MAX: usize = 4_096;
+
+/// One line without escape sequences and control characters, at most
+/// [`LINE_BYTES_MAX`] bytes.
+#[must_use]
+pub fn clean_line(line: &str) -> String {
+    let mut out = String::with_capacity(line.len().min(LINE_BYTES_MAX));
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{1b}' => skip_escape(&mut chars),
+            '\t' => out.push('\t'),
+            c if c.is_control() || is_bidi_control(c) => {}
+            c => out.push(c),
+        }
+        if out.len() >= LINE_BYTES_MAX {
+            out = cut(&out, LINE_BYTES_MAX - 4).to_owned();
+            out.push_str(" …");
+            break;
+        }
+    }
+    out
+}
+
+/// Characters that reorder what a reader sees (Trojan Source, CVE-2021-42574).
+fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+}
+
+/// Eats one ECMA-48 sequence after ESC: CSI, OSC and the other strings, or two characters.
+fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match chars.next() {
+        Some('[') => while chars.next_if(|c| !('\u{40}'..='\u{7e}').contains(c)).is_some() {},
+        Some(']' | 'P' | 'X' | '^' | '_') => {
+            while chars.next_if(|c| !matches!(c, '\u{7}' | '\u{1b}')).is_some() {}
+        }
+        _ => return,
+    }
+    chars.next();
+}
+
+/// The longest prefix of at most `bytes_max` bytes that ends between characters.
+#[must_use]
+pub fn cut(text: &str, bytes_max: usize) -> &str {
+    if text.len() <= bytes_max {
+        return text;
+    }
+    let mut end = bytes_max;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn escapes_and_controls_go_and_words_stay() {
+        assert_eq!(clean_line("\u{1b}[31mred\u{1b}[0m \u{1b}]0;title\u{7}ok\r\u{8}"), "red ok");
+        assert_eq!(clean_line("a\tb"), "a\tb");
+        assert_eq!(clean_line("\u{202e}evil"), "evil");
+        assert_eq!(clean_line("\u{1b}"), "");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_steers_a_terminal(line in "\\PC*|[\\x00-\\x7f]{0,200}") {
+            let out = clean_line(&line);
+            prop_assert!(out.chars().all(|c| c == '\t' || !c.is_control()));
+            prop_assert!(out.len() <= LINE_BYTES_MAX);
+        }
+
+        #[test]
+        fn a_cut_is_a_prefix(text in "\\PC*", n in 0usize..64) {
+            let out = cut(&text, n);
+            prop_assert!(text.starts_with(out) && out.len() <= n.max(0));
+        }
+    }
+}

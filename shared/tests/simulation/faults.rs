@@ -1,0 +1,170 @@
+//! What befalls a world from outside, now and then. Each world knows only
+//! some of these.
+
+use doorstep_shared::ids::Action;
+
+use super::coverage::Seen;
+use super::host::Life;
+use super::journal::Journal;
+use super::rng::Rng;
+use super::stage::Event;
+use super::wire::Dark;
+use super::world::World;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A connection breaks.
+    Cut,
+    /// A connection swallows everything in one or both directions.
+    BlackHole,
+    /// A host has no network for a while.
+    Outage,
+    /// The hub is deployed anew: every socket breaks.
+    HubCrash,
+    /// The hub's memory is taken.
+    Evict,
+    /// A daemon is killed.
+    Crash,
+    /// A host loses its disk's journal.
+    JournalLost,
+    /// A host's clock jumps ahead.
+    Jump,
+    /// A host sleeps.
+    Sleep,
+    /// A second daemon of a host runs for a moment.
+    SecondDaemon,
+    /// A person cancels a job.
+    Cancel,
+    /// A person asks for an action.
+    Click,
+    /// A person clicks and clicks.
+    Clicks,
+    /// The hub sends a grant twice.
+    GrantAgain,
+    /// A person redelivers.
+    Redeliver,
+}
+
+const ALL: [Fault; 15] = [
+    Fault::Cut,
+    Fault::BlackHole,
+    Fault::Outage,
+    Fault::HubCrash,
+    Fault::Evict,
+    Fault::Crash,
+    Fault::JournalLost,
+    Fault::Jump,
+    Fault::Sleep,
+    Fault::SecondDaemon,
+    Fault::Cancel,
+    Fault::Click,
+    Fault::Clicks,
+    Fault::GrantAgain,
+    Fault::Redeliver,
+];
+
+impl Fault {
+    /// About half of them.
+    pub fn draw(rng: &mut Rng) -> Vec<Self> {
+        ALL.into_iter().filter(|_| rng.chance(5_000)).collect()
+    }
+}
+
+impl World {
+    /// One fault happens, and the next is planned.
+    pub fn fault(&mut self) -> Life {
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        let pause_ms = self.stage.rng.between(1, 2 * self.fault_every_ms);
+        self.stage.after_ms(pause_ms, Event::Fault);
+        let (fault, h) = (self.stage.rng.pick(&self.faults), self.stage.rng.index(self.hosts.len()));
+        self.stage.trace(|| format!("fault: {fault:?} (host h{h})"));
+        match fault {
+            Fault::Cut => self.cut(h),
+            Fault::BlackHole => self.black_hole(h),
+            Fault::Outage => self.outage(h),
+            Fault::HubCrash => self.hub.crash(&mut self.stage, &mut self.wire),
+            Fault::Evict => self.hub.evict(&mut self.stage),
+            Fault::Crash => self.crash(h),
+            Fault::JournalLost => self.lose_journal(h),
+            Fault::Jump => return self.clock_jumps(h),
+            Fault::Sleep => self.sleep(h),
+            Fault::SecondDaemon => self.second_daemon(h),
+            Fault::Cancel => self.hub.cancel_one(&mut self.stage, &mut self.wire),
+            Fault::Click => self.click(h, 1),
+            Fault::Clicks => self.click(h, 25),
+            Fault::GrantAgain => self.hub.grant_again(&mut self.stage, &mut self.wire),
+            Fault::Redeliver => self.redeliver(),
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, h: usize) {
+        if let Some(conn) = self.daemons[h].slot {
+            self.wire.cut(&mut self.stage, conn);
+        }
+    }
+
+    fn black_hole(&mut self, h: usize) {
+        if let Some(conn) = self.daemons[h].slot {
+            let dark = self.stage.rng.pick(&[Dark::Up, Dark::Down, Dark::Both]);
+            self.wire.darken(&mut self.stage, conn, dark);
+        }
+    }
+
+    fn outage(&mut self, h: usize) {
+        self.black_hole(h);
+        let ms = self.stage.rng.between(5_000, 180_000);
+        self.hosts[h].outage_until = self.stage.now.plus_ms(ms);
+    }
+
+    fn lose_journal(&mut self, h: usize) {
+        // Now and then only: it takes a disk.
+        if !self.stage.chance(2_000) {
+            return;
+        }
+        self.stage.saw(Seen::JournalsLost);
+        self.crash(h);
+        let host = &mut self.hosts[h];
+        let fresh = Journal::new(format!("{}-{}", host.name, host.lost.len() + 1));
+        host.lost.push(std::mem::replace(&mut host.journal, fresh));
+    }
+
+    fn clock_jumps(&mut self, h: usize) -> Life {
+        self.stage.saw(Seen::Jumps);
+        let ms = self.stage.rng.between(1_000, 600_000);
+        let told = self.stage.chance(5_000);
+        self.jump(h, ms, told)
+    }
+
+    fn sleep(&mut self, h: usize) {
+        if self.hosts[h].asleep_until > self.stage.now {
+            return;
+        }
+        self.stage.saw(Seen::Sleeps);
+        let ms = self.stage.rng.between(5_000, 240_000);
+        self.hosts[h].asleep_until = self.stage.now.plus_ms(ms);
+        self.stage.after_ms(ms, Event::Wake { host: h });
+    }
+
+    fn second_daemon(&mut self, h: usize) {
+        if self.hosts[h].outage_until <= self.stage.now {
+            self.begin_second(h);
+        }
+    }
+
+    fn click(&mut self, h: usize, times: u64) {
+        let repo = self.stage.rng.index(self.heads.len());
+        let targets = self.targets(repo);
+        if targets.is_empty() {
+            return;
+        }
+        let target = &targets[h % targets.len()];
+        for _ in 0..self.stage.rng.between(1, times) {
+            let actions = [Action::Deploy, Action::Restart, Action::Fetch, Action::Rebuild];
+            let action = self.stage.rng.pick(&actions);
+            self.hub.click(&mut self.stage, &mut self.wire, target, action, self.heads[repo]);
+        }
+    }
+}

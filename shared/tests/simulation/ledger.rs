@@ -1,0 +1,236 @@
+//! What the hub's rows may do, checked row by row and turn by turn against
+//! rules written down a second time, not read from the engine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use doorstep_shared::ids::{Action, FailureKind, JobId, JobState, Name};
+use doorstep_shared::protocol::Holding;
+use doorstep_shared::queue::{ATTEMPTS_MAX, Input, Job, LEASE_MS, LIVE_JOBS_PER_PROJECT_MAX, Output, Queue, Verdict};
+
+use super::coverage::Seen;
+use super::stage::Stage;
+
+/// The input under way and what it may change.
+#[derive(Default)]
+struct Facts {
+    /// An outcome of the current attempt of a live job.
+    settles: Option<(JobId, Verdict)>,
+    stale: bool,
+    cancels: Option<JobId>,
+    /// A new job, and how many of its project lived before it.
+    enqueues: Option<(JobId, usize)>,
+    connects: bool,
+    /// Whose attempts are held still, by what their host says.
+    holds: Option<(Name, Vec<Holding>)>,
+    /// Attempts that their host must be told to stop.
+    stops: Vec<Holding>,
+    /// Jobs that were granted.
+    grants: Vec<JobId>,
+}
+
+/// What the model remembers of a hub's past.
+#[derive(Default)]
+pub struct Ledger {
+    facts: Facts,
+    /// Attempts whose outcome was obeyed.
+    settled: BTreeSet<Holding>,
+    /// Where the branch stood when a job was wanted.
+    pub head_at_enqueue: BTreeMap<JobId, u64>,
+}
+
+impl Ledger {
+    /// Notes what this input may change in these rows.
+    pub fn begin(&mut self, input: &Input, rows: &BTreeMap<JobId, Job>) {
+        self.facts = Facts::default();
+        match input {
+            Input::Settle { host, holding, verdict } => {
+                let current = rows.get(&holding.job).is_some_and(|job| is_current(job, host, holding));
+                self.facts.stale = !current || self.settled.contains(holding);
+                if !self.facts.stale {
+                    self.facts.settles = Some((holding.job, verdict.clone()));
+                    self.settled.insert(*holding);
+                }
+            }
+            Input::Cancel { job } => {
+                self.facts.cancels = Some(*job);
+                let leased = rows.get(job).filter(|job| job.state == JobState::Leased);
+                self.facts.stops = leased.map(held_by).into_iter().collect();
+            }
+            Input::Enqueue(new) => {
+                let same = |job: &&Job| is_live(job.state) && job.host == new.host && job.project == new.project;
+                self.facts.enqueues = Some((new.id, rows.values().filter(same).count()));
+            }
+            Input::Connected { host, holding } => {
+                self.facts.connects = true;
+                self.facts.holds = Some((host.clone(), holding.clone()));
+                let stale = |held: &&Holding| !rows.get(&held.job).is_some_and(|job| is_current(job, host, held));
+                self.facts.stops = holding.iter().filter(stale).copied().collect();
+            }
+            Input::Renew { host, holding } => self.facts.holds = Some((host.clone(), holding.clone())),
+            Input::Disconnected { .. } | Input::Revoke { .. } | Input::Tick => {}
+        }
+    }
+
+    /// May this row become that row?
+    pub fn check_row(&mut self, stage: &mut Stage, old: Option<&Job>, new: &Job) {
+        let id = new.id;
+        stage.check(old.is_none_or(|old| is_live(old.state)), || format!("job {id} came back to life"));
+        let (attempt, failures) = old.map_or((0, 0), |old| (old.attempt, old.failures));
+        let stepped = new.attempt == attempt || new.attempt == attempt + 1;
+        stage.check(stepped, || format!("job {id} went from attempt {attempt} to {}", new.attempt));
+        let failed = matches!(self.verdict(id), Some(Verdict::Failed { .. }));
+        stage.check(new.failures == failures + u32::from(failed), || {
+            format!("job {id} counts {} failures after {failures}, outcome obeyed: {failed}", new.failures)
+        });
+        if let Some(old) = old {
+            self.check_lease(stage, old, new);
+        }
+        if new.attempt > attempt {
+            stage.check(new.not_before <= stage.now, || format!("job {id} was granted before its time"));
+            self.facts.grants.push(id);
+        }
+        match new.state {
+            JobState::Waiting => {}
+            JobState::Leased => self.check_leased(stage, new),
+            JobState::Done => {
+                let done = matches!(self.verdict(id), Some(Verdict::Done));
+                stage.check(done, || format!("job {id} is done and its current attempt did not say so"));
+            }
+            JobState::Dead => self.check_dead(stage, old, new),
+            JobState::Superseded => stage.saw(Seen::Supersedes),
+        }
+        if failed && new.state != JobState::Dead {
+            stage.saw(Seen::Retries);
+        }
+    }
+
+    fn verdict(&self, id: JobId) -> Option<&Verdict> {
+        self.facts.settles.as_ref().filter(|(job, _)| *job == id).map(|(_, verdict)| verdict)
+    }
+
+    /// A lease is taken away by time, by an outcome, by a host that does not
+    /// hold it, or by a person; it grows for a host that says it holds it.
+    fn check_lease(&self, stage: &mut Stage, old: &Job, new: &Job) {
+        let id = old.id;
+        let says_held = |(host, holds): &(Name, Vec<Holding>)| *host == old.host && holds.contains(&held_by(old));
+        let held = self.facts.holds.as_ref().is_some_and(says_held);
+        if new.state == JobState::Leased && new.attempt == old.attempt {
+            let grew = old.state != JobState::Leased || new.lease_until != old.lease_until;
+            stage.check(!grew || held, || format!("job {id} was renewed for somebody who does not hold it"));
+        } else if old.state == JobState::Leased {
+            let expired = old.lease_until <= stage.now;
+            let let_go = self.facts.connects && !held;
+            let ended = self.verdict(id).is_some() || self.facts.cancels == Some(id);
+            stage.check(expired || let_go || ended, || format!("job {id} lost its lease for no reason"));
+            if expired && !let_go && !ended {
+                stage.saw(Seen::Expiries);
+            }
+        }
+    }
+
+    fn check_leased(&self, stage: &mut Stage, new: &Job) {
+        let held = held_by(new);
+        stage.check(!self.settled.contains(&held), || format!("{held:?} is leased again after its outcome was obeyed"));
+        stage.check(new.attempt > 0 && new.attempt <= ATTEMPTS_MAX, || format!("{held:?} is leased"));
+        let ahead_ms = new.lease_until.ms_since(stage.now);
+        stage.check(ahead_ms > 0 && ahead_ms <= LEASE_MS, || format!("{held:?} is leased for {ahead_ms} ms"));
+    }
+
+    /// A job dies of a reason that a person can be told.
+    fn check_dead(&self, stage: &mut Stage, old: Option<&Job>, new: &Job) {
+        stage.saw(Seen::Burials);
+        let cancelled = self.facts.cancels == Some(new.id);
+        let failed = match self.verdict(new.id) {
+            Some(Verdict::Failed { kind, .. }) => new.failures > tries_again(*kind),
+            Some(Verdict::Done) | None => false,
+        };
+        let worn_out = old.is_some_and(|old| old.attempt >= ATTEMPTS_MAX);
+        let crowded = self.facts.enqueues.is_some_and(|(id, live)| id == new.id && live >= LIVE_JOBS_PER_PROJECT_MAX);
+        if worn_out && !cancelled && !failed {
+            stage.saw(Seen::WornOut);
+        }
+        stage.check(cancelled || failed || worn_out || crowded, || {
+            let reason = new.reason.as_deref().unwrap_or_default();
+            format!("job {} is dead of `{reason}` after {} failures", new.id, new.failures)
+        });
+        stage.check(new.reason.is_some(), || format!("job {} is dead and nobody knows why", new.id));
+    }
+
+    /// Was the input obeyed?
+    pub fn check_input(&self, stage: &mut Stage, rows: &BTreeMap<JobId, Job>, outputs: &[Output]) {
+        self.check_stops(stage, outputs);
+        for job in self.facts.grants.iter().filter_map(|id| rows.get(id)).filter(|job| job.action == Action::Deploy) {
+            let newer = |other: &&Job| other.id > job.id && other.action == Action::Deploy && same_project(other, job);
+            let waits = rows.values().filter(newer).any(|other| other.state == JobState::Waiting);
+            stage.check(!waits, || format!("job {} was granted while a newer deploy waits", job.id));
+        }
+        if self.facts.stale {
+            stage.saw(Seen::StaleOutcomes);
+        }
+        if let Some((id, Verdict::Done)) = &self.facts.settles {
+            let done = rows.get(id).is_some_and(|job| job.state == JobState::Done);
+            stage.check(done, || format!("job {id} was carried out and is not done"));
+        }
+        if let Some((id, _)) = self.facts.enqueues {
+            stage.check(rows.contains_key(&id), || format!("job {id} was wanted and is not stored"));
+        }
+        let cancelled = |id| rows.get(&id).is_none_or(|job| !is_live(job.state));
+        stage.check(self.facts.cancels.is_none_or(cancelled), || "a cancelled job lives on".to_owned());
+    }
+
+    /// A host is told to stop what it holds for nothing, and nothing else.
+    fn check_stops(&self, stage: &mut Stage, outputs: &[Output]) {
+        let told = |output: &Output| match output {
+            Output::Cancel { holding, .. } => Some(*holding),
+            Output::Save(_) | Output::Grant { .. } => None,
+        };
+        let told: Vec<Holding> = outputs.iter().filter_map(told).collect();
+        stage.check(told == self.facts.stops, || format!("told to stop {told:?} instead of {:?}", self.facts.stops));
+    }
+
+    /// Do rows and memory say the same, and no more than is allowed?
+    pub fn check_turn(&self, stage: &mut Stage, rows: &BTreeMap<JobId, Job>, queue: &Queue) {
+        let mut leased: Vec<&Job> = Vec::new();
+        let mut deploys: Vec<&Job> = Vec::new();
+        let mut memory = queue.jobs();
+        for job in rows.values().filter(|job| is_live(job.state)) {
+            stage.check(memory.next() == Some(job), || format!("job {}: row and memory differ", job.id));
+            if job.state == JobState::Leased {
+                let alone = !leased.iter().any(|other| same_project(other, job));
+                stage.check(alone, || format!("two leased jobs of {}", job.project));
+                leased.push(job);
+            } else if job.action == Action::Deploy {
+                let alone = !deploys.iter().any(|other| same_project(other, job));
+                stage.check(alone, || format!("two deploys of {} wait", job.project));
+                deploys.push(job);
+            }
+        }
+        stage.check(memory.next().is_none(), || "memory holds a job that no row knows".to_owned());
+    }
+}
+
+/// How often a job is tried again after a failure of this kind (the words of
+/// [`FailureKind`], in numbers).
+fn tries_again(kind: FailureKind) -> u32 {
+    match kind {
+        FailureKind::Network => 8,
+        FailureKind::Build | FailureKind::Host => 1,
+        FailureKind::Source | FailureKind::Health | FailureKind::Policy | FailureKind::Cancelled => 0,
+    }
+}
+
+pub fn is_live(state: JobState) -> bool {
+    matches!(state, JobState::Waiting | JobState::Leased)
+}
+
+fn is_current(job: &Job, host: &Name, held: &Holding) -> bool {
+    is_live(job.state) && job.host == *host && job.attempt == held.attempt && job.attempt > 0
+}
+
+fn held_by(job: &Job) -> Holding {
+    Holding { job: job.id, attempt: job.attempt }
+}
+
+fn same_project(a: &Job, b: &Job) -> bool {
+    a.host == b.host && a.project == b.project
+}

@@ -1,0 +1,139 @@
+//! Sources of small apps to deploy: each answers `/health` and, at `/`, its version.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::host::uv_environment;
+use crate::{GitOrigin, Tools};
+
+/// An app's files.
+#[derive(Clone, Debug)]
+pub struct App {
+    files: Vec<(String, String)>,
+    /// The command that starts it, as a TOML list; `{port}` is for Doorstep.
+    pub command: &'static str,
+}
+
+const PLAIN: &str = r#"import http.server, json, os, signal, sys
+
+VERSION = "@VERSION@"
+HEALTH = @HEALTH@
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        known = {"/": (200, {"version": VERSION, "pid": os.getpid()}), "/health": (HEALTH, {"status": HEALTH})}
+        status, answer = known.get(self.path, (404, {}))
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words):
+        print(VERSION, *words[1:], flush=True)
+
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("version", VERSION, "listens", flush=True)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"#;
+
+const FASTAPI: &str = r#"from fastapi import FastAPI
+
+app = FastAPI()
+
+
+@app.get("/")
+def root():
+    return {"version": "@VERSION@"}
+
+
+@app.get("/health")
+def health():
+    return {"status": 200}
+"#;
+
+const PYPROJECT: &str = r#"[project]
+name = "shop"
+version = "0.1.0"
+requires-python = ">=3.11"
+dependencies = [@DEPENDENCIES@]
+"#;
+
+impl App {
+    /// An app of Python's standard library alone: nothing to download.
+    #[must_use]
+    pub fn plain(version: &str) -> Self {
+        Self::standing(version, 200)
+    }
+
+    /// The same, but its `/health` answers 500 for ever.
+    #[must_use]
+    pub fn sick(version: &str) -> Self {
+        Self::standing(version, 500)
+    }
+
+    /// The same, but it ends with an error as soon as it is started.
+    #[must_use]
+    pub fn crashing(version: &str) -> Self {
+        let source = format!("import sys\nsys.exit(\"version {version} cannot start\")\n");
+        Self { files: vec![("app.py".into(), source)], ..Self::plain(version) }.with_project("")
+    }
+
+    fn standing(version: &str, health: u16) -> Self {
+        let source = PLAIN.replace("@VERSION@", version).replace("@HEALTH@", &health.to_string());
+        let app = Self { files: vec![("app.py".into(), source)], command: r#"["python", "app.py", "{port}"]"# };
+        app.with_project("")
+    }
+
+    /// A FastAPI app behind uvicorn. It has no `uv.lock` until [`App::locked`].
+    #[must_use]
+    pub fn fastapi(version: &str) -> Self {
+        let source = FASTAPI.replace("@VERSION@", version);
+        let command = r#"["python", "-m", "uvicorn", "app:app", "--port", "{port}"]"#;
+        Self { files: vec![("app.py".into(), source)], command }.with_project(r#""fastapi", "uvicorn""#)
+    }
+
+    fn with_project(self, dependencies: &str) -> Self {
+        self.file("pyproject.toml", &PYPROJECT.replace("@DEPENDENCIES@", dependencies))
+    }
+
+    /// One more file.
+    #[must_use]
+    pub fn file(mut self, path: &str, text: &str) -> Self {
+        self.files.retain(|(known, _)| known != path);
+        self.files.push((path.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// With the `uv.lock` that `uv lock` makes of it now. It names the index of
+    /// this machine, so it is never kept.
+    #[must_use]
+    pub fn locked(self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        self.write(dir.path());
+        let output = Command::new(Tools::uv()).args(["lock", "--quiet"]).envs(uv_environment()).current_dir(dir.path()).output().unwrap();
+        assert!(output.status.success(), "uv lock: {}", String::from_utf8_lossy(&output.stderr));
+        let lock = std::fs::read_to_string(dir.path().join("uv.lock")).unwrap();
+        self.file("uv.lock", &lock)
+    }
+
+    /// Writes it into a folder.
+    pub fn write(&self, dir: &Path) {
+        for (path, text) in &self.files {
+            let path = dir.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+    }
+
+    /// Commits and pushes it to an origin's `main`; returns the commit.
+    pub fn push_to(&self, origin: &GitOrigin, message: &str) -> String {
+        let files: Vec<_> = self.files.iter().map(|(path, text)| (path.as_str(), Some(text.as_str()))).collect();
+        origin.commit(message, &files)
+    }
+}

@@ -1,0 +1,38 @@
+//! The harness of the end-to-end stories: real programs and stateful fakes,
+//! driven with domain verbs.
+//!
+//! [`Edge`] is `doorstep edge` on workerd, [`Host`] the executor, [`GitOrigin`]
+//! real git over HTTP, [`App`] something to deploy. [`GitHub`] and
+//! [`FakeExecutor`] are fakes with state of the two ends that are elsewhere.
+//! Everything listens on 127.0.0.1 at ports of the system's choice, keeps its
+//! files in a temporary folder, and ends with the value that stands for it,
+//! also when the test process is killed. Nothing sleeps: every wait is
+//! [`wait::until`], which has a deadline and says what it saw. Absent: any
+//! knowledge of the insides of the programs.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails its test by panicking")]
+
+mod app;
+mod child;
+mod edge;
+mod executor;
+mod github;
+mod host;
+mod origin;
+mod page;
+mod push;
+mod raw;
+mod tools;
+pub mod wait;
+
+pub use app::App;
+pub use child::{Child, Ended};
+pub use edge::{API_TOKEN, Edge, PASSWORD, Secrets, WEBHOOK_SECRET};
+pub use executor::{FakeExecutor, Heard, Session, Socket, project};
+pub use github::{Delivery, GitHub, signature};
+pub use host::Host;
+pub use origin::{GitOrigin, git};
+pub use page::Page;
+pub use push::Push;
+pub use raw::{Answer, Raw};
+pub use tools::Tools;

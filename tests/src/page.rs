@@ -1,0 +1,42 @@
+//! A page of the dashboard that is open in somebody's browser.
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::{Edge, wait};
+
+/// Its connection to `/live`.
+#[derive(Debug)]
+pub struct Page {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+impl Page {
+    /// Opens it, for the person of this `Cookie` header.
+    pub async fn open(edge: &Edge, cookie: &str) -> Self {
+        let mut request = edge.url("/live").replacen("http", "ws", 1).into_client_request().unwrap();
+        request.headers_mut().insert("cookie", cookie.parse().unwrap());
+        request.headers_mut().insert("origin", edge.url("").parse().unwrap());
+        let (stream, _) = wait::soon("the page's socket to open", connect_async(request)).await.unwrap();
+        Self { stream }
+    }
+
+    /// Says something.
+    pub async fn say(&mut self, text: &str) {
+        self.stream.send(Message::text(text)).await.unwrap();
+    }
+
+    /// The next thing it is told.
+    pub async fn hear(&mut self) -> Value {
+        loop {
+            let message = wait::soon("a page update", self.stream.next()).await.unwrap().unwrap();
+            if let Message::Text(text) = message {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The built programs that stories run; `./test` builds them and says where.
+
+use std::path::PathBuf;
+
+/// Where the programs are.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// Folder of the built Worker (`index.js`, `index_bg.wasm`).
+    pub worker: PathBuf,
+    /// workerd.
+    pub workerd: PathBuf,
+    /// The `doorstep` binary.
+    pub doorstep: PathBuf,
+}
+
+impl Tools {
+    /// Finds what an edge and a host need; panics with a sentence when
+    /// something is missing.
+    #[must_use]
+    pub fn find() -> Self {
+        let tools =
+            Self { worker: named("DOORSTEP_WORKER_DIR"), workerd: named("DOORSTEP_WORKERD"), doorstep: named("DOORSTEP_BIN") };
+        let wasm = tools.worker.join("index_bg.wasm");
+        assert!(wasm.is_file(), "{} is not there: run ./test, which builds the Worker", wasm.display());
+        tools
+    }
+
+    /// uv; apart, since most stories need none.
+    #[must_use]
+    pub fn uv() -> PathBuf {
+        named("UV")
+    }
+}
+
+fn named(variable: &str) -> PathBuf {
+    let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) else {
+        panic!("{variable} is not set: run ./test, which builds what the stories need and names it");
+    };
+    let path = PathBuf::from(value);
+    assert!(path.exists(), "{variable} names {}, which is not there: run ./test", path.display());
+    std::path::absolute(path).unwrap()
+}

@@ -1,0 +1,202 @@
+//! What hosts report, and what becomes of it.
+
+use doorstep_shared::ids::{Action, Cause, FailureKind, JobState, RunState, StepState};
+use doorstep_shared::protocol::{Failure, Grant, Report};
+use doorstep_shared::time::Timestamp;
+use doorstep_tests::{Edge, GitHub, Push, Session, WEBHOOK_SECRET, project};
+use serde_json::json;
+
+use crate::history::jobs_of;
+use crate::shared_edge;
+
+const AT: u64 = 1_795_000_000_000;
+
+/// A run of this project begins.
+pub fn started(run: &str, project: &str, grant: Option<&Grant>) -> Report {
+    Report::Started {
+        run: run.into(),
+        job: grant.map(|grant| grant.job),
+        attempt: grant.map_or(0, |grant| grant.attempt),
+        project: project.parse().unwrap(),
+        action: Action::Deploy,
+        cause: Cause::Push,
+        at: Timestamp(AT),
+    }
+}
+
+fn step(run: &str, index: u16, name: &str, state: StepState) -> Report {
+    let (name, detail) = (name.into(), format!("{name} it"));
+    Report::Step { run: run.into(), index, name, state, at: Timestamp(AT + 1), duration_ms: Some(12), detail }
+}
+
+fn log(run: &str, lines: &[&str]) -> Report {
+    Report::Log { run: run.into(), lines: lines.iter().map(|&line| line.to_owned()).collect() }
+}
+
+fn outcome(run: &str, grant: Option<&Grant>, state: RunState, failure: Option<FailureKind>) -> Report {
+    let failure = failure.map(|kind| Failure { kind, step: "check".into(), message: "it answered 500".into() });
+    Report::Outcome {
+        run: run.into(),
+        job: grant.map(|grant| grant.job),
+        attempt: grant.map_or(0, |grant| grant.attempt),
+        state,
+        failure,
+        commit: Some("c0ffee".repeat(6) + "c0ff"),
+        at: Timestamp(AT + 2_000),
+    }
+}
+
+/// A connected host with one project, both of this name, and a grant for it.
+async fn granted(edge: &Edge, name: &str) -> (Session, Grant) {
+    let repo = format!("{name}/shop");
+    let mut session = edge.enrolled(name).await.connect(&[project(name, &repo)]).await;
+    let push = GitHub::new(WEBHOOK_SECRET).push(&repo, Push::to("main"));
+    edge.deliver(&push).await;
+    let grant = session.grant().await;
+    (session, grant)
+}
+
+#[tokio::test]
+async fn a_run_is_shown_as_it_happens() {
+    let edge = shared_edge().await;
+    let (mut session, grant) = granted(&edge, "told").await;
+    session.report(started("told-1", "told", Some(&grant))).await;
+    let run = &edge.get("/api/runs/told-1").await["run"];
+    assert_eq!((&run["state"], &run["job"], &run["host"]), (&json!("running"), &json!(grant.job), &json!("told")));
+    session.report(step("told-1", 0, "fetch", StepState::Started)).await;
+    session.report(step("told-1", 0, "fetch", StepState::Succeeded)).await;
+    session.report(step("told-1", 1, "build", StepState::Succeeded)).await;
+    session.report(log("told-1", &["cloning", "\u{1b}[31mred\u{1b}[0m \u{7}and <b>bold</b>"])).await;
+    session.report(log("told-1", &["done"])).await;
+    session.report(outcome("told-1", Some(&grant), RunState::Succeeded, None)).await;
+
+    let shown = edge.get("/api/runs/told-1").await;
+    assert_eq!((&shown["run"]["state"], &shown["run"]["ended"]), (&json!("succeeded"), &json!(AT + 2_000)));
+    let steps: Vec<_> = shown["steps"].as_array().unwrap().iter().map(|step| (step["name"].as_str(), step["state"].as_str())).collect();
+    assert_eq!(steps, [(Some("fetch"), Some("succeeded")), (Some("build"), Some("succeeded"))]);
+    let lines = edge.get("/api/runs/told-1/log").await["lines"].clone();
+    assert_eq!(lines.as_array().unwrap().len(), 3);
+    assert!(!lines.to_string().contains("\\u0007"), "control characters are taken out: {lines}");
+    assert_eq!((&lines[0], &lines[2]), (&json!("cloning"), &json!("done")));
+    assert_eq!(jobs_of(&edge, "told").await.len(), 0, "the job is settled");
+    let runs = edge.get("/api/runs?host=told&project=told").await;
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 1);
+    let cookie = edge.session().await;
+    let page = edge.request("GET", "/runs/told-1", &[("cookie", &cookie)], "").await;
+    assert_eq!(page.status, 200);
+    assert!(!page.text().contains("<b>bold"), "a log is text, never markup");
+}
+
+#[tokio::test]
+async fn a_failure_decides_whether_the_job_is_tried_again() {
+    let edge = shared_edge().await;
+    for (name, kind, remains) in [("sick", FailureKind::Health, 0), ("unbuilt", FailureKind::Build, 1), ("offline", FailureKind::Network, 1)] {
+        let (mut session, grant) = granted(&edge, name).await;
+        let run = format!("{name}-1");
+        session.report(started(&run, name, Some(&grant))).await;
+        session.report(outcome(&run, Some(&grant), RunState::RolledBack, Some(kind))).await;
+        let shown = edge.get(&format!("/api/runs/{run}")).await["run"].clone();
+        assert_eq!(shown["failure"], json!({"kind": kind, "step": "check", "message": "it answered 500"}));
+        let jobs = jobs_of(&edge, name).await;
+        assert_eq!(jobs.len(), remains, "{name}: {jobs:?}");
+        // Its next try may have begun by now.
+        assert!(jobs.iter().all(|job| [json!(JobState::Waiting), json!(JobState::Leased)].contains(&job["state"])));
+    }
+}
+
+#[tokio::test]
+async fn a_report_counts_once() {
+    let edge = shared_edge().await;
+    let (mut session, grant) = granted(&edge, "counted").await;
+    session.report(started("counted-1", "counted", Some(&grant))).await;
+    session.report(log("counted-1", &["first"])).await;
+    // Sent again, as after a lost acknowledgement, and changed on the way.
+    session.tell(2, log("counted-1", &["again"])).await;
+    assert_eq!(session.acknowledgement().await, 2);
+    session.tell(1, log("counted-1", &["long ago"])).await;
+    assert_eq!(session.acknowledgement().await, 2, "what is acknowledged is the newest");
+    // A gap is not acknowledged: the next thing heard is the answer to what fills it.
+    session.tell(4, log("counted-1", &["from the future"])).await;
+    session.tell(3, log("counted-1", &["second"])).await;
+    assert_eq!(session.acknowledgement().await, 3);
+    session.tell(4, log("counted-1", &["third"])).await;
+    assert_eq!(session.acknowledgement().await, 4);
+    assert_eq!(edge.get("/api/runs/counted-1/log").await["lines"], json!(["first", "second", "third"]));
+}
+
+#[tokio::test]
+async fn the_hub_knows_where_a_journal_stands() {
+    let edge = shared_edge().await;
+    let mut host = edge.enrolled("journal").await;
+    let mut session = host.connect(&[project("journal", "journal/shop")]).await;
+    assert_eq!(session.acknowledged, 0);
+    session.report(started("journal-1", "journal", None)).await;
+    session.report(log("journal-1", &["one"])).await;
+    drop(session);
+    assert_eq!(host.connect(&[]).await.acknowledged, 2);
+    // A host that lost its disk begins anew.
+    host.journal = "another".into();
+    let mut session = host.connect(&[project("journal", "journal/shop")]).await;
+    assert_eq!(session.acknowledged, 0);
+    session.report(log("journal-1", &["two"])).await;
+    assert_eq!(edge.get("/api/runs/journal-1/log").await["lines"], json!(["one", "two"]));
+}
+
+#[tokio::test]
+async fn a_host_speaks_for_itself_only() {
+    let edge = shared_edge().await;
+    let (mut victim, grant) = granted(&edge, "victim").await;
+    victim.report(started("victim-1", "victim", Some(&grant))).await;
+    let before = edge.get("/api/runs/victim-1").await;
+    let mut liar = edge.enrolled("liar").await.connect(&[project("victim", "liar/shop")]).await;
+    let lies = [
+        started("victim-1", "victim", Some(&grant)),
+        step("victim-1", 0, "fetch", StepState::Failed),
+        log("victim-1", &["I was here"]),
+        outcome("victim-1", Some(&grant), RunState::Failed, Some(FailureKind::Policy)),
+        outcome("liar-1", Some(&grant), RunState::Succeeded, None),
+    ];
+    for lie in lies {
+        liar.report(lie).await;
+    }
+    assert_eq!(edge.get("/api/runs/victim-1").await, before);
+    assert_eq!(edge.get("/api/runs/victim-1/log").await["lines"], json!([]));
+    let jobs = edge.jobs().await.into_iter().filter(|job| job["host"] == "victim").count();
+    assert_eq!(jobs, 1, "the victim still holds its job");
+    victim.report(outcome("victim-1", Some(&grant), RunState::Succeeded, None)).await;
+    assert_eq!(edge.get("/api/runs/victim-1").await["run"]["state"], "succeeded");
+}
+
+#[tokio::test]
+async fn an_old_attempt_settles_nothing() {
+    let edge = shared_edge().await;
+    let host = edge.enrolled("stale").await;
+    let projects = [project("stale", "stale/shop")];
+    let mut session = host.connect(&projects).await;
+    edge.deliver(&GitHub::new(WEBHOOK_SECRET).push("stale/shop", Push::to("main"))).await;
+    let first = session.grant().await;
+    drop(session);
+    let mut session = host.connect(&projects).await;
+    let second = session.grant().await;
+    assert_eq!((second.job, second.attempt), (first.job, 2));
+    session.report(outcome("stale-1", Some(&first), RunState::Succeeded, None)).await;
+    assert_eq!(jobs_of(&edge, "stale").await.len(), 1, "acknowledged and ignored");
+    session.report(outcome("stale-2", Some(&second), RunState::Succeeded, None)).await;
+    assert_eq!(jobs_of(&edge, "stale").await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_log_ends_at_its_limit() {
+    let edge = shared_edge().await;
+    let mut session = edge.enrolled("chatty").await.connect(&[project("chatty", "chatty/shop")]).await;
+    session.report(started("chatty-1", "chatty", None)).await;
+    let line = "x".repeat(30_000);
+    for _ in 0..60 {
+        session.report(log("chatty-1", &[&line])).await;
+    }
+    let kept = edge.api("GET", "/api/runs/chatty-1/log").await;
+    assert_eq!(kept.status, 200);
+    assert!(kept.body.len() < 1_200_000, "{} bytes are kept of 1,800,000", kept.body.len());
+    session.report(outcome("chatty-1", None, RunState::Succeeded, None)).await;
+    assert_eq!(edge.get("/api/runs/chatty-1").await["run"]["state"], "succeeded");
+}
