@@ -77,7 +77,7 @@ impl DurableObject for Hub {
                 Ok(call) => self.answer(call).await,
                 Err(fault) => reply::error(400, "bad_call", &fault.to_string()),
             },
-            "/executor" => self.accept_executor(),
+            "/executor" => self.accept_executor().await,
             "/live" => self.accept_live(),
             _ => reply::error(404, "not_found", "the hub has no such call"),
         };
@@ -190,7 +190,9 @@ impl Hub {
     }
 
     async fn wake(&self) -> Result<()> {
-        self.cut_strangers();
+        if let Some(next) = self.cut_strangers() {
+            self.set_alarm(next).await;
+        }
         self.clean_up()?;
         self.turn(|memory, turn| turn.queue(memory, Input::Tick)).await
     }

@@ -45,6 +45,9 @@ pub struct Settings {
     pub api_token: String,
     /// `WEBHOOK_BODY_BYTES_MAX`, within its limits.
     pub body_bytes_max: u64,
+    /// `SELF_HOSTED`: nothing in front says who a client is, so a header that
+    /// does is the client's own word.
+    pub is_self_hosted: bool,
 }
 
 impl Settings {
@@ -57,6 +60,7 @@ impl Settings {
             session_key: variable(env, "SESSION_KEY"),
             api_token: variable(env, "API_TOKEN"),
             body_bytes_max: body_bytes_max.clamp(1, BODY_BYTES_MAX_LIMIT),
+            is_self_hosted: !variable(env, "SELF_HOSTED").is_empty(),
         }
     }
 }

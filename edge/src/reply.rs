@@ -59,11 +59,6 @@ pub fn asset(name: &str) -> Result<Response> {
     with(200, kind, "public, max-age=300", text.to_owned())
 }
 
-/// Plain text.
-pub fn text(status: u16, body: String) -> Result<Response> {
-    with(status, "text/plain; charset=utf-8", "no-store", body)
-}
-
 fn with(status: u16, kind: &str, cache: &str, body: String) -> Result<Response> {
     let headers = Headers::new();
     headers.set("content-type", kind)?;

@@ -193,11 +193,6 @@ pub fn save_job(job: &Job) -> Result<Statement> {
     ))
 }
 
-/// Milliseconds that a number of a job or an event was made at.
-pub fn made_at(id: u64) -> u64 {
-    id / 1024
-}
-
 /// The smallest number made at this time.
 pub fn first_number(ms: u64) -> u64 {
     ms.saturating_mul(1024)

@@ -112,6 +112,7 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
         };
         Failure { fault: anyhow::Error::new(fault), exit }
     })?;
+    info!("the host's file is {}", loaded.file.display());
     for warning in &loaded.config.warnings {
         warn!("{warning}");
     }
@@ -398,43 +399,47 @@ impl Daemon {
     }
 
     fn refuse(&mut self, grant: &Grant, why: &str) {
-        warn!(job.id = grant.job.0, "a job is refused: {why}");
-        let now = clock::wall();
-        let record = RunRecord {
-            id: clock::new_id(),
+        let request = Request {
             project: grant.project.to_string(),
             action: grant.action,
             cause: grant.cause,
-            job: Some(grant.job),
-            attempt: grant.attempt,
-            started: now,
-            ended: Some(now),
-            state: RunState::Refused,
-            point: Point::Ended,
-            release: None,
-            begun: 1,
+            job: Some((grant.job, grant.attempt)),
         };
-        let started = Report::Started {
+        self.conclude(request.record(clock::new_id()), RunState::Refused, FailureKind::Policy, "policy", why);
+    }
+
+    /// Ends a run that never began, with a reason.
+    fn conclude(&mut self, mut record: RunRecord, state: RunState, kind: FailureKind, step: &str, why: &str) {
+        warn!(project = record.project, run.id = record.id, "a run is {state}: {why}");
+        let now = clock::wall();
+        record.ended = Some(now);
+        record.state = state;
+        record.point = Point::Ended;
+        let mut reports = Vec::new();
+        if let Ok(project) = record.project.parse() {
+            reports.push(Report::Started {
+                run: record.id.clone(),
+                job: record.job,
+                attempt: record.attempt,
+                project,
+                action: record.action,
+                cause: record.cause,
+                at: record.started,
+            });
+        }
+        reports.push(Report::Outcome {
             run: record.id.clone(),
             job: record.job,
             attempt: record.attempt,
-            project: grant.project.clone(),
-            action: record.action,
-            cause: record.cause,
-            at: now,
-        };
-        let outcome = Report::Outcome {
-            run: record.id.clone(),
-            job: record.job,
-            attempt: record.attempt,
-            state: RunState::Refused,
-            failure: Some(RunFailure { kind: FailureKind::Policy, step: "policy".to_owned(), message: why.to_owned() }),
+            state,
+            failure: Some(RunFailure { kind, step: step.to_owned(), message: why.to_owned() }),
             commit: None,
             at: now,
-        };
-        match self.shared.journal.end(&record, vec![started, outcome]) {
+        });
+        match self.shared.journal.end(&record, reports) {
             Ok(numbered) => {
                 for (seq, report) in numbered {
+                    let _ = self.shared.watchers.send(report.clone());
                     let _ = self.shared.wake.send(Wake::Posted { seq, report });
                 }
             }
@@ -464,15 +469,16 @@ impl Daemon {
         }
         let Some(work) = self.waiting.get_mut(project).and_then(VecDeque::pop_front) else { return };
         let (cancel, holding) = (Cancel::default(), work.holding());
-        let runner = match work {
-            Work::Fresh { request, id } => Runner::new(Rc::clone(&self.shared), &request, cancel.clone(), id),
-            Work::Resume(record) => Runner::of(Rc::clone(&self.shared), record, cancel.clone()),
+        let record = match work {
+            Work::Fresh { request, id } => request.record(id),
+            Work::Resume(record) => record,
         };
-        let runner = match runner {
+        let runner = match Runner::of(Rc::clone(&self.shared), record.clone(), cancel.clone()) {
             Ok(runner) => runner,
             Err(fault) => {
-                error!(project, "a run cannot begin: {fault:#}");
-                return;
+                // Its project left the host's file, or its log cannot be made.
+                self.conclude(record, RunState::Failed, FailureKind::Host, "start", &format!("{fault:#}"));
+                return self.start_next(project);
             }
         };
         self.running.insert(project.to_owned(), Running { holding, cancel });

@@ -30,6 +30,8 @@ const VARIABLES: [&str; 7] = [
     "GITHUB_API_URL",
     "WEBHOOK_BODY_BYTES_MAX",
 ];
+/// The files of a built Worker.
+const MODULES: [&str; 2] = ["index.js", "index_bg.wasm"];
 /// How long workerd has to listen; 30 ms is usual.
 const READY_MS_MAX: u64 = 20_000;
 /// How long it has after TERM.
@@ -39,6 +41,7 @@ const STOP_MS: u64 = 3_000;
 pub async fn run(args: &EdgeArgs, state: &Path) -> Result<Exit, Failure> {
     let worker = find_worker(args.worker.as_deref())?;
     let workerd = find_workerd(args.workerd.as_deref())?;
+    let state = &std::path::absolute(state)?;
     let storage = state.join("hub");
     std::fs::create_dir_all(&storage).with_context(|| format!("{} cannot be made", storage.display()))?;
     let lock = lock(state)?;
@@ -171,14 +174,20 @@ fn session_key(state: &Path) -> Result<String> {
     Ok(key)
 }
 
+/// Writes workerd's configuration with the Worker beside it: workerd embeds
+/// only files below the configuration, and a copy does not change under it.
 fn write_config(state: &Path, worker: &Path, storage: &Path) -> Result<PathBuf> {
+    for name in MODULES {
+        let (from, to) = (worker.join(name), state.join(name));
+        std::fs::copy(&from, &to).with_context(|| format!("{} cannot be copied to {}", from.display(), to.display()))?;
+    }
     let path = state.join("workerd.capnp");
-    std::fs::write(&path, config_text(worker, storage)).with_context(|| format!("{} cannot be written", path.display()))?;
+    std::fs::write(&path, config_text(storage)).with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(path)
 }
 
 /// workerd's configuration. `uniqueKey` names stored data: never change it.
-fn config_text(worker: &Path, storage: &Path) -> String {
+fn config_text(storage: &Path) -> String {
     let text = |path: &Path| serde_json::Value::from(path.to_string_lossy()).to_string();
     let bindings: String = VARIABLES.iter().map(|name| format!(",\n    (name = \"{name}\", fromEnvironment = \"{name}\")")).collect();
     format!(
@@ -189,24 +198,23 @@ const config :Workerd.Config = (
 );
 const main :Workerd.Worker = (
   modules = [
-    (name = "index.js", esModule = embed {js}),
-    (name = "index_bg.wasm", wasm = embed {wasm}) ],
+    (name = "index.js", esModule = embed "index.js"),
+    (name = "index_bg.wasm", wasm = embed "index_bg.wasm") ],
   compatibilityDate = "2026-04-01",
   durableObjectNamespaces = [ (className = "Hub", uniqueKey = "doorstep-hub", enableSql = true) ],
   durableObjectStorage = (localDisk = "disk"),
   bindings = [
-    (name = "HUB", durableObjectNamespace = "Hub"){bindings} ],
+    (name = "HUB", durableObjectNamespace = "Hub"),
+    (name = "SELF_HOSTED", text = "1"){bindings} ],
 );
 "#,
         storage = text(storage),
-        js = text(&worker.join("index.js")),
-        wasm = text(&worker.join("index_bg.wasm")),
     )
 }
 
 fn find_worker(flag: Option<&Path>) -> Result<PathBuf> {
     let given = flag.map(Path::to_path_buf).or_else(|| std::env::var_os("DOORSTEP_WORKER_DIR").map(PathBuf::from));
-    let is_built = |dir: &PathBuf| dir.join("index.js").is_file() && dir.join("index_bg.wasm").is_file();
+    let is_built = |dir: &PathBuf| MODULES.iter().all(|name| dir.join(name).is_file());
     if let Some(dir) = given {
         let dir = std::path::absolute(dir)?;
         return if is_built(&dir) { Ok(dir) } else { Err(anyhow!("{} holds no built Worker (index.js, index_bg.wasm)", dir.display())) };
@@ -245,8 +253,8 @@ mod tests {
 
     #[test]
     fn paths_are_quoted_in_the_configuration() {
-        let text = config_text(Path::new("/a \"b\""), Path::new("/s"));
-        assert!(text.contains(r#"embed "/a \"b\"/index.js""#), "{text}");
+        let text = config_text(Path::new("/a \"b\""));
+        assert!(text.contains(r#"path = "/a \"b\"""#), "{text}");
     }
 
     #[test]

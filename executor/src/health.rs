@@ -127,6 +127,17 @@ async fn command(argv: Vec<String>) -> Result<(), String> {
     }
 }
 
+/// The client that probes: fresh connections, no redirects followed.
+#[must_use]
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(0)
+        .no_proxy()
+        .build()
+        .unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +159,8 @@ mod tests {
                 let (mut socket, _) = listener.accept().await.unwrap();
                 let status = statuses[at.min(statuses.len() - 1)];
                 at += 1;
+                let mut request = [0; 1024];
+                let _ = tokio::io::AsyncReadExt::read(&mut socket, &mut request).await;
                 let _ = socket.write_all(format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").as_bytes()).await;
             }
         });
@@ -186,15 +199,4 @@ mod tests {
             assert!(why.contains("refused"), "{why}");
         });
     }
-}
-
-/// The client that probes: fresh connections, no redirects followed.
-#[must_use]
-pub fn client() -> reqwest::Client {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .pool_max_idle_per_host(0)
-        .no_proxy()
-        .build()
-        .unwrap_or_default()
 }

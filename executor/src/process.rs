@@ -81,6 +81,7 @@ impl Process {
             return None;
         }
         let (tell, ended) = watch::channel(None);
+        #[expect(deprecated, reason = "its heir is unsafe; an owned descriptor is what it asks for")]
         let handle = AsyncFd::new(handle).ok()?;
         tokio::task::spawn_local(async move {
             let _ = handle.readable().await;
@@ -166,9 +167,9 @@ fn stat_field(pid: i32, at: usize) -> Option<String> {
     rest.split_whitespace().nth(at).map(str::to_owned)
 }
 
-/// Kills every process that carries this marker in its environment: what a run
-/// started and a crash kept from being written down.
-pub fn kill_marked(marker: &str) -> usize {
+/// Kills every process that carries this marker in its environment, but those
+/// of one group: what a run started and a crash kept from being written down.
+pub fn kill_marked(marker: &str, except_group: Option<i32>) -> usize {
     let Ok(entries) = std::fs::read_dir("/proc") else { return 0 };
     let ours = std::process::id().to_string();
     let marked = entries.flatten().filter(|entry| {
@@ -176,7 +177,8 @@ pub fn kill_marked(marker: &str) -> usize {
         name.to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()) && name != ours) && has_marker(&entry.path(), marker)
     });
     let pids = marked.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(Pid::from_raw).filter(|pid| rustix::process::kill_process(*pid, Signal::KILL).is_ok()).count()
+    let spared = |pid: &Pid| except_group.is_some() && rustix::process::getpgid(Some(*pid)).ok() == except_group.and_then(Pid::from_raw);
+    pids.filter_map(Pid::from_raw).filter(|pid| !spared(pid)).filter(|pid| rustix::process::kill_process(*pid, Signal::KILL).is_ok()).count()
 }
 
 fn has_marker(process: &Path, marker: &str) -> bool {
@@ -258,7 +260,7 @@ mod tests {
             let mut killed = 0;
             // The shell may not have started its children yet.
             while killed == 0 {
-                killed = kill_marked(&marker);
+                killed = kill_marked(&marker, None);
             }
             lost_one.wait().await;
         });

@@ -100,6 +100,27 @@ pub struct Request {
     pub job: Option<(JobId, Attempt)>,
 }
 
+impl Request {
+    /// The row of a run of this request that has not begun.
+    #[must_use]
+    pub fn record(&self, id: String) -> RunRecord {
+        RunRecord {
+            id,
+            project: self.project.clone(),
+            action: self.action,
+            cause: self.cause,
+            job: self.job.map(|(job, _)| job),
+            attempt: self.job.map_or(0, |(_, attempt)| attempt),
+            started: clock::wall(),
+            ended: None,
+            state: RunState::Running,
+            point: Point::Preparing,
+            release: None,
+            begun: 0,
+        }
+    }
+}
+
 /// Why a run stops: the failure, and whether the new release was started.
 #[derive(Debug)]
 pub(crate) struct Fault {
@@ -121,30 +142,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// A run of this request, with an id of its own.
-    ///
-    /// # Errors
-    ///
-    /// When the project is not in the host's file, or the log cannot be made.
-    pub fn new(shared: Rc<Shared>, request: &Request, cancel: Cancel, id: String) -> Result<Self> {
-        let record = RunRecord {
-            id,
-            project: request.project.clone(),
-            action: request.action,
-            cause: request.cause,
-            job: request.job.map(|(job, _)| job),
-            attempt: request.job.map_or(0, |(_, attempt)| attempt),
-            started: clock::wall(),
-            ended: None,
-            state: RunState::Running,
-            point: Point::Preparing,
-            release: None,
-            begun: 0,
-        };
-        Self::of(shared, record, cancel)
-    }
-
-    /// A run that another daemon left open.
+    /// A run, fresh or left open by another daemon.
     ///
     /// # Errors
     ///

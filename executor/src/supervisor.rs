@@ -81,6 +81,9 @@ impl Supervisor {
 
     /// Brings up every project that should run: found again, or started.
     pub async fn start_all(self: &Rc<Self>) -> Result<()> {
+        if let Err(fault) = self.prune_routes().await {
+            warn!("old addresses are still served: {fault:#}");
+        }
         let mut known = self.journal.processes()?;
         for project in self.projects.values().filter(|project| project.process.is_some()) {
             let Some(release) = self.journal.live_release(&project.name)? else { continue };
@@ -352,6 +355,26 @@ impl Supervisor {
             other => other,
         };
         set.map(Some).with_context(|| format!("the proxy cannot serve {listen}"))
+    }
+
+    /// Closes addresses that the host's file does not name any more; a proxy
+    /// that nobody needs is ended.
+    async fn prune_routes(&self) -> Result<()> {
+        let left_over = ProxyClient::new(&self.state);
+        if left_over.ping().await.is_err() {
+            return Ok(());
+        }
+        let named: Vec<SocketAddr> = self.projects.values().filter_map(listen_of).collect();
+        if named.is_empty() {
+            return Ok(left_over.stop().await?);
+        }
+        for route in left_over.list().await? {
+            let same = self.projects.get(&route.project).and_then(listen_of) == Some(route.listen);
+            if !same {
+                left_over.remove(route.listen).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn route_live(&self, project: &Project) -> Result<()> {

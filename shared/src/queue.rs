@@ -195,7 +195,12 @@ impl Queue {
     #[must_use]
     pub fn load(rows: impl IntoIterator<Item = Job>, online: impl IntoIterator<Item = Name>) -> Self {
         let live = rows.into_iter().filter(|job| is_live(job.state)).map(|job| (job.id, job)).collect();
-        Self { jobs: live, online: online.into_iter().collect(), ..Self::default() }
+        Self {
+            jobs: live,
+            online: online.into_iter().collect(),
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
+        }
     }
 
     /// Makes this queue wrong in one way.
@@ -282,11 +287,13 @@ impl Queue {
         if self.jobs.contains_key(&job.id) {
             return;
         }
-        if self.jobs.values().filter(|other| same_project(other, &job)).count() >= LIVE_JOBS_PER_PROJECT_MAX {
+        if job.action == Action::Deploy {
+            self.supersede_waiting(&job, turn);
+        }
+        let live = self.jobs.values().filter(|other| same_project(other, &job) && is_live(other.state)).count();
+        if live >= LIVE_JOBS_PER_PROJECT_MAX {
             job.state = JobState::Dead;
             job.reason = Some(format!("{LIVE_JOBS_PER_PROJECT_MAX} jobs of this project wait already"));
-        } else if job.action == Action::Deploy {
-            self.supersede_waiting(&job, turn);
         }
         turn.touch(job.id);
         self.jobs.insert(job.id, job);
@@ -365,6 +372,11 @@ impl Queue {
         let (fence_off, lose_retry) = (false, false);
         let Some(job) = self.jobs.get_mut(&holding.job) else { return };
         if !fence_off && (&job.host != host || job.attempt != holding.attempt || job.attempt == 0) {
+            return;
+        }
+        // Settled before as failed, and waiting for its next try: the outcome
+        // was told twice.
+        if !fence_off && job.state == JobState::Waiting && job.lease_until == Timestamp(0) {
             return;
         }
         turn.touch(job.id);

@@ -40,6 +40,8 @@ use simulation::bug::Bug;
 use simulation::runner::{Plan, run};
 use simulation::world::live;
 
+const REPLAY: &str = "cargo test -p doorstep-shared --test simulation -- --exact simulation --nocapture";
+
 #[test]
 fn simulation() {
     let plan = Plan::from_env();
@@ -49,7 +51,7 @@ fn simulation() {
     println!("covered: {}", result.seen);
     for (seed, violation) in &result.violations {
         println!("seed {seed}: {violation}");
-        println!("    DOORSTEP_SEED={seed} cargo test -p doorstep-shared --test simulation -- --exact simulation --nocapture");
+        println!("    DOORSTEP_SEED={seed} {REPLAY}");
     }
     println!("simulation: {} seeds, {} violations", plan.seeds, result.violations.len());
     assert!(result.violations.is_empty(), "a world went wrong, see above");
@@ -79,6 +81,7 @@ fn planted_bugs() {
 fn is_found(plan: &Plan, bug: Bug) -> bool {
     let result = run(plan, bug);
     let first = result.violations.first();
-    println!("{bug:?}: {}", first.map_or("not found".to_owned(), |(seed, violation)| format!("seed {seed}: {violation}")));
+    let how = first.map_or("not found".to_owned(), |(seed, violation)| format!("seed {seed}: {violation}"));
+    println!("{bug:?}: {how}");
     first.is_some()
 }

@@ -4,7 +4,12 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::host::uv_environment;
-use crate::{GitOrigin, Tools};
+use crate::{GitOrigin, Tools, git};
+
+/// Files of an app of [`App::in_parts`], besides its own.
+const PARTS: usize = 12;
+/// Where [`App::beginning`] puts what it is given.
+const FIRST: &str = "# first";
 
 /// An app's files.
 #[derive(Clone, Debug)]
@@ -38,6 +43,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+# first
 print("version", VERSION, "listens", flush=True)
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 "#;
@@ -84,10 +90,39 @@ impl App {
         Self { files: vec![("app.py".into(), source)], ..Self::plain(version) }.with_project("")
     }
 
+    /// [`App::plain`] without a `pyproject.toml`: nothing for uv to do.
+    #[must_use]
+    pub fn bare(version: &str) -> Self {
+        Self::plain(version).without("pyproject.toml")
+    }
+
+    /// [`App::bare`] in many files, which does not start unless all of them
+    /// are of its version.
+    #[must_use]
+    pub fn in_parts(version: &str) -> Self {
+        let check = "import glob\nparts = {open(path).read() for path in glob.glob('parts/*')}\nassert parts == {VERSION}, f'torn: {parts}'";
+        (0..PARTS).fold(Self::bare(version), |app, part| app.file(&format!("parts/{part}"), version)).beginning(check)
+    }
+
     fn standing(version: &str, health: u16) -> Self {
         let source = PLAIN.replace("@VERSION@", version).replace("@HEALTH@", &health.to_string());
         let app = Self { files: vec![("app.py".into(), source)], command: r#"["python", "app.py", "{port}"]"# };
         app.with_project("")
+    }
+
+    /// The same, but it carries out this Python before it listens.
+    #[must_use]
+    pub fn beginning(mut self, python: &str) -> Self {
+        for (_, text) in self.files.iter_mut().filter(|(path, _)| path == "app.py") {
+            *text = text.replace(FIRST, &format!("{python}\n{FIRST}"));
+        }
+        self
+    }
+
+    /// The same, but it does not listen before this file is there.
+    #[must_use]
+    pub fn waiting_for(self, gate: &Path) -> Self {
+        self.beginning(&format!("import os, time\nwhile not os.path.exists({gate:?}):\n    time.sleep(0.005)"))
     }
 
     /// A FastAPI app behind uvicorn. It has no `uv.lock` until [`App::locked`].
@@ -107,6 +142,13 @@ impl App {
     pub fn file(mut self, path: &str, text: &str) -> Self {
         self.files.retain(|(known, _)| known != path);
         self.files.push((path.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// One file less.
+    #[must_use]
+    pub fn without(mut self, path: &str) -> Self {
+        self.files.retain(|(known, _)| known != path);
         self
     }
 
@@ -131,9 +173,13 @@ impl App {
         }
     }
 
-    /// Commits and pushes it to an origin's `main`; returns the commit.
+    /// Commits and pushes it, and nothing besides it, to an origin's `main`;
+    /// returns the commit.
     pub fn push_to(&self, origin: &GitOrigin, message: &str) -> String {
-        let files: Vec<_> = self.files.iter().map(|(path, text)| (path.as_str(), Some(text.as_str()))).collect();
+        let tracked = git(&origin.work(), &["ls-files"]);
+        let is_ours = |path: &str| self.files.iter().any(|(known, _)| known == path);
+        let gone = tracked.lines().filter(|path| !is_ours(path)).map(|path| (path, None));
+        let files: Vec<_> = self.files.iter().map(|(path, text)| (path.as_str(), Some(text.as_str()))).chain(gone).collect();
         origin.commit(message, &files)
     }
 }

@@ -6,6 +6,8 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
 
 use crate::child::kill_below;
 use crate::{Child, Edge, Ended, Tools, wait};
@@ -37,7 +39,8 @@ impl Host {
             ("DOORSTEP_STATE_DIR", format!("{root}/state")),
             ("NO_COLOR", "1".to_owned()),
         ];
-        let host = Self { daemon: None, past: Vec::new(), tools, name: name.to_owned(), environment, verbs: 0, dir };
+        let mut host = Self { daemon: None, past: Vec::new(), tools, name: name.to_owned(), environment, verbs: 0, dir };
+        host.put_first_on_path(&Tools::python());
         host.write_config(edge, toml);
         host
     }
@@ -71,11 +74,21 @@ impl Host {
         self.environment.push((name, value.into()));
     }
 
+    /// Runs another build of the program from now on.
+    pub fn use_binary(&mut self, doorstep: &Path) {
+        doorstep.clone_into(&mut self.tools.doorstep);
+    }
+
+    /// The folder of this program comes first in its `PATH`.
+    fn put_first_on_path(&mut self, program: &Path) {
+        let known = self.environment.iter().rev().find(|(name, _)| *name == "PATH").map(|(_, value)| value.clone());
+        let path = known.or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
+        self.set("PATH", format!("{}:{path}", program.parent().unwrap_or(Path::new("/")).display()));
+    }
+
     /// Lets apps be built with uv and with what this machine set up for it.
     pub fn with_uv(&mut self) {
-        let uv = Tools::uv();
-        let path = std::env::var("PATH").unwrap_or_default();
-        self.set("PATH", format!("{}:{path}", uv.parent().unwrap_or(Path::new("/")).display()));
+        self.put_first_on_path(&Tools::uv());
         for (name, value) in uv_environment() {
             self.set(name, value);
         }
@@ -95,10 +108,17 @@ impl Host {
         assert_eq!(ended.code, Some(0), "{ended:?}");
     }
 
+    /// The folder that everything of it is below.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Starts the daemon.
     pub fn run(&mut self) {
         assert!(self.daemon.is_none(), "the daemon of {} runs", self.name);
-        self.daemon = Some(self.start("run", &["run"]));
+        let name = format!("run-{}", self.past.len() + 1);
+        self.daemon = Some(self.start(&name, &["run"]));
     }
 
     /// Starts the daemon and waits until the edge sees it.
@@ -123,6 +143,22 @@ impl Host {
     pub async fn restart(&mut self) {
         self.kill().await;
         self.run();
+    }
+
+    /// What all its daemons said so far, the oldest first.
+    #[must_use]
+    pub fn words(&self) -> String {
+        self.past.iter().chain(&self.daemon).map(Child::stderr).collect()
+    }
+
+    /// Asks the proxy of this host something; `None` when there is none.
+    pub async fn ask_proxy(&self, request: &Value) -> Option<Value> {
+        let stream = UnixStream::connect(self.state().join("proxy.sock")).await.ok()?;
+        let mut stream = BufReader::new(stream);
+        stream.write_all(format!("{request}\n").as_bytes()).await.ok()?;
+        let mut line = String::new();
+        wait::soon("the proxy's answer", stream.read_line(&mut line)).await.ok()?;
+        serde_json::from_str(&line).ok()
     }
 
     /// Sends the daemon a signal.

@@ -10,7 +10,7 @@
 //! [`wait::until`], which has a deadline and says what it saw. Absent: any
 //! knowledge of the insides of the programs.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails its test by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a harness fails its test by panicking")]
 
 mod app;
 mod child;
@@ -18,10 +18,13 @@ mod edge;
 mod executor;
 mod github;
 mod host;
+pub mod machine;
 mod origin;
 mod page;
+mod prober;
 mod push;
 mod raw;
+mod shop;
 mod tools;
 pub mod wait;
 
@@ -33,6 +36,8 @@ pub use github::{Delivery, GitHub, signature};
 pub use host::Host;
 pub use origin::{GitOrigin, git};
 pub use page::Page;
+pub use prober::{Probed, Prober};
 pub use push::Push;
 pub use raw::{Answer, Raw};
+pub use shop::{Pushed, Shop, Terms};
 pub use tools::Tools;

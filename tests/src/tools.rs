@@ -1,6 +1,8 @@
 //! The built programs that stories run; `./test` builds them and says where.
 
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -29,6 +31,17 @@ impl Tools {
     #[must_use]
     pub fn uv() -> PathBuf {
         named("UV")
+    }
+
+    /// A Python interpreter itself, not a version manager's shim of it.
+    #[must_use]
+    pub fn python() -> PathBuf {
+        static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+        let ask = || {
+            let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
+            PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+        };
+        PYTHON.get_or_init(ask).clone()
     }
 }
 

@@ -60,7 +60,7 @@ struct Greeting {
 }
 
 impl Hub {
-    pub(super) fn accept_executor(&self) -> Result<Response> {
+    pub(super) async fn accept_executor(&self) -> Result<Response> {
         let strangers: Vec<(Timestamp, WebSocket)> = self
             .open(EXECUTOR)
             .filter_map(|(ws, attachment)| attachment.host.is_none().then_some((attachment.since, ws)))
@@ -75,6 +75,7 @@ impl Hub {
         self.state.accept_websocket_with_tags(&pair.server, &[EXECUTOR]);
         attach(&pair.server, &Attachment { nonce: nonce.clone(), since: now(), host: None })?;
         frame(&pair.server, &ToExecutor::Challenge { nonce, version: VERSION, version_min: VERSION_MIN });
+        self.set_alarm(now().plus_ms(STRANGER_MS_MAX)).await;
         Response::from_websocket(pair.client)
     }
 
@@ -118,14 +119,19 @@ impl Hub {
         Timestamp(beat).max(attachment.since)
     }
 
-    /// Cuts strangers that said nothing in time.
-    pub(super) fn cut_strangers(&self) {
+    /// Cuts strangers that said nothing in time; says when the next one is due.
+    pub(super) fn cut_strangers(&self) -> Option<Timestamp> {
         let now = now();
-        for (ws, attachment) in self.open(EXECUTOR) {
-            if attachment.host.is_none() && now.ms_since(attachment.since) >= STRANGER_MS_MAX {
+        let mut next = None;
+        for (ws, attachment) in self.open(EXECUTOR).filter(|(_, attachment)| attachment.host.is_none()) {
+            let due = attachment.since.plus_ms(STRANGER_MS_MAX);
+            if due <= now {
                 let _ = ws.close(Some(1008), Some("say hello within 10 seconds"));
+            } else {
+                next = Some(next.map_or(due, |earlier: Timestamp| earlier.min(due)));
             }
         }
+        next
     }
 
     /// Sends a turn's frames; a frame that does not arrive is granted again.
@@ -235,10 +241,10 @@ impl Hub {
         let acknowledged = if known.text(1) == greeting.journal { known.number(2) } else { 0 };
         self.cut_host(&greeting.host, Refusal::Replaced, "a newer connection of this host took over");
         attach(ws, &Attachment { host: Some(greeting.host.clone()), since: now(), ..attachment })?;
-        // Sent before the turn's grants; it promises nothing that is not stored.
-        frame(ws, &ToExecutor::Welcome { acknowledged, lease_ms: LEASE_MS });
         self.turn(|memory, turn| {
             let Greeting { host, executor_version, journal, holding, projects, .. } = greeting;
+            // The first of the turn's frames, so it comes before the grants.
+            turn.send(&host, ToExecutor::Welcome { acknowledged, lease_ms: LEASE_MS });
             turn.write(Statement::new(
                 "UPDATE hosts SET last_seen = ?, version = ?, journal = ?, acknowledged = ? WHERE name = ?",
                 [number(turn.now.0), text(executor_version), text(journal), number(acknowledged), text(host.as_str())],

@@ -35,11 +35,12 @@ use std::collections::BTreeMap;
 pub use address::PORT_PLACEHOLDER;
 pub use fault::Faults;
 #[cfg(test)]
-pub use fault::{Fault, Place};
+pub use load::Loaded;
 pub use load::{LoadError, load};
 pub use model::{Config, Health, Probe, Project, RemotePolicy, Repo, Signal, Stop, Sync};
-pub use model::{Command, Compose, Process, Python};
-pub use secret::{Secret, Vars, git_token};
+#[cfg(test)]
+pub use secret::Secret;
+pub use secret::{Vars, git_token};
 
 use fault::{RawFault, Spot};
 use project::ProjectRead;

@@ -36,14 +36,21 @@ mod web;
 #[cfg(test)]
 mod tests;
 
-pub use changes::{Changes, CommitInfo};
+#[cfg(test)]
+pub use changes::Changes;
+pub use changes::CommitInfo;
 pub use error::{FetchError, StoreError};
-pub use fetch::{Bounds, Fetched, Progress, remote_head};
-pub use links::link_leaves;
+pub use fetch::Bounds;
+#[cfg(test)]
+pub use fetch::{Fetched, Progress, remote_head};
 pub use origin::{Origin, Token};
+#[cfg(test)]
 pub use slot::CheckedOut;
-pub use store::{Store, open_store};
-pub use tree::{ENTRIES_MAX, Finding, FindingKind, TreeCheck};
+#[cfg(test)]
+pub use store::Store;
+pub use store::open_store;
+#[cfg(test)]
+pub use tree::{Finding, FindingKind};
 pub use web::{Web, WebLimits};
 
 use git2::ConfigLevel;

@@ -28,6 +28,7 @@ impl Journal {
     }
 
     /// Stores reports; they get the next numbers.
+    #[cfg(test)]
     ///
     /// # Errors
     ///

@@ -4,7 +4,6 @@ use anyhow::Result;
 use doorstep_shared::ids::{Action, Attempt, Cause, JobId, RunState};
 use doorstep_shared::protocol::{Holding, Report};
 use doorstep_shared::time::Timestamp;
-use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 
 use super::outbox::Numbered;
@@ -142,17 +141,6 @@ impl Journal {
     /// When the journal cannot be read.
     pub fn last_run(&self, project: &str) -> Result<Option<RunRecord>> {
         Ok(self.runs_where("SELECT body FROM runs WHERE project = ?1 ORDER BY id DESC LIMIT 1", project)?.pop())
-    }
-
-    /// The run of a grant, if it began one.
-    ///
-    /// # Errors
-    ///
-    /// When the journal cannot be read.
-    pub fn run(&self, id: &str) -> Result<Option<RunRecord>> {
-        let db = self.db.borrow();
-        let body: Option<String> = db.query_row("SELECT body FROM runs WHERE id = ?1", [id], |row| row.get(0)).optional()?;
-        Ok(body.map(|body| serde_json::from_str(&body)).transpose()?)
     }
 
     fn runs_where(&self, sql: &str, project: &str) -> Result<Vec<RunRecord>> {

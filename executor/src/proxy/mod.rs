@@ -38,7 +38,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 pub use client::{ClientError, ProxyClient};
-pub use protocol::{ErrorKind, Pong, RouteInfo};
+#[cfg(test)]
+pub use protocol::ErrorKind;
 
 use control::Control;
 use route::Limits;

@@ -343,16 +343,20 @@ impl Runner {
         let layout = self.shared.supervisor.layout(&self.project);
         let before = layout.current();
         layout.switch(release.slot).map_err(Wrong::host)?;
-        let routed = self.shared.supervisor.route(&self.project, process.and_then(|process| process.port)).await;
-        if let Err(fault) = routed {
-            if let Some(before) = before {
-                layout.switch(before).map_err(Wrong::host)?;
-            }
-            return Err(Wrong::host(format!("{fault:#}")));
+        let mut switched = self.shared.supervisor.route(&self.project, process.and_then(|process| process.port)).await.map(|_| ());
+        if switched.is_ok() {
+            self.record.point = Point::Retiring;
+            switched = self.shared.journal.switch(&self.record, release, clock::wall());
         }
-        self.record.point = Point::Retiring;
-        self.shared.journal.switch(&self.record, release, clock::wall()).map_err(Wrong::host)?;
-        Ok(((), format!("release {} is live", release.id)))
+        match (switched, before) {
+            (Ok(()), _) => Ok(((), format!("release {} is live", release.id))),
+            (Err(fault), Some(before)) => {
+                // The caller puts the process and the proxy back.
+                layout.switch(before).map_err(Wrong::host)?;
+                Err(Wrong::host(format!("{fault:#}")))
+            }
+            (Err(fault), None) => Err(Wrong::host(format!("{fault:#}"))),
+        }
     }
 
     /// Stops the old process once what it has in flight has ended.
@@ -422,6 +426,7 @@ impl Runner {
 
 fn fetch_wrong(fault: FetchError) -> Wrong {
     let kind = match &fault {
+        again if again.retryable() => FailureKind::Network,
         FetchError::Network { .. } | FetchError::TimedOut { .. } => FailureKind::Network,
         FetchError::Cancelled => FailureKind::Cancelled,
         FetchError::Disk { .. } | FetchError::Corrupt { .. } | FetchError::Other { .. } => FailureKind::Host,

@@ -46,7 +46,7 @@ impl Runner {
         }
         // What was started and not yet written down. The live process was
         // started by an earlier run and carries another mark.
-        kill_marked(&format!("DOORSTEP_RUN={}", self.record.id));
+        kill_marked(&format!("DOORSTEP_RUN={}", self.record.id), live.as_ref().map(Process::pid));
         if let Some(live) = self.shared.journal.live_release(&self.project.name).ok().flatten() {
             let layout = self.shared.supervisor.layout(&self.project);
             if layout.current() != Some(live.slot) {

@@ -60,7 +60,9 @@ impl Runner {
             }
             Err(wrong) => {
                 let fault = Fault { kind: wrong.kind, step: name.to_owned(), message: wrong.message };
-                self.log.line(&fault.message.clone());
+                for line in fault.message.lines() {
+                    self.log.line(line);
+                }
                 let first = fault.message.lines().next().unwrap_or_default().to_owned();
                 self.close(StepState::Failed, &first)?;
                 Err(fault)

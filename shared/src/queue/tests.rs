@@ -134,6 +134,22 @@ fn saved_waiting_or_leased(q: &Queue) -> JobState {
 }
 
 #[test]
+fn an_attempt_that_failed_is_not_taken_up_again_by_a_late_renewal() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    settle(&mut q, 1, 1, failed(FailureKind::Network), T0);
+    if saved_waiting_or_leased(&q) == JobState::Leased {
+        return; // The jitter was 0 ms, and the next attempt is under way.
+    }
+    q.handle(Input::Renew { host: name("attic"), holding: held(&[(1, 1)]) }, T0);
+    assert_eq!(saved_waiting_or_leased(&q), JobState::Waiting);
+    assert!(settle(&mut q, 1, 1, Verdict::Done, T0).is_empty(), "told twice");
+    let due = q.deadline().unwrap();
+    assert_eq!(granted(&q.handle(Input::Tick, due)), [(1, 2)]);
+}
+
+#[test]
 fn a_retry_gives_way_to_a_newer_push() {
     let mut q = Queue::default();
     connect(&mut q, &[], T0);

@@ -12,7 +12,8 @@ impl World {
     /// Nothing is under way, and nobody waits for anything.
     pub fn is_quiet(&self) -> bool {
         let hosts_rest = || (0..self.hosts.len()).all(|h| self.is_at_rest(h));
-        self.posts_under_way == 0 && self.hub.live().next().is_none() && hosts_rest()
+        let nobody_else = || self.wire.audible() == self.hosts.len();
+        self.posts_under_way == 0 && self.hub.live().next().is_none() && hosts_rest() && nobody_else()
     }
 
     fn is_at_rest(&self, h: usize) -> bool {

@@ -7,7 +7,7 @@
 //! renews, and can store nothing.
 
 use doorstep_shared::ids::Name;
-use doorstep_shared::link::{self, Link};
+use doorstep_shared::link::{self, Link, WINDOW};
 use doorstep_shared::protocol::{Grant, Holding, Report, ToEdge, VERSION};
 use doorstep_shared::time::Timestamp;
 
@@ -185,10 +185,10 @@ impl World {
                 self.daemons[d].slot = Some(conn);
             }
             link::Output::Authenticate { nonce } => self.hello(d, nonce),
+            link::Output::Send(frame) if second => self.send(d, Up::Frame(frame)),
             link::Output::Send(frame) => {
-                if !second {
-                    self.may_die(h)?;
-                }
+                self.may_die(h)?;
+                self.check_window(h, &frame);
                 self.send(d, Up::Frame(frame));
             }
             link::Output::Ping => self.send(d, Up::Ping),
@@ -216,6 +216,13 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn check_window(&mut self, h: usize, frame: &ToEdge) {
+        if let ToEdge::Report { seq, .. } = frame {
+            let in_flight = self.hosts[h].journal.in_flight(*seq);
+            self.stage.check(in_flight <= WINDOW as u64, || format!("h{h} has {in_flight} reports in flight"));
+        }
     }
 
     fn hello(&mut self, d: usize, nonce: String) {

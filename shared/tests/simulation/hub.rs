@@ -59,7 +59,8 @@ impl Hub {
     pub fn opened(&mut self, stage: &mut Stage, wire: &mut Wire, conn: ConnId) {
         self.sockets.insert(conn, Socket::default());
         wire.open(stage, conn);
-        let challenge = ToExecutor::Challenge { nonce: format!("{conn:x}"), version: VERSION, version_min: VERSION_MIN };
+        let nonce = format!("{conn:x}");
+        let challenge = ToExecutor::Challenge { nonce, version: VERSION, version_min: VERSION_MIN };
         wire.send_down(stage, conn, Down::Frame(challenge));
     }
 

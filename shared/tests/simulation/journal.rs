@@ -142,6 +142,11 @@ impl Journal {
         unsent.map(|(place, report)| (place as u64 + 1, report.clone())).collect()
     }
 
+    /// How many reports from the first that the hub may lack to this one.
+    pub fn in_flight(&self, seq: u64) -> u64 {
+        seq.saturating_sub(self.acknowledged)
+    }
+
     pub fn is_settled(&self) -> bool {
         self.held.is_empty() && self.acknowledged >= self.history.len() as u64
     }

@@ -99,7 +99,10 @@ impl Ledger {
             JobState::Dead => self.check_dead(stage, old, new),
             JobState::Superseded => stage.saw(Seen::Supersedes),
         }
-        if failed && new.state != JobState::Dead {
+        if let Some(Verdict::Failed { kind, .. }) = self.verdict(id)
+            && new.state != JobState::Dead
+        {
+            stage.check(new.failures <= tries_again(*kind), || format!("job {id} is tried again after {kind}"));
             stage.saw(Seen::Retries);
         }
     }

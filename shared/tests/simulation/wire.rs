@@ -47,6 +47,8 @@ struct Conn {
     daemon: usize,
     latency_ms: u64,
     host_open: bool,
+    /// The dial is on its way.
+    dialing: bool,
     /// The hub still reads.
     hub_open: bool,
     /// The hub said its last word; what was on its way to it still arrives.
@@ -73,9 +75,11 @@ impl Wire {
         let conn = self.0.len();
         let latency_ms = if stage.chance(500) { stage.rng.between(500, 2_000) } else { stage.rng.between(1, 80) };
         let (up, down) = (Pipe::default(), Pipe::default());
-        self.0.push(Conn { daemon, latency_ms, host_open: true, hub_open: false, hub_ended: false, up, down });
+        let (host_open, dialing, hub_open, hub_ended) = (true, false, false, false);
+        self.0.push(Conn { daemon, latency_ms, host_open, dialing, hub_open, hub_ended, up, down });
         if reachable && !stage.chance(stage.rates.dial_fails) {
             let at = self.0[conn].up.arrival(latency_ms, stage);
+            self.0[conn].dialing = true;
             stage.at(at, Event::DialArrives { conn });
         } else if stage.chance(5_000) {
             stage.after_ms(latency_ms, Event::HostSeesClose { conn });
@@ -85,7 +89,7 @@ impl Wire {
 
     /// The dial reached the hub.
     pub fn open(&mut self, stage: &mut Stage, conn: ConnId) {
-        self.0[conn].hub_open = true;
+        (self.0[conn].dialing, self.0[conn].hub_open) = (false, true);
         self.send_down(stage, conn, Down::Opened);
     }
 
@@ -186,6 +190,11 @@ impl Wire {
     /// Open at both ends and bright in both directions.
     pub fn works(&self, conn: ConnId) -> bool {
         !self.0[conn].hub_ended && self.reaches_hub(conn) && self.reaches_host(conn)
+    }
+
+    /// On how many may the hub still hear something?
+    pub fn audible(&self) -> usize {
+        self.0.iter().filter(|c| (c.dialing || c.hub_open) && !c.up.dark).count()
     }
 }
 

@@ -142,7 +142,6 @@ async fn guessing_the_password_is_slow_work() {
 }
 
 #[tokio::test]
-#[ignore = "workerd passes the header on as it comes; only Cloudflare sets it itself"]
 async fn a_guesser_cannot_pass_for_many() {
     let edge = Edge::start().await;
     let mut last = 0;

@@ -140,7 +140,6 @@ async fn a_newer_connection_takes_over() {
 }
 
 #[tokio::test]
-#[ignore = "the hub wakes for nobody's silence yet: it cuts strangers only when an alarm of the queue comes"]
 async fn a_stranger_that_says_nothing_is_cut() {
     let edge = Edge::start().await;
     let mut socket = Socket::dial(&edge).await;

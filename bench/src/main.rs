@@ -1,0 +1,116 @@
+//! The project's figures, measured in one run on this machine.
+//!
+//! Each part measures ours and what it is compared with in turns, round by
+//! round, so that what else the machine does hits both; the ratio is what
+//! counts, the absolute figure is this machine's. Everything is on the
+//! loopback, bounded in time and count, and ends with this process. `bench/run`
+//! builds what is measured and names it in the environment. What each figure
+//! means stands in `README.md`. Absent: figures that were not measured in this
+//! very run.
+
+mod ack;
+mod app;
+mod delivery;
+mod deploy;
+mod http;
+mod idle;
+mod insert;
+mod machine;
+mod push;
+mod script;
+mod stats;
+mod table;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use table::Table;
+
+/// How much is measured.
+struct Effort {
+    /// Rounds of every series; ours and the baseline take turns in each.
+    rounds: usize,
+    /// Requests of one round on one connection.
+    singles: usize,
+    /// Requests of one round on several connections.
+    floods: usize,
+    /// Pushes whose way to the executor is measured.
+    deliveries: usize,
+    /// Deploys of each kind.
+    deploys: usize,
+    /// Starts of the daemon.
+    starts: usize,
+    /// How long the daemon idles.
+    idle: Duration,
+    /// How long to wait for a machine that has nothing else to do, in all.
+    patience: Duration,
+}
+
+const WHOLE: Effort = Effort {
+    rounds: 10,
+    singles: 150,
+    floods: 1_500,
+    deliveries: 300,
+    deploys: 10,
+    starts: 10,
+    idle: Duration::from_secs(30),
+    patience: Duration::from_secs(180),
+};
+
+const QUICK: Effort = Effort {
+    rounds: 4,
+    singles: 100,
+    floods: 1_000,
+    deliveries: 100,
+    deploys: 4,
+    starts: 4,
+    idle: Duration::from_secs(30),
+    patience: Duration::from_secs(30),
+};
+
+const PARTS: [&str; 4] = ["ack", "delivery", "deploy", "idle"];
+
+fn main() -> Result<()> {
+    let (mut effort, mut parts) = (WHOLE, Vec::new());
+    for word in std::env::args().skip(1) {
+        match word.as_str() {
+            "--quick" => effort = QUICK,
+            part if PARTS.contains(&part) => parts.push(part.to_owned()),
+            other => bail!("{other} is neither --quick nor one of {}", PARTS.join(", ")),
+        }
+    }
+    if parts.is_empty() {
+        parts = PARTS.map(str::to_owned).to_vec();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(measure(&effort, &parts))
+}
+
+async fn measure(effort: &Effort, parts: &[String]) -> Result<()> {
+    let begun = Instant::now();
+    let mut patience = machine::Patience::new(effort.patience);
+    let (mut table, mut loads) = (Table::default(), Vec::new());
+    let wants = |part: &str| parts.iter().any(|wanted| wanted == part);
+    for part in ["ack", "delivery"].into_iter().filter(|part| wants(part)) {
+        loads.push(format!("{part} {}", patience.wait(part)));
+        match part {
+            "ack" => ack::measure(effort, &mut table).await?,
+            _ => delivery::measure(effort, &mut table).await?,
+        }
+    }
+    if wants("deploy") || wants("idle") {
+        loads.push(format!("deploy {}", patience.wait("deploy")));
+        let mut shop = app::Shop::open().await?;
+        if wants("deploy") {
+            deploy::measure(effort, &mut shop, &mut table).await?;
+        }
+        if wants("idle") {
+            idle::measure(effort, &mut shop, &mut table).await?;
+        }
+    }
+    println!("\n{}", machine::class());
+    println!("Load before each part: {}. Measured in {:.0} s.\n", loads.join("; "), begun.elapsed().as_secs_f64());
+    print!("{}", table.text());
+    Ok(())
+}
