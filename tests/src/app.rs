@@ -48,7 +48,8 @@ print("version", VERSION, "listens", flush=True)
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 "#;
 
-const FASTAPI: &str = r#"from fastapi import FastAPI
+const FASTAPI: &str = r#"# first
+from fastapi import FastAPI
 
 app = FastAPI()
 
@@ -87,7 +88,7 @@ impl App {
     #[must_use]
     pub fn crashing(version: &str) -> Self {
         let source = format!("import sys\nsys.exit(\"version {version} cannot start\")\n");
-        Self { files: vec![("app.py".into(), source)], ..Self::plain(version) }.with_project("")
+        Self { files: vec![("app.py".into(), source)], ..Self::plain(version) }.depending("")
     }
 
     /// [`App::plain`] without a `pyproject.toml`: nothing for uv to do.
@@ -107,7 +108,7 @@ impl App {
     fn standing(version: &str, health: u16) -> Self {
         let source = PLAIN.replace("@VERSION@", version).replace("@HEALTH@", &health.to_string());
         let app = Self { files: vec![("app.py".into(), source)], command: r#"["python", "app.py", "{port}"]"# };
-        app.with_project("")
+        app.depending("")
     }
 
     /// The same, but it carries out this Python before it listens.
@@ -130,11 +131,19 @@ impl App {
     pub fn fastapi(version: &str) -> Self {
         let source = FASTAPI.replace("@VERSION@", version);
         let command = r#"["python", "-m", "uvicorn", "app:app", "--port", "{port}"]"#;
-        Self { files: vec![("app.py".into(), source)], command }.with_project(r#""fastapi", "uvicorn""#)
+        Self { files: vec![("app.py".into(), source)], command }.depending(r#""fastapi", "uvicorn""#)
     }
 
-    fn with_project(self, dependencies: &str) -> Self {
-        self.file("pyproject.toml", &PYPROJECT.replace("@DEPENDENCIES@", dependencies))
+    /// With a `pyproject.toml` that names these packages, as a TOML list's inside.
+    #[must_use]
+    pub fn depending(self, packages: &str) -> Self {
+        self.file("pyproject.toml", &PYPROJECT.replace("@DEPENDENCIES@", packages))
+    }
+
+    /// Its `app.py`.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        self.files.iter().find(|(path, _)| path == "app.py").map_or("", |(_, text)| text)
     }
 
     /// One more file.

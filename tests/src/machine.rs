@@ -16,29 +16,30 @@ pub struct Memory {
     pub anonymous: u64,
 }
 
-/// Processes whose environment holds this pair and, anywhere, this folder:
-/// those of one project of one story. One that is dead and not yet reaped has
-/// no environment any more.
+/// Processes whose environment names this folder: all that a host of a story
+/// started. One that is dead and not yet reaped has no environment any more.
 #[must_use]
-pub fn processes_marked(pair: &str, dir: &Path) -> Vec<u32> {
+pub fn processes_of(dir: &Path) -> Vec<u32> {
     let dir = dir.to_string_lossy();
-    let is_marked = |id: &u32| {
-        let environ = std::fs::read(of(*id).join("environ")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&environ);
-        text.split('\0').any(|known| known == pair) && text.contains(&*dir)
-    };
-    all().filter(is_marked).collect()
+    let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    all.filter(|id| environment(*id).contains(&*dir)).collect()
 }
 
-/// Processes that run this program and name this folder in their environment.
+/// Those of them whose environment holds this pair.
+#[must_use]
+pub fn processes_marked(pair: &str, dir: &Path) -> Vec<u32> {
+    processes_of(dir).into_iter().filter(|id| environment(*id).split('\0').any(|known| known == pair)).collect()
+}
+
+/// Those of them that run this program.
 #[must_use]
 pub fn processes_running(program: &str, dir: &Path) -> Vec<u32> {
-    let dir = dir.to_string_lossy();
-    let is_it = |id: &u32| {
-        let name = std::fs::read_to_string(of(*id).join("comm")).unwrap_or_default();
-        name.trim_end() == program && String::from_utf8_lossy(&std::fs::read(of(*id).join("environ")).unwrap_or_default()).contains(&*dir)
-    };
-    all().filter(is_it).collect()
+    let runs_it = |id: &u32| std::fs::read_to_string(of(*id).join("comm")).is_ok_and(|name| name.trim_end() == program);
+    processes_of(dir).into_iter().filter(runs_it).collect()
+}
+
+fn environment(id: u32) -> String {
+    String::from_utf8_lossy(&std::fs::read(of(id).join("environ")).unwrap_or_default()).into_owned()
 }
 
 /// The words of a process's command line.
@@ -90,8 +91,4 @@ pub fn memory(id: u32) -> Memory {
 
 fn of(id: u32) -> PathBuf {
     PathBuf::from(format!("/proc/{id}"))
-}
-
-fn all() -> impl Iterator<Item = u32> {
-    std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }

@@ -51,7 +51,7 @@ async fn main() -> ExitCode {
     let once = std::env::args().any(|argument| argument == "--once");
     let mut terminal = Terminal::new();
     let mut over = watch_stdin();
-    let mut stage = Stage::default();
+    let mut stage = Stage::new();
     let came = tokio::select! {
         played = play(&mut stage, &mut terminal, once) => match played {
             Ok(()) => Came::Through,
@@ -62,25 +62,26 @@ async fn main() -> ExitCode {
     if let Came::Short(_) = came {
         terminal.say(&stage.last_words());
     }
-    let stopped = stage.stop(&mut terminal).await;
+    let stopped = stage.stop(matches!(came, Came::Through)).await;
     match (came, stopped) {
         (Came::Through, Ok(())) => {
             terminal.good("All of this was seen, and nothing is left behind.");
             ExitCode::SUCCESS
         }
-        (Came::Through, Err(left)) | (Came::Short(left), Ok(())) => not_seen(&mut terminal, &[left]),
-        (Came::Short(short), Err(left)) => not_seen(&mut terminal, &[short, left]),
-        (Came::Interrupted, stopped) => {
-            terminal.say(&stopped.err().map_or_else(|| "Everything the demo started has ended.".to_owned(), |left| left.to_string()));
+        (Came::Through, Err(left)) => not_seen(&mut terminal, &[left]),
+        (Came::Short(short), stopped) => not_seen(&mut terminal, &[Some(short), stopped.err()].into_iter().flatten().collect::<Vec<_>>()),
+        (Came::Interrupted, Ok(())) => {
+            terminal.say("Everything that the demo started has ended.");
             ExitCode::from(INTERRUPTED)
         }
+        (Came::Interrupted, Err(left)) => not_seen(&mut terminal, &[left]),
     }
 }
 
 async fn play(stage: &mut Stage, terminal: &mut Terminal, once: bool) -> Seen<()> {
-    let scenes = story::tell(stage, terminal).await?;
+    let (hub, scenes) = story::tell(stage, terminal).await?;
     story::sum_up(stage, terminal, &scenes);
-    if once { Ok(()) } else { story::stay(stage, terminal).await }
+    if once { Ok(()) } else { story::stay(stage, terminal, &hub).await }
 }
 
 fn not_seen(terminal: &mut Terminal, sentences: &[NotSeen]) -> ExitCode {

@@ -8,12 +8,12 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::hub::{Hub, text};
-use crate::prober::{client, version};
+use crate::prober::{Page, client, page};
 use crate::seen::{Seen, until};
 use crate::stage::{HOST, PROJECT};
 use crate::terminal::Terminal;
 
-/// Time between two looks for a version.
+/// Time between two looks at the page.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A run that ended.
@@ -29,38 +29,37 @@ pub struct Run {
     pub steps: BTreeMap<String, Duration>,
 }
 
-/// The moment when the app's address first answers with a version.
+/// The moment when the app's address first answers with a commit.
 pub struct Arrival {
-    version: String,
-    at: Arc<OnceLock<Instant>>,
+    commit: String,
+    page: Arc<OnceLock<(Instant, Page)>>,
     looking: JoinHandle<()>,
 }
 
 impl Arrival {
     /// Begins to look.
-    pub fn watch(url: &str, wanted: &str) -> Self {
-        let at = Arc::new(OnceLock::new());
-        let (url, wanted, seen) = (url.to_owned(), wanted.to_owned(), Arc::clone(&at));
-        let version_wanted = wanted.clone();
+    pub fn watch(url: &str, commit: &str) -> Self {
+        let (url, commit, seen) = (url.to_owned(), commit.to_owned(), Arc::new(OnceLock::new()));
+        let (wanted, see) = (commit.clone(), Arc::clone(&seen));
         let looking = tokio::spawn(async move {
             let client = client();
-            while version(&client, &url).await.as_ref() != Ok(&wanted) {
+            loop {
+                if let Ok(page) = page(&client, &url).await
+                    && wanted.starts_with(&page.commit)
+                {
+                    let _ = see.set((Instant::now(), page));
+                    return;
+                }
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
-            let _ = seen.set(Instant::now());
         });
-        Self { version: version_wanted, at, looking }
-    }
-
-    /// When it was, if it was.
-    pub fn at(&self) -> Option<Instant> {
-        self.at.get().copied()
+        Self { commit, page: seen, looking }
     }
 
     /// Waits for it.
     pub async fn seen(&self, within: Duration) -> Seen<Instant> {
-        let what = format!("version {} at the app's address", self.version);
-        until(&what, within, async || Ok(self.at())).await
+        let what = format!("commit {} at the app's address", self.commit);
+        until(&what, within, async || Ok(self.page.get().map(|(at, _)| *at))).await
     }
 }
 
@@ -84,9 +83,9 @@ pub async fn follow(hub: &Hub, terminal: &mut Terminal, job: &Value, arrival: &A
             show(terminal, step);
             shown += 1;
         }
-        if !is_live && arrival.at().is_some() {
+        if let Some((_, page)) = arrival.page.get().filter(|_| !is_live) {
             is_live = true;
-            terminal.seen("live", &format!("version {} answers at the app's address", arrival.version));
+            terminal.seen("live", &format!("the app's address answers with version {}", page.version));
         }
         if let Some(step) = steps.get(shown) {
             terminal.passing(&text(&step["name"]), "…");

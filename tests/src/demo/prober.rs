@@ -78,7 +78,7 @@ async fn ask(url: String, tally: Arc<Mutex<Tally>>, mut stopped: watch::Receiver
         let (client, url, tally) = (client.clone(), url.clone(), Arc::clone(&tally));
         answers.spawn(async move {
             let begun = Instant::now();
-            let answer = version(&client, &url).await;
+            let answer = page(&client, &url).await.map(|page| page.version);
             tally.lock().unwrap().note(answer, begun.elapsed());
         });
         while answers.try_join_next().is_some() {}
@@ -109,13 +109,23 @@ pub fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(ANSWER_LIMIT).build().unwrap()
 }
 
-/// The version that the app's page names, or why there is none.
-pub async fn version(client: &reqwest::Client, url: &str) -> Result<String, String> {
+/// What the app's page says of itself.
+#[derive(Debug)]
+pub struct Page {
+    /// Its version.
+    pub version: String,
+    /// The first digits of its commit.
+    pub commit: String,
+}
+
+/// The app's page, or why there is none.
+pub async fn page(client: &reqwest::Client, url: &str) -> Result<Page, String> {
     let answer = client.get(url).send().await.map_err(|fault| chain(&fault))?;
     let status = answer.status();
-    let page = answer.text().await.map_err(|fault| chain(&fault))?;
-    let version = page.split_once("version ").and_then(|(_, rest)| rest.split_once(',')).map(|(version, _)| version.to_owned());
-    version.filter(|_| status.as_u16() == 200).ok_or_else(|| format!("{status} {}", page.trim()))
+    let text = answer.text().await.map_err(|fault| chain(&fault))?;
+    let named = text.split_once("version ").and_then(|(_, rest)| rest.split_once(", commit "));
+    let page = named.map(|(version, rest)| Page { version: version.to_owned(), commit: rest.trim().to_owned() });
+    page.filter(|_| status.as_u16() == 200).ok_or_else(|| format!("{status} {}", text.trim()))
 }
 
 /// An error and all that it came from, in a line.

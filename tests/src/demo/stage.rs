@@ -2,7 +2,7 @@
 //! GitHub that signs, and a folder for all of it.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -201,8 +201,9 @@ impl Stage {
         running.map(Child::last_words).collect::<Vec<_>>().join("\n")
     }
 
-    /// Stops everything and removes the folder; says what had to be killed.
-    pub async fn stop(mut self) -> Seen<Vec<String>> {
+    /// Stops everything and removes the folder. Whatever is left then is killed,
+    /// and was not seen to end, if it should have.
+    pub async fn stop(mut self, is_at_rest: bool) -> Seen<()> {
         let app = if self.has_daemon() { self.status().await.ok() } else { None };
         let app = app.and_then(|project| i32::try_from(project["process"]["pid"].as_i64()?).ok());
         let daemon = self.stop_daemon().await;
@@ -217,7 +218,8 @@ impl Stage {
         };
         let killed = clean_up::sweep(self.home.path());
         std::fs::remove_dir_all(self.home.path()).map_err(|fault| NotSeen::new(format!("the removal of the demo's folder ({fault})")))?;
-        daemon.and(app).and(proxy).and(edge).map(|()| killed)
+        daemon.and(app).and(proxy).and(edge)?;
+        ensure(killed.is_empty() || !is_at_rest, || format!("the end of these processes, which were killed now: {}", killed.join(", ")))
     }
 
     async fn verb(&mut self, args: &[&str]) -> Seen<Ended> {

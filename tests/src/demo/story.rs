@@ -6,9 +6,9 @@ use doorstep_tests::Push;
 use serde_json::Value;
 
 use crate::follow::{Arrival, Run, follow};
-use crate::hub::{Hub, text};
+use crate::hub::Hub;
 use crate::prober::{Prober, Tally};
-use crate::seen::{NotSeen, Seen, ensure, until};
+use crate::seen::{Seen, ensure, until};
 use crate::stage::{HOST, PROJECT, REPO, Stage};
 use crate::terminal::{Terminal, grouped, milliseconds};
 
@@ -23,6 +23,8 @@ const RUN_LIMIT: Duration = Duration::from_secs(90);
 const LIMIT: Duration = Duration::from_secs(20);
 /// Answers that a prober waits for after the last thing happened.
 const ANSWERS_AFTER: u64 = 30;
+/// Time between two looks for a push by hand.
+const HEAD_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What one scene came to.
 pub struct Scene {
@@ -44,7 +46,7 @@ struct Pushed {
 }
 
 /// Raises the stage and plays all scenes.
-pub async fn tell(stage: &mut Stage, terminal: &mut Terminal) -> Seen<Vec<Scene>> {
+pub async fn tell(stage: &mut Stage, terminal: &mut Terminal) -> Seen<(Hub, Vec<Scene>)> {
     terminal.scene("Doorstep: push to deploy, on this machine");
     let hub = stage.start_edge().await?;
     terminal.event("edge", None, &format!("workerd listens at {}", stage.edge_url()));
@@ -57,7 +59,7 @@ pub async fn tell(stage: &mut Stage, terminal: &mut Terminal) -> Seen<Vec<Scene>
     let second = second_deploy(stage, terminal, &hub).await?;
     let third = rollback(stage, terminal, &hub).await?;
     let fourth = push_while_stopped(stage, terminal, &hub).await?;
-    Ok(vec![first, second, third, fourth])
+    Ok((hub, vec![first, second, third, fourth]))
 }
 
 async fn first_deploy(stage: &mut Stage, terminal: &mut Terminal, hub: &Hub) -> Seen<Scene> {
@@ -137,12 +139,12 @@ async fn push(stage: &mut Stage, terminal: &mut Terminal, hub: &Hub, version: &s
     let message = format!("Make it version {version}");
     let commit = stage.origin.commit(&message, &files);
     terminal.event("git push", Some(begun.elapsed()), &format!("{} {message}", &commit[..7]));
-    deliver(stage, terminal, hub, commit, version).await
+    deliver(stage, terminal, hub, commit).await
 }
 
-async fn deliver(stage: &mut Stage, terminal: &mut Terminal, hub: &Hub, commit: String, version: &str) -> Seen<Pushed> {
+async fn deliver(stage: &mut Stage, terminal: &mut Terminal, hub: &Hub, commit: String) -> Seen<Pushed> {
     let delivery = stage.github.push(REPO, Push::to("main").modifies(&["app.py"]).at(&commit));
-    let arrival = Arrival::watch(&stage.app_url(), version);
+    let arrival = Arrival::watch(&stage.app_url(), &commit);
     terminal.restart_clock();
     let at = Instant::now();
     let answer = hub.deliver(&delivery).await?;
@@ -221,7 +223,7 @@ pub fn sum_up(stage: &Stage, terminal: &mut Terminal, scenes: &[Scene]) {
 
 /// Stays up, and deploys what a person pushes.
 pub async fn stay(stage: &mut Stage, terminal: &mut Terminal, hub: &Hub) -> Seen<()> {
-    terminal.say(&format!("Its source {}: change VERSION in app.py, commit and push", stage.origin.work().display()));
+    terminal.say(&format!("Its source {}   change app.py there, commit and push", stage.origin.work().display()));
     terminal.say("Ctrl-C stops everything.");
     let mut known = head(stage);
     loop {
@@ -231,10 +233,16 @@ pub async fn stay(stage: &mut Stage, terminal: &mut Terminal, hub: &Hub) -> Seen
         if commit != known && commit.len() == 40 {
             known.clone_from(&commit);
             terminal.scene("A push of yours");
-            let pushed = deliver(stage, terminal, hub, commit, "of yours").await?;
+            let pushed = deliver(stage, terminal, hub, commit).await?;
             let run = follow(hub, terminal, &pushed.job, &pushed.arrival, RUN_LIMIT).await?;
-            terminal.say(&format!("{:>10}  {}", "", run.state.replace('_', " ")));
+            terminal.event("ended", None, &run.state.replace('_', " "));
         }
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        tokio::time::sleep(HEAD_INTERVAL).await;
     }
+}
+
+/// The branch's newest commit; a branch that was pushed lately is a file.
+fn head(stage: &Stage) -> String {
+    let branch = stage.origin.path().join("refs/heads/main");
+    std::fs::read_to_string(branch).unwrap_or_default().trim().to_owned()
 }
