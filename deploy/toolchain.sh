@@ -10,6 +10,7 @@
 #   need_git_http_backend    git's HTTP server half; exports GIT_HTTP_BACKEND
 #   build_edge               edge/build/index.js and edge/build/index_bg.wasm
 #   build_executor [release|dev]   the executor; exports DOORSTEP_BIN
+#   build_demo               the program behind ./demo; exports DEMO_BIN
 #
 # Every function may be called again at any time and is quick when there is nothing to do. It prints
 # one line on stderr when it really does something, and one sentence when it fails (then it returns 1).
@@ -559,6 +560,20 @@ build_executor() {
     _ds_fail "cargo built the executor but $DOORSTEP_BIN is not there (log: $log); see whether a Cargo configuration of yours names another target"
     return 1
   fi
+}
+
+build_demo() {
+  local target log
+  _ds_need_cargo || return 1
+  target=$(_ds_target_dir)
+  log=$(_ds_log demo) || return 1
+  if ! _ds_with_notice "building the demo" "$log" \
+    env CARGO_TARGET_DIR="$target" cargo build --manifest-path "$DOORSTEP_ROOT/Cargo.toml" -p doorstep-tests --bin demo; then
+    tail -n 40 "$log" >&2
+    _ds_fail "the demo could not be built (log: $log); its last lines stand above: put right what they name, then run this again"
+    return 1
+  fi
+  export DEMO_BIN=$target/debug/demo
 }
 
 # _ds_with_notice LINE LOG COMMAND...: runs the command into LOG and prints LINE if it has not ended

@@ -41,7 +41,7 @@ pub async fn measure(effort: &Effort, table: &mut Table) -> Result<()> {
     }
     let workerd = edge.child().descendants("workerd").first().copied().context("no workerd runs below doorstep edge")?;
     let said = |pid: Pid| -> Result<(String, f64)> {
-        let (now, peak) = (machine::memory(pid)?.rss, machine::memory_peak(pid)?);
+        let (now, peak) = machine::resident(pid)?;
         Ok((format!("{now:.0} (peak {peak:.0}) MiB"), now))
     };
     table.compare("ack: resident memory of workerd afterwards", said(workerd)?, said(insert.pid())?, None);

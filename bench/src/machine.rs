@@ -69,28 +69,11 @@ pub fn class() -> String {
     format!("{}: {cores} cores, {:.0} GiB of memory.", day.unwrap_or_default(), kib / 1024.0 / 1024.0)
 }
 
-/// What a process keeps in memory, in MiB.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Memory {
-    /// Resident, with what it shares.
-    pub rss: f64,
-    /// Resident, what is shared counted in parts.
-    pub pss: f64,
-    /// Its own: heap and stacks.
-    pub anon: f64,
-}
-
-/// The memory of a process.
-pub fn memory(pid: Pid) -> Result<Memory> {
-    let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero())).context("no such process")?;
-    let mib = |name: &str| field(&text, name).unwrap_or(0.0) / 1024.0;
-    Ok(Memory { rss: mib("Rss:"), pss: mib("Pss:"), anon: mib("Anonymous:") })
-}
-
-/// The most that was ever resident of a process, in MiB.
-pub fn memory_peak(pid: Pid) -> Result<f64> {
+/// What is resident of a process, and the most that ever was, in MiB.
+pub fn resident(pid: Pid) -> Result<(f64, f64)> {
     let text = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).context("no such process")?;
-    Ok(field(&text, "VmHWM:").unwrap_or(0.0) / 1024.0)
+    let mib = |name: &str| field(&text, name).unwrap_or(0.0) / 1024.0;
+    Ok((mib("VmRSS:"), mib("VmHWM:")))
 }
 
 /// Processor time that a process used so far, in milliseconds, to the microsecond.

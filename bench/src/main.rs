@@ -9,13 +9,13 @@
 //! very run.
 
 mod ack;
-mod app;
 mod delivery;
 mod deploy;
 mod http;
 mod idle;
 mod insert;
 mod machine;
+mod probe;
 mod push;
 mod script;
 mod stats;
@@ -101,9 +101,10 @@ async fn measure(effort: &Effort, parts: &[String]) -> Result<()> {
     }
     if wants("deploy") || wants("idle") {
         loads.push(format!("deploy {}", patience.wait("deploy")));
-        let mut shop = app::Shop::open().await?;
+        let versions = deploy::Versions::lock();
+        let mut shop = deploy::open_shop(&versions).await;
         if wants("deploy") {
-            deploy::measure(effort, &mut shop, &mut table).await?;
+            deploy::measure(effort, &versions, &mut shop, &mut table).await?;
         }
         if wants("idle") {
             idle::measure(effort, &mut shop, &mut table).await?;

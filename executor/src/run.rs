@@ -211,7 +211,11 @@ impl Runner {
         self.record.ended = Some(clock::wall());
         match &failure {
             None => info!(project = self.project.name, run.id = self.record.id, "a run {state}"),
-            Some(failure) => warn!(project = self.project.name, run.id = self.record.id, step = failure.step, "a run {state}: {}", failure.message),
+            Some(failure) => {
+                // The rest is what the app or uv printed: the run's log has it.
+                let why = failure.message.lines().next().unwrap_or_default();
+                warn!(project = self.project.name, run.id = self.record.id, step = failure.step, "a run {state}: {why}");
+            }
         }
         let mut reports = self.log.flush(&self.record.id);
         reports.push(Report::Outcome {

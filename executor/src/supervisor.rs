@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use doorstep_shared::ids::ProjectState;
@@ -115,7 +115,7 @@ impl Supervisor {
     /// Starts a release's process in the background; a fault is noted and tried again.
     fn revive(self: &Rc<Self>, project: &Project, release: Release) {
         match self.launch(project, &release, None) {
-            Ok(process) => self.watch(project, release, process),
+            Ok(process) => self.keep(project, release, process),
             Err(fault) => {
                 warn!(project = project.name, "an app does not start: {fault:#}");
                 self.note(&project.name, Some(format!("{fault:#}")));
@@ -230,24 +230,44 @@ impl Supervisor {
         &self.vars
     }
 
-    /// From now on this is the project's live process.
+    /// From now on this is the project's live process, as well as any.
     pub fn watch(self: &Rc<Self>, project: &Project, release: Release, process: Process) {
         {
             let mut fates = self.fates.borrow_mut();
             let fate = fates.entry(project.name.clone()).or_default();
-            fate.live = Some(Live { release, process: process.clone() });
-            fate.reason = None;
+            (fate.restarts, fate.reason) = (0, None);
         }
+        self.keep(project, release, process);
+    }
+
+    /// The same of one that was started again: what befell those before it
+    /// counts until this one has settled.
+    fn keep(self: &Rc<Self>, project: &Project, release: Release, process: Process) {
+        self.fates.borrow_mut().entry(project.name.clone()).or_default().live = Some(Live { release, process: process.clone() });
         self.changed.notify_one();
         let (this, project) = (Rc::clone(self), project.clone());
         tokio::task::spawn_local(async move {
-            let begun = Instant::now();
-            let how = process.wait().await;
-            this.ended(&project, &process, &how, begun.elapsed());
+            let how = match tokio::time::timeout(SETTLED, process.wait()).await {
+                Ok(how) => how,
+                Err(_) => {
+                    this.settled(&project.name, &process);
+                    process.wait().await
+                }
+            };
+            this.ended(&project, &process, &how);
         });
     }
 
-    fn ended(self: &Rc<Self>, project: &Project, process: &Process, how: &str, lived: Duration) {
+    fn settled(&self, project: &str, process: &Process) {
+        if let Some(fate) = self.fates.borrow_mut().get_mut(project)
+            && fate.live.as_ref().is_some_and(|live| live.process.pid() == process.pid())
+        {
+            (fate.restarts, fate.reason) = (0, None);
+        }
+        self.changed.notify_one();
+    }
+
+    fn ended(self: &Rc<Self>, project: &Project, process: &Process, how: &str) {
         if let Err(fault) = self.journal.process_ended(process.pid()) {
             warn!("{fault:#}");
         }
@@ -256,9 +276,6 @@ impl Supervisor {
             let fate = fates.entry(project.name.clone()).or_default();
             if fate.live.as_ref().is_none_or(|live| live.process.pid() != process.pid()) {
                 return; // A run took it out and stopped it.
-            }
-            if lived >= SETTLED {
-                fate.restarts = 0;
             }
             fate.reason = Some(format!("it {how}"));
             fate.live.take().map(|live| live.release)

@@ -5,7 +5,7 @@
 //! demo, with everything it started. What it shows is checked as it happens;
 //! what was not seen ends it with a sentence that says so.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what cannot fail here would be a fault of the demo")]
+#![expect(clippy::unwrap_used, reason = "what cannot fail here would be a fault of the demo")]
 
 #[path = "../demo/clean_up.rs"]
 mod clean_up;

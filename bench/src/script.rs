@@ -1,0 +1,146 @@
+//! What people write instead: a webhook that runs `git pull && uv sync &&
+//! restart` in the folder where the app runs, on the port where it serves.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use doorstep_tests::{App, GitOrigin, WEBHOOK_SECRET, git, wait};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tempfile::TempDir;
+
+use crate::http::{self, Connection};
+use crate::push;
+
+/// `$1` is the folder of the checkout, `$2` the port. A service manager's
+/// restart waits for the old process as this does.
+const SCRIPT: &str = r#"#!/bin/sh
+set -e
+cd "$1"
+git pull -q --ff-only
+uv sync -q
+if [ -f ../pid ]; then
+  pid=$(cat ../pid)
+  kill "$pid" 2>/dev/null || true
+  while kill -0 "$pid" 2>/dev/null && ! grep -q '^State:.Z' "/proc/$pid/status"; do sleep 0.01; done
+fi
+.venv/bin/python -m uvicorn app:app --port "$2" >>../app.log 2>&1 </dev/null &
+echo $! >../pid
+"#;
+
+const HOOKS: &str = r#"[{"id": "deploy", "execute-command": "@DIR@/deploy.sh",
+  "pass-arguments-to-command": [{"source": "string", "name": "@DIR@/app"}, {"source": "string", "name": "@PORT@"}],
+  "trigger-rule": {"match": {"type": "payload-hmac-sha256", "secret": "@SECRET@",
+    "parameter": {"source": "header", "name": "X-Hub-Signature-256"}}}}]"#;
+
+/// The script with its app.
+#[derive(Debug)]
+pub struct Script {
+    /// What is pushed to.
+    pub origin: GitOrigin,
+    /// Where the app serves.
+    pub address: SocketAddr,
+    webhook: Option<Webhook>,
+    dir: TempDir,
+}
+
+#[derive(Debug)]
+struct Webhook {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Script {
+    /// An app that the script has started.
+    pub fn open(first: &App, address: SocketAddr, hook: SocketAddr) -> Result<Self> {
+        let (origin, dir) = (GitOrigin::new("me/script"), tempfile::tempdir()?);
+        first.push_to(&origin, "first");
+        git(dir.path(), &["clone", "-q", &origin.url(), "app"]);
+        let script = dir.path().join("deploy.sh");
+        fs::write(&script, SCRIPT)?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+        let mut opened = Self { origin, address, webhook: None, dir };
+        // Before the webhook is there, so that this one is run directly.
+        opened.trigger("first", b"{}")?;
+        opened.webhook = opened.start_webhook(hook)?;
+        Ok(opened)
+    }
+
+    /// What runs the script.
+    pub fn runner(&self) -> &'static str {
+        if self.webhook.is_some() { "webhook (the Debian package)" } else { "started directly, without a webhook server" }
+    }
+
+    /// The checkout.
+    pub fn checkout(&self) -> PathBuf {
+        self.dir.path().join("app")
+    }
+
+    /// GitHub tells of a push; returns when it began to.
+    pub fn trigger(&self, guid: &str, body: &[u8]) -> Result<Instant> {
+        let Some(webhook) = &self.webhook else {
+            let begun = Instant::now();
+            let status = self.command().status().context("sh does not start")?;
+            if !status.success() {
+                bail!("the script ended with {status}");
+            }
+            return Ok(begun);
+        };
+        let mut connection = Connection::open(webhook.address)?;
+        let request = push::request("/hooks/deploy", guid, body);
+        let begun = Instant::now();
+        let answer = connection.exchange(&request)?;
+        if answer.status != 200 {
+            bail!("webhook answered {}", answer.status);
+        }
+        Ok(begun)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.dir.path().join("deploy.sh"));
+        command.arg(self.checkout()).arg(self.address.port().to_string());
+        command.env("no_proxy", "127.0.0.1").stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    fn start_webhook(&self, address: SocketAddr) -> Result<Option<Webhook>> {
+        let dir = self.dir.path();
+        let hooks = HOOKS.replace("@DIR@", &dir.to_string_lossy()).replace("@PORT@", &self.address.port().to_string()).replace("@SECRET@", WEBHOOK_SECRET);
+        fs::write(dir.join("hooks.json"), hooks)?;
+        let log = fs::File::create(dir.join("webhook.log"))?;
+        let mut command = Command::new("webhook");
+        command.arg("-hooks").arg(dir.join("hooks.json")).args(["-ip", "127.0.0.1", "-port", &address.port().to_string()]);
+        command.env("no_proxy", "127.0.0.1").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let Ok(child) = command.spawn() else { return Ok(None) };
+        let webhook = Webhook { child, address };
+        let begun = Instant::now();
+        while http::get(address, "/").is_err() {
+            if begun.elapsed() > wait::DEADLINE {
+                bail!("webhook does not listen: {}", fs::read_to_string(dir.join("webhook.log")).unwrap_or_default());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(Some(webhook))
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        if let Some(webhook) = &mut self.webhook {
+            let _ = webhook.child.kill();
+            let _ = webhook.child.wait();
+        }
+        if let Some(pid) = pid_in(&self.dir.path().join("pid")) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+fn pid_in(file: &Path) -> Option<Pid> {
+    let pid = Pid::from_raw(fs::read_to_string(file).ok()?.trim().parse().ok()?)?;
+    test_kill_process(pid).is_ok().then_some(pid)
+}
