@@ -18,6 +18,21 @@ use crate::table::{Goal, Table};
 
 /// Answers are watched this long before a push and after it is live.
 const AROUND: Duration = Duration::from_millis(300);
+/// The app but for its version, as [`App::fastapi`] has it.
+const SOURCE: &str = r#"from fastapi import FastAPI
+
+app = FastAPI()
+
+
+@app.get("/")
+def root():
+    return {"version": "VERSION"}
+
+
+@app.get("/health")
+def health():
+    return {"status": 200}
+"#;
 const START_MAX: Duration = Duration::from_secs(20);
 
 /// What one kind of deploy took, in milliseconds.
@@ -40,9 +55,7 @@ impl Versions {
 
     /// One version.
     pub fn of(&self, version: &str) -> App {
-        // The same as the locked one but for its source.
-        let source = "from fastapi import FastAPI\n\napp = FastAPI()\n\n\n@app.get(\"/\")\ndef root():\n    return {\"version\": \"@\"}\n\n\n@app.get(\"/health\")\ndef health():\n    return {\"status\": 200}\n";
-        self.app.clone().file("app.py", &source.replace('@', version))
+        self.app.clone().file("app.py", &SOURCE.replace("VERSION", version))
     }
 }
 

@@ -7,6 +7,7 @@
 //! Ending it ends no app: they go on, and the next daemon finds them again.
 
 mod view;
+mod work;
 
 pub use view::live_view;
 
@@ -16,9 +17,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use doorstep_shared::ids::{Action, Cause, FailureKind, RunState};
+use doorstep_shared::ids::{Action, Cause};
 use doorstep_shared::link::{Input, Link, Output};
-use doorstep_shared::protocol::{Failure as RunFailure, Grant, Holding, Report, ToEdge, ToExecutor, VERSION, decode, encode, hello_message};
+use doorstep_shared::protocol::{Holding, Report, ToEdge, ToExecutor, VERSION, decode, encode, hello_message};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -29,8 +30,8 @@ use crate::config::{self, LoadError};
 use crate::control;
 use crate::git::{Web, WebLimits};
 use crate::identity::Identity;
-use crate::journal::{Journal, Point, RunRecord};
-use crate::run::{Cancel, Request, Runner, Shared};
+use crate::journal::{Journal, RunRecord};
+use crate::run::{Cancel, Request, Shared};
 use crate::socket::{Said, Socket, url_of};
 use crate::supervisor::Supervisor;
 
@@ -380,113 +381,6 @@ impl Daemon {
         if let Err(fault) = self.send(&ToEdge::Projects { projects }) {
             warn!("{fault:#}");
         }
-    }
-
-    /// A stored grant: checked against the host's file, then queued here.
-    fn accept(&mut self, grant: &Grant) {
-        let request = Request { project: grant.project.to_string(), action: grant.action, cause: grant.cause, job: Some((grant.job, grant.attempt)) };
-        let allowed = match self.shared.config.projects.get(&request.project) {
-            None => Err(format!("{} is not in this host's file", request.project)),
-            // A push is not an ask of the edge: what it starts is this host's own rule.
-            Some(_) if grant.action == Action::Deploy && grant.cause == Cause::Push => Ok(()),
-            Some(project) if project.remote.allows(grant.action) => Ok(()),
-            Some(_) => Err(format!("this host's file does not allow `{}` from the edge", grant.action)),
-        };
-        match allowed {
-            Ok(()) => self.enqueue(request.project.clone(), Work::Fresh { request, id: clock::new_id() }),
-            Err(why) => self.refuse(grant, &why),
-        }
-    }
-
-    fn refuse(&mut self, grant: &Grant, why: &str) {
-        let request = Request {
-            project: grant.project.to_string(),
-            action: grant.action,
-            cause: grant.cause,
-            job: Some((grant.job, grant.attempt)),
-        };
-        self.conclude(request.record(clock::new_id()), RunState::Refused, FailureKind::Policy, "policy", why);
-    }
-
-    /// Ends a run that never began, with a reason.
-    fn conclude(&mut self, mut record: RunRecord, state: RunState, kind: FailureKind, step: &str, why: &str) {
-        warn!(project = record.project, run.id = record.id, "a run is {state}: {why}");
-        let now = clock::wall();
-        record.ended = Some(now);
-        record.state = state;
-        record.point = Point::Ended;
-        let mut reports = Vec::new();
-        if let Ok(project) = record.project.parse() {
-            reports.push(Report::Started {
-                run: record.id.clone(),
-                job: record.job,
-                attempt: record.attempt,
-                project,
-                action: record.action,
-                cause: record.cause,
-                at: record.started,
-            });
-        }
-        reports.push(Report::Outcome {
-            run: record.id.clone(),
-            job: record.job,
-            attempt: record.attempt,
-            state,
-            failure: Some(RunFailure { kind, step: step.to_owned(), message: why.to_owned() }),
-            commit: None,
-            at: now,
-        });
-        match self.shared.journal.end(&record, reports) {
-            Ok(numbered) => {
-                for (seq, report) in numbered {
-                    let _ = self.shared.watchers.send(report.clone());
-                    let _ = self.shared.wake.send(Wake::Posted { seq, report });
-                }
-            }
-            Err(fault) => error!("{fault:#}"),
-        }
-    }
-
-    fn cancel(&mut self, holding: Holding) -> Result<()> {
-        if let Some(running) = self.running.values().find(|running| running.holding == Some(holding)) {
-            running.cancel.cancel();
-            return Ok(());
-        }
-        for waiting in self.waiting.values_mut() {
-            waiting.retain(|work| work.holding() != Some(holding));
-        }
-        self.shared.journal.drop_grant(holding)
-    }
-
-    fn enqueue(&mut self, project: String, work: Work) {
-        self.waiting.entry(project.clone()).or_default().push_back(work);
-        self.start_next(&project);
-    }
-
-    fn start_next(&mut self, project: &str) {
-        if self.running.contains_key(project) {
-            return;
-        }
-        let Some(work) = self.waiting.get_mut(project).and_then(VecDeque::pop_front) else { return };
-        let (cancel, holding) = (Cancel::default(), work.holding());
-        let record = match work {
-            Work::Fresh { request, id } => request.record(id),
-            Work::Resume(record) => record,
-        };
-        let runner = match Runner::of(Rc::clone(&self.shared), record.clone(), cancel.clone()) {
-            Ok(runner) => runner,
-            Err(fault) => {
-                // Its project left the host's file, or its log cannot be made.
-                self.conclude(record, RunState::Failed, FailureKind::Host, "start", &format!("{fault:#}"));
-                return self.start_next(project);
-            }
-        };
-        self.running.insert(project.to_owned(), Running { holding, cancel });
-        let (wake, project) = (self.shared.wake.clone(), project.to_owned());
-        tokio::task::spawn_local(async move {
-            runner.run().await;
-            let _ = wake.send(Wake::RunEnded(project));
-        });
     }
 
     fn asked(&mut self, ask: Ask) {

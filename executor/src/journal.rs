@@ -26,6 +26,8 @@ pub use runs::{Point, RunRecord};
 
 /// Ended runs, grants and releases that are kept of each project.
 pub const KEPT_MAX: u32 = 200;
+/// How long one program waits for another's write; 4 ms is usual.
+const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Migrations in order; one already carried out is never changed.
 const MIGRATIONS: &[&str] = &["
@@ -58,7 +60,7 @@ impl Journal {
         let prepare = || -> Result<String> {
             db.pragma_update(None, "journal_mode", "WAL")?;
             db.pragma_update(None, "synchronous", "FULL")?;
-            db.busy_timeout(std::time::Duration::from_secs(5))?;
+            db.busy_timeout(BUSY)?;
             migrate(&db)?;
             let fresh = crate::clock::new_id();
             db.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('identity', ?1)", [&fresh])?;
@@ -80,6 +82,12 @@ impl Journal {
         }
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(&path, flags).with_context(|| format!("{} cannot be opened", path.display()))?;
+        db.busy_timeout(BUSY)?;
+        // A first daemon is just making it.
+        let schema: usize = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if schema == 0 {
+            return Ok(None);
+        }
         Ok(Some(Self { db: RefCell::new(db), identity: String::new() }))
     }
 

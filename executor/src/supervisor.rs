@@ -45,6 +45,8 @@ struct Fate {
     live: Option<Live>,
     restarts: u32,
     reason: Option<String>,
+    /// How often a run took the place; a restart that was due before is off.
+    taken: u32,
 }
 
 /// The supervisor of one host.
@@ -125,18 +127,19 @@ impl Supervisor {
     }
 
     fn revive_later(self: &Rc<Self>, project: &Project, release: Release) {
-        let wait_ms = {
+        let (wait_ms, taken) = {
             let mut fates = self.fates.borrow_mut();
             let fate = fates.entry(project.name.clone()).or_default();
             fate.restarts = fate.restarts.saturating_add(1);
-            RESTART_MS.saturating_mul(1 << (fate.restarts - 1).min(10)).min(RESTART_MS_MAX)
+            (RESTART_MS.saturating_mul(1 << (fate.restarts - 1).min(10)).min(RESTART_MS_MAX), fate.taken)
         };
         let (this, project) = (Rc::clone(self), project.clone());
         tokio::task::spawn_local(async move {
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;
             let still_live = this.journal.live_release(&project.name).ok().flatten().is_some_and(|live| live.id == release.id);
             let wanted = this.journal.wants_running(&project.name).unwrap_or(true);
-            if still_live && wanted && this.live_process(&project.name).is_none() {
+            let is_due = this.fates.borrow().get(&project.name).is_none_or(|fate| fate.taken == taken);
+            if still_live && wanted && is_due && this.live_process(&project.name).is_none() {
                 this.revive(&project, release);
                 if let Err(fault) = this.route_live(&project).await {
                     warn!(project = project.name, "the proxy does not serve: {fault:#}");
@@ -287,9 +290,13 @@ impl Supervisor {
         self.changed.notify_one();
     }
 
-    /// Takes the live process out, to be stopped by the caller.
+    /// Takes the live process out, to be stopped by the caller; nothing is
+    /// started in its place until a run says so.
     pub fn take(&self, project: &str) -> Option<Process> {
-        self.fates.borrow_mut().get_mut(project)?.live.take().map(|live| live.process)
+        let mut fates = self.fates.borrow_mut();
+        let fate = fates.get_mut(project)?;
+        fate.taken = fate.taken.wrapping_add(1);
+        fate.live.take().map(|live| live.process)
     }
 
     /// The live process.

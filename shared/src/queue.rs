@@ -10,13 +10,15 @@
 //! dead or superseded. What is absent: sockets, rows, clocks, and any notion
 //! of what an action does.
 
+mod types;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
-use crate::ids::{Action, Attempt, Cause, FailureKind, JobId, JobState, Name};
+use crate::ids::{Action, Attempt, FailureKind, JobId, JobState, Name};
 use crate::protocol::{Grant, Holding};
 use crate::time::{Timestamp, backoff_ms, mix};
+
+pub use types::{Input, Job, NewJob, Output, Verdict};
 
 /// Length of a lease. An executor renews each third of it, so two renewals
 /// may be lost before the job is granted again.
@@ -31,137 +33,6 @@ pub const ATTEMPTS_MAX: Attempt = 12;
 /// Live jobs of one project. One runs, one deploy waits; the rest are actions
 /// that people clicked, and nobody clicks more than this in good faith.
 pub const LIVE_JOBS_PER_PROJECT_MAX: usize = 20;
-
-/// One unit of the queue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Job {
-    /// Its number.
-    pub id: JobId,
-    /// The host it is for.
-    pub host: Name,
-    /// The project on that host.
-    pub project: Name,
-    /// What is asked.
-    pub action: Action,
-    /// Why.
-    pub cause: Cause,
-    /// The commit a push named, for display.
-    pub hint_commit: Option<String>,
-    /// Where it stands.
-    pub state: JobState,
-    /// How often it was granted.
-    pub attempt: Attempt,
-    /// How often it failed.
-    pub failures: u32,
-    /// When it was enqueued.
-    pub created: Timestamp,
-    /// Not to be granted before.
-    pub not_before: Timestamp,
-    /// End of the lease; 0 when the current attempt holds none: never granted,
-    /// or settled.
-    pub lease_until: Timestamp,
-    /// Why it stands where it stands, in a sentence.
-    pub reason: Option<String>,
-}
-
-/// What an enqueuer knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewJob {
-    /// A number never used before and larger than all before it.
-    pub id: JobId,
-    /// The host it is for.
-    pub host: Name,
-    /// The project on that host.
-    pub project: Name,
-    /// What is asked.
-    pub action: Action,
-    /// Why.
-    pub cause: Cause,
-    /// The commit a push named, for display.
-    pub hint_commit: Option<String>,
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A job is wanted.
-    Enqueue(NewJob),
-    /// A host proved who it is; it has these grants stored and unsettled.
-    Connected {
-        /// The host.
-        host: Name,
-        /// What it holds.
-        holding: Vec<Holding>,
-    },
-    /// A host's socket ended.
-    Disconnected {
-        /// The host.
-        host: Name,
-    },
-    /// A host still holds these.
-    Renew {
-        /// The host.
-        host: Name,
-        /// What it holds.
-        holding: Vec<Holding>,
-    },
-    /// A host says how an attempt ended.
-    Settle {
-        /// The host.
-        host: Name,
-        /// The job and the attempt.
-        holding: Holding,
-        /// How it ended.
-        verdict: Verdict,
-    },
-    /// A person wants it gone.
-    Cancel {
-        /// The job.
-        job: JobId,
-    },
-    /// A host was revoked: nothing of it will ever run.
-    Revoke {
-        /// The host.
-        host: Name,
-    },
-    /// Time passed.
-    Tick,
-}
-
-/// How an attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Carried out.
-    Done,
-    /// Not carried out.
-    Failed {
-        /// Decides whether it is tried again.
-        kind: FailureKind,
-        /// A sentence for a person.
-        reason: String,
-    },
-}
-
-/// What the shell must do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Write this row; a job that ended is never seen again here.
-    Save(Job),
-    /// Send this grant to the host, after the rows are written.
-    Grant {
-        /// The host.
-        host: Name,
-        /// The grant.
-        grant: Grant,
-    },
-    /// Tell the host to stop this attempt.
-    Cancel {
-        /// The host.
-        host: Name,
-        /// The attempt.
-        holding: Holding,
-    },
-}
 
 /// Known-wrong variants, for the test that must catch each of them.
 #[cfg(feature = "planted-bugs")]

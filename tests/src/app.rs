@@ -22,7 +22,7 @@ pub struct App {
 const PLAIN: &str = r#"import http.server, json, os, signal, sys
 
 VERSION = "@VERSION@"
-HEALTH = @HEALTH@
+HEALTH = 200
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -75,13 +75,15 @@ impl App {
     /// An app of Python's standard library alone: nothing to download.
     #[must_use]
     pub fn plain(version: &str) -> Self {
-        Self::standing(version, 200)
+        let source = PLAIN.replace("@VERSION@", version);
+        let app = Self { files: vec![("app.py".into(), source)], command: r#"["python", "app.py", "{port}"]"# };
+        app.depending("")
     }
 
     /// The same, but its `/health` answers 500 for ever.
     #[must_use]
     pub fn sick(version: &str) -> Self {
-        Self::standing(version, 500)
+        Self::plain(version).made_sick()
     }
 
     /// The same, but it ends with an error as soon as it is started.
@@ -105,10 +107,13 @@ impl App {
         (0..PARTS).fold(Self::bare(version), |app, part| app.file(&format!("parts/{part}"), version)).beginning(check)
     }
 
-    fn standing(version: &str, health: u16) -> Self {
-        let source = PLAIN.replace("@VERSION@", version).replace("@HEALTH@", &health.to_string());
-        let app = Self { files: vec![("app.py".into(), source)], command: r#"["python", "app.py", "{port}"]"# };
-        app.depending("")
+    /// The same, but its `/health` answers 500 for ever.
+    #[must_use]
+    pub fn made_sick(mut self) -> Self {
+        for (_, text) in &mut self.files {
+            *text = text.replace("HEALTH = 200", "HEALTH = 500");
+        }
+        self
     }
 
     /// The same, but it carries out this Python before it listens.

@@ -66,6 +66,12 @@ impl Child {
         pid(self.child.id())
     }
 
+    /// The same as a number, as `/proc` names it.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it printed on stdout so far.
     #[must_use]
     pub fn stdout(&self) -> String {

@@ -53,7 +53,7 @@ async fn nobody_who_uses_the_app_notices_a_deploy_good_or_bad() {
     let mut shop = Shop::open_on(terms, &App::bare("1")).await;
     let old = shop.status().await["live"].clone();
     let prober = shop.probe();
-    let pushed = shop.push(&App::sick("2").without("pyproject.toml")).await;
+    let pushed = shop.push(&App::bare("2").made_sick()).await;
     let run = shop.ended(&pushed).await;
     assert_eq!(end(&run), ["rolled_back", "health", "check"]);
     assert_eq!(run["run"]["commit"], pushed.commit);
@@ -165,7 +165,7 @@ async fn an_app_with_a_fixed_port_is_replaced_in_its_place_and_put_back() {
     assert_eq!(steps(&run), names.map(|name| format!("{name} succeeded")));
     assert_eq!(shop.version().await.as_deref(), Some("2"));
     let before = shop.status().await;
-    let run = shop.push_and_see(&App::sick("3").without("pyproject.toml")).await;
+    let run = shop.push_and_see(&App::bare("3").made_sick()).await;
     assert_eq!(end(&run), ["rolled_back", "health", "check"]);
     shop.serves("2").await;
     let after = shop.status().await;
@@ -298,7 +298,7 @@ async fn a_person_on_the_host_deploys_with_or_without_the_edge() {
         assert!(done.stdout.contains(step), "{step}: {done:?}");
     }
     assert_eq!(shop.version().await.as_deref(), Some("2"));
-    App::sick("3").without("pyproject.toml").push_to(&shop.origin, "by hand");
+    App::bare("3").made_sick().push_to(&shop.origin, "by hand");
     let done = shop.host.deploy("shop").await;
     assert_eq!(done.code, Some(4), "{done:?}");
     assert!(done.stdout.contains("rolled back") && done.stdout.contains("check failed"), "{done:?}");

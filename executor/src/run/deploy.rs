@@ -210,7 +210,7 @@ impl Runner {
                 program: uv.clone(),
                 args: args.iter().map(OsString::from).collect(),
                 dir: slot.clone(),
-                env: uv_environment(&env, &self.shared.state),
+                env: uv_environment(&env, &self.shared.state, &self.record.id),
                 limit: SYNC_LIMIT,
             };
             self.run_uv(&tool).await?;
@@ -469,7 +469,7 @@ fn find_uv() -> Option<PathBuf> {
 
 /// uv's environment: ours without Doorstep's secrets, and where to put things.
 /// The cache lies beside the releases, so that uv can link instead of copying.
-fn uv_environment(env: &std::path::Path, state: &std::path::Path) -> Vec<(OsString, OsString)> {
+fn uv_environment(env: &std::path::Path, state: &std::path::Path, run: &str) -> Vec<(OsString, OsString)> {
     let passed = |name: &str| {
         !name.starts_with("DOORSTEP_")
             && !matches!(name, "VIRTUAL_ENV" | "WEBHOOK_SECRET" | "DASHBOARD_PASSWORD" | "SESSION_KEY" | "API_TOKEN" | "METRICS_TOKEN" | "CREDENTIALS_DIRECTORY")
@@ -478,6 +478,8 @@ fn uv_environment(env: &std::path::Path, state: &std::path::Path) -> Vec<(OsStri
     all.push(("UV_PROJECT_ENVIRONMENT".into(), env.into()));
     all.push(("UV_NO_COLOR".into(), "1".into()));
     all.push(("NO_COLOR".into(), "1".into()));
+    // What finds it, and what it started, after a crash of this daemon.
+    all.push(("DOORSTEP_RUN".into(), run.into()));
     if std::env::var_os("UV_CACHE_DIR").is_none() {
         all.push(("UV_CACHE_DIR".into(), state.join("cache").join("uv").into()));
     }

@@ -1,6 +1,7 @@
 //! Rules of the queue, one story each.
 
 use super::*;
+use crate::ids::Cause;
 
 const T0: Timestamp = Timestamp(1_000_000);
 

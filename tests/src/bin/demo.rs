@@ -71,7 +71,7 @@ async fn main() -> ExitCode {
         (Came::Through, Err(left)) => not_seen(&mut terminal, &[left]),
         (Came::Short(short), stopped) => not_seen(&mut terminal, &[Some(short), stopped.err()].into_iter().flatten().collect::<Vec<_>>()),
         (Came::Interrupted, Ok(())) => {
-            terminal.say("Everything that the demo started has ended.");
+            terminal.say("\nEverything that the demo started has ended.");
             ExitCode::from(INTERRUPTED)
         }
         (Came::Interrupted, Err(left)) => not_seen(&mut terminal, &[left]),

@@ -8,6 +8,8 @@ const BOLD: &str = "1";
 const DIM: &str = "2";
 const GREEN: &str = "32";
 const RED: &str = "31";
+/// Time between two passing lines: 20 a second read as motion.
+const PASSING_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest text of a line, in characters.
 const TEXT_CHARS_MAX: usize = 88;
 
@@ -17,7 +19,8 @@ pub struct Terminal {
     is_terminal: bool,
     has_colours: bool,
     begun: Instant,
-    is_passing: bool,
+    /// When the passing line was printed that stands there now.
+    passing: Option<Instant>,
 }
 
 impl Terminal {
@@ -25,7 +28,7 @@ impl Terminal {
     pub fn new() -> Self {
         let is_terminal = std::io::stdout().is_terminal();
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { is_terminal, has_colours: is_terminal && !unwanted, begun: Instant::now(), is_passing: false }
+        Self { is_terminal, has_colours: is_terminal && !unwanted, begun: Instant::now(), passing: None }
     }
 
     /// Begins a scene; times count from here.
@@ -63,12 +66,13 @@ impl Terminal {
     /// What is under way; the next line takes its place. Nothing where no
     /// terminal is.
     pub fn passing(&mut self, name: &str, text: &str) {
-        if self.is_terminal {
+        let is_due = self.passing.is_none_or(|printed| printed.elapsed() >= PASSING_INTERVAL);
+        if self.is_terminal && is_due {
             let row = self.row(name, None, text);
             let row = self.painted(DIM, &row);
             print!("\r\x1b[K{row}");
             let _ = std::io::stdout().flush();
-            self.is_passing = true;
+            self.passing = Some(Instant::now());
         }
     }
 
@@ -102,7 +106,7 @@ impl Terminal {
     }
 
     fn line(&mut self, text: &str) {
-        if std::mem::take(&mut self.is_passing) {
+        if self.passing.take().is_some() {
             print!("\r\x1b[K");
         }
         println!("{}", text.trim_end());

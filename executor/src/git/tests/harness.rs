@@ -62,7 +62,7 @@ impl World {
     }
 
     pub fn work(&self) -> PathBuf {
-        self.dir.path().join("work")
+        self.dir.path().join("site")
     }
 
     pub fn slot(&self) -> PathBuf {
@@ -211,7 +211,7 @@ pub const SECRET: &str = "ghp_s3cret";
 pub fn serve(world: &World, manners: Manners) -> (Server, Origin) {
     let server = Server::start(world.dir.path(), manners);
     let origin = Origin {
-        url: server.url("work/.git"),
+        url: server.url("site/.git"),
         token: None,
     };
     (server, origin)

@@ -1,7 +1,7 @@
 //! The module against the real `git` command, on disk and over HTTP.
 
 mod fetching;
-mod figures;
+mod full;
 mod harness;
 mod looking;
 mod serving;

@@ -28,9 +28,9 @@ fn the_requests_are_those_of_a_git_client() {
     assert_eq!(seen.len(), 2);
     assert_eq!(
         seen[0].line,
-        "GET /work/.git/info/refs?service=git-upload-pack HTTP/1.1"
+        "GET /site/.git/info/refs?service=git-upload-pack HTTP/1.1"
     );
-    assert_eq!(seen[1].line, "POST /work/.git/git-upload-pack HTTP/1.1");
+    assert_eq!(seen[1].line, "POST /site/.git/git-upload-pack HTTP/1.1");
     assert_eq!(
         seen[1].header("content-type"),
         Some("application/x-git-upload-pack-request")
@@ -77,7 +77,7 @@ fn a_wrong_or_missing_token_is_denied_in_words_and_never_shown() {
         .unwrap_err();
     let sentence = format!(
         "the origin refused access to {}: 401; is the token right and does it reach this repository?",
-        server.url("work/.git")
+        server.url("site/.git")
     );
     assert_eq!(error.to_string(), sentence);
     assert!(matches!(error, FetchError::Denied { .. }) && !error.retryable());
@@ -220,7 +220,7 @@ fn https_to_a_server_without_tls_fails_as_network() {
     let world = World::new();
     let (server, _) = serve(&world, Manners::default());
     let origin = Origin {
-        url: server.url("work/.git").replace("http:", "https:"),
+        url: server.url("site/.git").replace("http:", "https:"),
         token: Some(Token::new(SECRET)),
     };
     let error = world.fetch(&origin, "main").unwrap_err();
@@ -267,7 +267,7 @@ fn redirects_to_other_plain_hosts_and_in_circles_are_refused() {
     let port = server.port;
     for (to, said) in [
         (
-            format!("http://localhost:{port}/work/.git/info/refs"),
+            format!("http://localhost:{port}/site/.git/info/refs"),
             "not https",
         ),
         ("file:///etc/passwd".into(), "not https"),

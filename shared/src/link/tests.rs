@@ -1,0 +1,111 @@
+//! Rules of the link, one story each.
+
+use super::*;
+
+const T0: Timestamp = Timestamp(1_000_000);
+
+fn log(seq: u64) -> Input {
+    Input::Post { seq, report: Report::Log { run: "r".into(), lines: vec![seq.to_string()] } }
+}
+
+fn up(link: &mut Link, now: Timestamp, acknowledged: u64) -> Vec<Output> {
+    link.handle(Input::Start, now);
+    link.handle(Input::Opened, now);
+    link.handle(Input::Frame(ToExecutor::Challenge { nonce: "n".into(), version: 1, version_min: 1 }), now);
+    link.handle(Input::Frame(ToExecutor::Welcome { acknowledged, lease_ms: 60_000 }), now)
+}
+
+fn sent(outputs: &[Output]) -> Vec<u64> {
+    let seq = |o: &Output| match o {
+        Output::Send(ToEdge::Report { seq, .. }) => Some(*seq),
+        _ => None,
+    };
+    outputs.iter().filter_map(seq).collect()
+}
+
+#[test]
+fn reports_wait_for_the_link_and_are_sent_again_until_acknowledged() {
+    let mut link = Link::new(1, []);
+    for seq in 1..=3 {
+        assert!(link.handle(log(seq), T0).is_empty());
+    }
+    assert_eq!(sent(&up(&mut link, T0, 1)), [2, 3]);
+    link.handle(Input::Closed { reason: "cut".into() }, T0);
+    let dial_at = link.deadline().unwrap();
+    assert_eq!(link.handle(Input::Tick, dial_at), [Output::Dial]);
+    link.handle(Input::Opened, dial_at);
+    assert_eq!(sent(&link.handle(Input::Frame(ToExecutor::Welcome { acknowledged: 2, lease_ms: 1 }), dial_at)), [3]);
+    let out = link.handle(Input::Frame(ToExecutor::Acknowledge { seq: 3 }), dial_at);
+    assert_eq!(out, [Output::Forget { seq: 3 }]);
+    assert_eq!(link.unacknowledged(), 0);
+}
+
+#[test]
+fn a_window_bounds_what_is_in_flight() {
+    let mut link = Link::new(1, []);
+    for seq in 1..=200 {
+        link.handle(log(seq), T0);
+    }
+    assert_eq!(sent(&up(&mut link, T0, 0)).len(), WINDOW);
+    let out = link.handle(Input::Frame(ToExecutor::Acknowledge { seq: 10 }), T0);
+    assert_eq!(sent(&out), (65..=74).collect::<Vec<_>>());
+}
+
+#[test]
+fn silence_is_found_within_forty_seconds() {
+    let mut link = Link::new(1, []);
+    up(&mut link, T0, 0);
+    let found = loop {
+        let now = link.deadline().unwrap();
+        if matches!(link.handle(Input::Tick, now)[..], [Output::Hangup { .. }]) {
+            break now;
+        }
+    };
+    assert!(found.ms_since(T0) <= 40_000);
+}
+
+#[test]
+fn a_pong_keeps_it_up() {
+    let mut link = Link::new(1, []);
+    up(&mut link, T0, 0);
+    for _ in 0..100 {
+        let now = link.deadline().unwrap();
+        assert_eq!(link.handle(Input::Tick, now), [Output::Ping]);
+        link.handle(Input::Pong, now);
+    }
+    assert!(link.is_up());
+}
+
+#[test]
+fn revoked_means_stop() {
+    let mut link = Link::new(1, []);
+    up(&mut link, T0, 0);
+    let refuse = ToExecutor::Refuse { refusal: Refusal::NotAuthorised, message: "revoked".into() };
+    let out = link.handle(Input::Frame(refuse), T0);
+    assert!(out.iter().any(|o| matches!(o, Output::Refused { .. })));
+    assert_eq!(link.deadline(), None);
+    assert!(link.handle(Input::Start, T0).is_empty());
+}
+
+#[test]
+fn dials_back_off_and_stay_under_a_minute() {
+    let mut link = Link::new(7, []);
+    link.handle(Input::Start, T0);
+    let mut now = T0;
+    for _ in 0..50 {
+        link.handle(Input::Closed { reason: "refused".into() }, now);
+        let at = link.deadline().unwrap();
+        assert!(at.ms_since(now) <= DIAL_CAP_MS);
+        now = at;
+        assert_eq!(link.handle(Input::Tick, now), [Output::Dial]);
+    }
+}
+
+#[test]
+fn a_dial_that_never_answers_is_given_up() {
+    let mut link = Link::new(7, []);
+    link.handle(Input::Start, T0);
+    let out = link.handle(Input::Tick, T0.plus_ms(HANDSHAKE_MS_MAX));
+    assert!(matches!(out[..], [Output::Hangup { .. }]));
+    assert_eq!(link.handle(Input::Opened, T0.plus_ms(HANDSHAKE_MS_MAX)), [hangup("nobody waits for this socket")]);
+}
