@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Doorstep's set-up functions. Source this file; it defines functions and runs nothing.
 #
+#   need_cargo               nothing but a look whether Rust is there
 #   need_npm                 node_modules; exports WORKERD_BIN, ESBUILD_BIN, WASM_OPT_BIN
 #   need_wasm_target         the wasm32-unknown-unknown standard library of the rustc in use
 #   need_wasm_bindgen        the wasm-bindgen of Cargo.lock; exports WASM_BINDGEN_BIN
@@ -93,7 +94,7 @@ _ds_is_version() {
 # The path of a program found on PATH, or nothing.
 _ds_which() { type -P "$1" 2>/dev/null || true; }
 
-_ds_need_cargo() {
+need_cargo() {
   if ! _ds_has cargo || ! _ds_has rustc; then
     _ds_fail "Rust (cargo and rustc) is not on PATH; install it with rustup or your distribution, then run this again"
     return 1
@@ -342,7 +343,7 @@ _ds_wasm_install() {
 
 need_wasm_target() {
   ! _ds_wasm_ready || return 0
-  _ds_need_cargo || return 1
+  need_cargo || return 1
   _ds_locked wasm32-std _ds_wasm_install
 }
 
@@ -376,7 +377,7 @@ _ds_tool() {
   ! _ds_is_version "$DS_TOOL" "$3" || return 0
   DS_TOOL=$DOORSTEP_CACHE/tools/$2-$3/bin/$2
   ! _ds_is_version "$DS_TOOL" "$3" || return 0
-  _ds_need_cargo || return 1
+  need_cargo || return 1
   _ds_locked "$2" _ds_cargo_tool "$@"
 }
 
@@ -544,7 +545,7 @@ build_executor() {
       return 1
       ;;
   esac
-  _ds_need_cargo || return 1
+  need_cargo || return 1
   target=$(_ds_target_dir)
   log=$(_ds_log "executor-$profile") || return 1
   # cargo itself knows best whether there is something to do, and is quick to say so; the line is
@@ -564,7 +565,7 @@ build_executor() {
 
 build_demo() {
   local target log
-  _ds_need_cargo || return 1
+  need_cargo || return 1
   target=$(_ds_target_dir)
   log=$(_ds_log demo) || return 1
   if ! _ds_with_notice "building the demo" "$log" \

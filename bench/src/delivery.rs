@@ -34,9 +34,9 @@ pub async fn measure(effort: &Effort, table: &mut Table) -> Result<()> {
             }
         }
     });
-    let (mut pushes, mut granted, mut acked) = (Pushes::to("me/shop", 3), Series::default(), Series::default());
+    let (mut pushes, mut granted, mut acked) = (Pushes::to("me/shop", 5), Series::default(), Series::default());
     for round in 0..WARM_UP + effort.deliveries {
-        orders.send(pushes.next()).context("the sender is gone")?;
+        orders.send(pushes.next("/webhooks/github")).context("the sender is gone")?;
         let grant = session.grant().await;
         let at = Instant::now();
         let (begun, answered, status) = timed.recv().context("the sender is gone")??;

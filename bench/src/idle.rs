@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use doorstep_tests::machine::{Memory, memory, processes_running};
-use doorstep_tests::{Page, Shop, Tools};
+use doorstep_tests::{Page, Shop, Tools, wait};
 use rustix::process::Pid;
 
 use crate::Effort;
-use crate::machine::cpu_ms;
+use crate::machine::Cpu;
 use crate::stats::{Series, figure};
 use crate::table::{Goal, Table};
 
@@ -22,9 +22,11 @@ pub async fn measure(effort: &Effort, shop: &mut Shop, table: &mut Table) -> Res
     let proxy = proxy.context("the proxy does not run")?;
     let pids = [daemon, proxy];
     let after = pids.map(of);
-    let before = [cpu_ms(daemon)?, cpu_ms(proxy)?];
+    let alone = async || pids.map(|pid| Cpu::of(pid).map_or(0, |cpu| cpu.threads()));
+    wait::until("the threads of the last deploy to end", alone, |threads| *threads == [1, 1]).await;
+    let before = [Cpu::of(daemon)?, Cpu::of(proxy)?];
     tokio::time::sleep(effort.idle).await;
-    let used = [cpu_ms(daemon)? - before[0], cpu_ms(proxy)? - before[1]];
+    let used = [before[0].used_since()?, before[1].used_since()?];
     let seconds = effort.idle.as_secs();
     let resident = Some(Goal::AtMost(12.0, "MiB"));
     table.state("executor: memory after a deploy, daemon", said(after[0]), resident);

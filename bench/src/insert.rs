@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use doorstep_tests::{Child, Tools, wait};
+use doorstep_tests::{Child, Tools, WEBHOOK_SECRET, wait};
 use rustix::process::Pid;
 use tempfile::TempDir;
 
@@ -22,7 +22,9 @@ const main :Workerd.Worker = (
   compatibilityDate = "2026-04-01",
   durableObjectNamespaces = [ (className = "Rows", uniqueKey = "bench-rows", enableSql = true) ],
   durableObjectStorage = (localDisk = "disk"),
-  bindings = [ (name = "ROWS", durableObjectNamespace = "Rows") ],
+  bindings = [
+    (name = "ROWS", durableObjectNamespace = "Rows"),
+    (name = "WEBHOOK_SECRET", fromEnvironment = "WEBHOOK_SECRET") ],
 );
 "#;
 
@@ -52,7 +54,7 @@ impl Insert {
         let mut command = Command::new(Tools::find().workerd);
         // The control descriptor is stdout: one line says the port.
         command.args(["serve", "--socket-addr=http=127.0.0.1:0", "--control-fd=1"]).arg(&config);
-        let child = Child::start("insert", dir.path(), &mut command, &[]);
+        let child = Child::start("insert", dir.path(), &mut command, &[("WEBHOOK_SECRET", WEBHOOK_SECRET.to_owned())]);
         let said = wait::until("the bare insert to listen", async || child.stdout(), |said| said.ends_with('\n')).await;
         let event: serde_json::Value = serde_json::from_str(said.trim())?;
         let port = event["port"].as_u64().and_then(|port| u16::try_from(port).ok()).context("workerd said no port")?;

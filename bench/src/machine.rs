@@ -1,5 +1,7 @@
 //! This machine: what it is, what else it does, and what a process takes of it.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -76,14 +78,36 @@ pub fn resident(pid: Pid) -> Result<(f64, f64)> {
     Ok((mib("VmRSS:"), mib("VmHWM:")))
 }
 
-/// Processor time that a process used so far, in milliseconds, to the microsecond.
-pub fn cpu_ms(pid: Pid) -> Result<f64> {
-    let mut total = 0.0;
-    for task in fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).context("no such process")? {
-        let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-        total += text.split(' ').next().and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0) / 1e6;
+/// Processor time that each thread of a process used so far, in milliseconds,
+/// to the microsecond. (The figure of the whole process counts in 10 ms.)
+pub struct Cpu {
+    pid: Pid,
+    threads: BTreeMap<OsString, f64>,
+}
+
+impl Cpu {
+    /// As of now.
+    pub fn of(pid: Pid) -> Result<Self> {
+        let mut threads = BTreeMap::new();
+        for thread in fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).context("no such process")? {
+            let thread = thread?;
+            let text = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+            let ns: f64 = text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
+            threads.insert(thread.file_name(), ns / 1e6);
+        }
+        Ok(Self { pid, threads })
     }
-    Ok(total)
+
+    /// Milliseconds used since then, by the threads that there are now.
+    pub fn used_since(&self) -> Result<f64> {
+        let now = Self::of(self.pid)?;
+        Ok(now.threads.iter().map(|(thread, ms)| ms - self.threads.get(thread).unwrap_or(&0.0)).sum())
+    }
+
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
 }
 
 fn field(text: &str, name: &str) -> Option<f64> {

@@ -33,15 +33,10 @@ impl Pushes {
     }
 
     /// The next one, as the bytes of an HTTP request.
-    pub fn next(&mut self) -> Vec<u8> {
+    pub fn next(&mut self, path: &str) -> Vec<u8> {
         self.made += 1;
         let body = self.template.replace(&self.commit, &format!("{:020x}{:020x}", self.series + 1, self.made));
-        request("/webhooks/github", &format!("{:08x}-0000-4000-8000-{:012x}", self.series, self.made), body.as_bytes())
-    }
-
-    /// The next so many.
-    pub fn take(&mut self, count: usize) -> Vec<Vec<u8>> {
-        (0..count).map(|_| self.next()).collect()
+        request(path, &format!("{:08x}-0000-4000-8000-{:012x}", self.series, self.made), body.as_bytes())
     }
 }
 
@@ -65,7 +60,7 @@ mod tests {
     #[test]
     fn every_delivery_has_the_size_and_is_new() {
         let mut pushes = Pushes::to("me/shop", 7);
-        let [one, other] = [pushes.next(), pushes.next()].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let [one, other] = [pushes.next("/"), pushes.next("/")].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let body = |text: &str| text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
         assert_eq!(body(&one).len(), BODY_BYTES);
         assert_eq!(body(&other).len(), BODY_BYTES);

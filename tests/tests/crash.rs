@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use doorstep_shared::time::mix;
@@ -19,6 +20,9 @@ const WITHIN_MS: u64 = 1_500;
 
 /// From GitHub's answer to the beginning of the run, at most.
 const GRANT_MS: u64 = 40;
+
+/// From the move of `current` to the end of the run: two syncs and a stop.
+const SWITCH_US: u64 = 20_000;
 
 /// What is pushed, in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,13 +92,39 @@ impl Victim {
         self.seed % below
     }
 
+    /// Waits for a moment to kill: anywhere in the run, or just when `current`
+    /// was moved, which few pauses hit.
+    async fn moment(&mut self, round: u64, kind: Kind) -> String {
+        let (begun, before) = (Instant::now(), self.current());
+        let is_switch = round % 4 == 2;
+        let pause = if is_switch {
+            let moves = async {
+                while self.current() == before {
+                    tokio::task::yield_now().await;
+                }
+            };
+            wait::soon("`current` to move", moves).await;
+            begun.elapsed() + Duration::from_micros(self.draw(SWITCH_US))
+        } else {
+            Duration::from_millis(self.draw(if kind == Kind::Sick { self.usual_ms + WITHIN_MS } else { self.usual_ms }))
+        };
+        // A timer's grain would be too coarse.
+        while begun.elapsed() < pause {
+            tokio::task::yield_now().await;
+        }
+        format!("round {round}, {kind:?}, killed after {pause:?}{}", if is_switch { ", past the switch" } else { "" })
+    }
+
+    fn current(&self) -> Option<PathBuf> {
+        std::fs::read_link(self.shop.host.apps().join("shop/current")).ok()
+    }
+
     /// One push, a kill somewhere in its run, and the end it comes to.
     async fn round(&mut self, round: u64) {
         let version = format!("round-{round}");
         let kind = Kind::of(round);
         let pushed = self.shop.push(&kind.app(&version)).await;
-        let pause_ms = self.draw(if kind == Kind::Sick { self.usual_ms + WITHIN_MS } else { self.usual_ms });
-        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        let context = self.moment(round, kind).await;
         self.shop.host.kill().await;
         let begun = Instant::now();
         self.shop.host.run();
@@ -104,7 +134,6 @@ impl Victim {
         self.recoveries.push(begun.elapsed());
         self.note_where(&run);
         let expected = if kind == Kind::Good { "succeeded" } else { "rolled_back" };
-        let context = format!("round {round}, {kind:?}, killed after {pause_ms} ms of {}", self.usual_ms);
         assert_eq!(run["run"]["state"], expected, "{context}: {run:#}");
         if kind == Kind::Good {
             self.live = version;
