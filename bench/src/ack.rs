@@ -2,7 +2,7 @@
 //!
 //! Two baselines: the bare insert, which believes everybody, and the same after
 //! the signature was verified, which is the least that a webhook's receiver can
-//! do. The goals are about the first.
+//! do.
 
 use std::net::SocketAddr;
 use std::sync::Barrier;
@@ -58,7 +58,7 @@ pub async fn measure(effort: &Effort, table: &mut Table) -> Result<()> {
         Side::new(Pushes::to("me/other", 3), "/", insert.address, insert.pid()),
         Side::new(Pushes::to("me/other", 4), "/verified", insert.address, insert.pid()),
     ];
-    for (side, status) in sides.iter_mut().zip([r#""ignored""#, r#""queued""#, "null", "null"]) {
+    for (side, status) in sides.iter_mut().zip(["ignored", "queued", "", ""]) {
         side.check(status)?;
     }
     for connections in std::iter::once(1).chain(CONNECTIONS) {
@@ -79,22 +79,25 @@ fn report(connections: usize, done: [Done; 4], table: &mut Table) {
     let [unmatched, matched, bare, verified] = done;
     let who = if connections == 1 { "1 connection".to_owned() } else { format!("{connections} connections") };
     let kinds = [
-        ("matches nothing, against the bare insert", &unmatched, &bare, true),
-        ("enqueues a job, against the bare insert", &matched, &bare, true),
-        ("matches nothing, against insert + HMAC", &unmatched, &verified, false),
+        ("matches nothing, against the bare insert", &unmatched, &bare),
+        ("enqueues a job, against the bare insert", &matched, &bare),
+        ("matches nothing, against insert + HMAC", &unmatched, &verified),
+        ("enqueues a job, against insert + HMAC", &matched, &verified),
     ];
-    for (kind, ours, baseline, has_goal) in kinds {
+    for (kind, ours, baseline) in kinds {
         let what = format!("ack, {who}: {kind}");
         if connections == 1 {
             let said = |done: &Done| (format!("{} ms", done.times.spread()), done.times.median());
-            table.compare(&what, said(ours), said(baseline), has_goal.then_some(P50));
+            table.compare(&what, said(ours), said(baseline), Some(P50));
         } else {
             let said = |done: &Done| (format!("{}/s; {} ms", figure(done.rates.median()), done.times.spread()), done.rates.median());
-            table.compare(&what, said(ours), said(baseline), has_goal.then_some(RATE));
+            table.compare(&what, said(ours), said(baseline), Some(RATE));
         }
     }
     let said = |done: &Done| (format!("{} µs", figure(done.cpu.median())), done.cpu.median());
-    table.compare(&format!("ack, {who}: processor time of workerd per request"), said(&unmatched), said(&bare), None);
+    for (kind, baseline) in [("the bare insert", &bare), ("insert + HMAC", &verified)] {
+        table.compare(&format!("ack, {who}: processor time of workerd per request, against {kind}"), said(&unmatched), said(baseline), None);
+    }
 }
 
 impl Side {
@@ -106,7 +109,7 @@ impl Side {
     fn check(&mut self, status: &str) -> Result<()> {
         let answer = Connection::open(self.address)?.exchange(&self.pushes.next(self.path))?;
         let said: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        if answer.status != 202 || said["status"].to_string() != status {
+        if answer.status != 202 || said["status"].as_str().unwrap_or_default() != status {
             bail!("{}{} answered {} {said}", self.address, self.path, answer.status);
         }
         self.round(1, WARM_UP)?;

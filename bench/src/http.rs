@@ -76,7 +76,6 @@ fn parse(bytes: &[u8]) -> Result<Option<Answer>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
 
     #[test]

@@ -11,6 +11,7 @@ mod config;
 mod control;
 mod daemon;
 mod edge;
+mod environment;
 mod git;
 mod health;
 mod identity;

@@ -11,6 +11,7 @@ mod log;
 mod other;
 mod recover;
 mod steps;
+mod sync;
 
 use std::path::PathBuf;
 use std::rc::Rc;

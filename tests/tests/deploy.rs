@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::symlink;
 
-use doorstep_tests::{App, Shop, Terms, machine, wait};
+use doorstep_tests::{App, Raw, Shop, Terms, machine, wait};
 use serde_json::{Value, json};
 
 /// `name state` of every step of a run.
@@ -66,6 +66,27 @@ async fn nobody_who_uses_the_app_notices_a_deploy_good_or_bad() {
     let probed = prober.stop().await;
     assert!(probed.failed.is_empty() && probed.good > 20, "{probed:#?}");
     assert_eq!(probed.versions, ["1", "3"], "no request met the sick one, and none went back");
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_by_the_release_that_took_it() {
+    let gate = tempfile::tempdir().unwrap();
+    let open = gate.path().join("open");
+    let slow = format!(
+        "import os, time\nanswer = Handler.do_GET\ndef do_GET(self):\n    while self.path == '/slow' and not os.path.exists({open:?}):\n        time.sleep(0.005)\n    self.path = self.path.replace('slow', '')\n    answer(self)\nHandler.do_GET = do_GET"
+    );
+    let mut shop = Shop::open(&App::bare("1").beginning(&slow)).await;
+    let address = shop.address();
+    let request = tokio::spawn(async move { Raw::new("GET", "/slow").send(address).await });
+    let routes = async || shop.host.ask_proxy(&json!({"list": {}})).await;
+    wait::until("the slow request to begin", routes, |routes| routes.as_ref().is_some_and(|list| list["routes"]["routes"][0]["in_flight"] == 1)).await;
+    let pushed = shop.push(&App::bare("2")).await;
+    shop.serves("2").await;
+    assert!(!request.is_finished());
+    std::fs::write(&open, "").unwrap();
+    let answer = request.await.unwrap().unwrap();
+    assert_eq!((answer.status, &answer.json()["version"]), (200, &json!("1")));
+    assert_eq!(shop.ended(&pushed).await["run"]["state"], "succeeded");
 }
 
 #[tokio::test]

@@ -1,39 +1,30 @@
 //! A deploy: fetch, verify, build and sync beside what is live; start, check,
 //! switch, stop the old one. Or put everything back.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use doorstep_shared::ids::{Cause, FailureKind, RunState};
 
 use super::steps::Wrong;
 use super::{Fault, Runner};
-use crate::child::{self, End, Tool};
 use crate::clock;
 use crate::config::{self, Repo};
 use crate::git::{self, Bounds, CommitInfo, FetchError, Origin};
 use crate::health::{self, Verdict};
 use crate::journal::{Point, Release, ReleaseState};
-use crate::plan::{Environment, Facts, Plan, Takeover, plan};
+use crate::plan::{Facts, Plan, Takeover, plan};
 use crate::process::Process;
-use crate::python;
 use crate::release::choose_slot;
 use crate::supervisor::owns_port;
 
 /// A fetch that takes longer than this is given up: 1 GB at 1 MB/s.
 const FETCH_LIMIT: Duration = Duration::from_secs(20 * 60);
-/// A sync that takes longer than this is given up: torch on a slow line.
-const SYNC_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// How long requests in flight may go on at the old release.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// Lines of the app's output that a failed check shows.
 const LAST_LINES: usize = 20;
 /// Changed files that are listed.
 const CHANGED_MAX: usize = 200;
-/// Last bytes of uv's output that a failure shows.
-const WORDS_BYTES_MAX: usize = 4_096;
-
 type Failed = (Fault, RunState);
 
 fn failed(fault: Fault) -> Failed {
@@ -179,72 +170,6 @@ impl Runner {
             has_process: self.project.process.is_some(),
             owns_port: owns_port(&self.project),
         })
-    }
-
-    async fn sync(&mut self, plan: &Plan, release: &Release) -> Result<(), Fault> {
-        if plan.environment == Environment::None {
-            return Ok(());
-        }
-        self.begin("sync")?;
-        let outcome = self.make_environment(plan.environment, release).await;
-        self.end(outcome)
-    }
-
-    async fn make_environment(&mut self, environment: Environment, release: &Release) -> Result<((), String), Wrong> {
-        let layout = self.shared.supervisor.layout(&self.project);
-        let (slot, env) = (layout.slot(release.slot), layout.env(release.slot));
-        let stamp_file = env.with_extension("stamp");
-        let stamp = python::stamp(environment, &slot);
-        if stamp.is_some() && std::fs::read_to_string(&stamp_file).ok() == stamp && env.join("bin/python").exists() {
-            return Ok(((), "the environment fits already".to_owned()));
-        }
-        // From here on it is of no commit until uv has ended well.
-        remove_if_there(&stamp_file).map_err(Wrong::host)?;
-        if environment == Environment::Resolved {
-            self.say("there is no uv.lock: versions are chosen now, and may differ next time");
-        }
-        let uv = find_uv().ok_or_else(|| Wrong::host("uv was not found; install it, or set DOORSTEP_UV to its path"))?;
-        for args in python::calls(environment, &env) {
-            self.say(&format!("$ uv {}", args.join(" ")));
-            let tool = Tool {
-                program: uv.clone(),
-                args: args.iter().map(OsString::from).collect(),
-                dir: slot.clone(),
-                env: uv_environment(&env, &self.shared.state, &self.record.id),
-                limit: SYNC_LIMIT,
-            };
-            self.run_uv(&tool).await?;
-        }
-        if let Some(stamp) = stamp {
-            std::fs::write(&stamp_file, stamp).map_err(Wrong::host)?;
-        }
-        Ok(((), format!("{environment:?}").to_lowercase()))
-    }
-
-    async fn run_uv(&mut self, tool: &Tool) -> Result<(), Wrong> {
-        let mut words = String::new();
-        let cancel = self.cancel.clone();
-        let end = child::run(tool, cancel.cancelled(), |line| {
-            self.say(line);
-            words.push_str(line);
-            words.push('\n');
-            if words.len() > 4 * WORDS_BYTES_MAX {
-                words = last_bytes(&words, WORDS_BYTES_MAX).to_owned();
-            }
-        });
-        let words_end = match end.await {
-            Ok(End::Good) => return Ok(()),
-            Ok(End::Bad(how)) => format!("uv {how}"),
-            Ok(End::TimedOut) => format!("uv did not end within {} minutes", SYNC_LIMIT.as_secs() / 60),
-            Ok(End::Cancelled) => return Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() }),
-            Err(fault) => return Err(Wrong::host(format!("uv does not start: {fault}"))),
-        };
-        let kind = match (python::blames_source(&words), python::blames_network(&words)) {
-            (_, true) => FailureKind::Network,
-            (true, false) => FailureKind::Source,
-            (false, false) => FailureKind::Build,
-        };
-        Err(Wrong { kind, message: format!("{words_end}:\n{}", last_bytes(words.trim_end(), WORDS_BYTES_MAX)) })
     }
 
     /// Starts the new release, checks it, switches, stops the old one.
@@ -443,45 +368,4 @@ fn fetch_wrong(fault: FetchError) -> Wrong {
 /// The first seven digits of a commit.
 pub(super) fn short(commit: &str) -> &str {
     doorstep_shared::text::cut(commit, 7)
-}
-
-fn last_bytes(text: &str, bytes_max: usize) -> &str {
-    let mut from = text.len().saturating_sub(bytes_max);
-    while !text.is_char_boundary(from) {
-        from += 1;
-    }
-    &text[from..]
-}
-
-fn remove_if_there(path: &std::path::Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => Err(fault),
-        _ => Ok(()),
-    }
-}
-
-fn find_uv() -> Option<PathBuf> {
-    match std::env::var_os("DOORSTEP_UV").filter(|path| !path.is_empty()) {
-        Some(path) => Some(PathBuf::from(path)),
-        None => child::find("uv", &[], std::path::Path::new("/")),
-    }
-}
-
-/// uv's environment: ours without Doorstep's secrets, and where to put things.
-/// The cache lies beside the releases, so that uv can link instead of copying.
-fn uv_environment(env: &std::path::Path, state: &std::path::Path, run: &str) -> Vec<(OsString, OsString)> {
-    let passed = |name: &str| {
-        !name.starts_with("DOORSTEP_")
-            && !matches!(name, "VIRTUAL_ENV" | "WEBHOOK_SECRET" | "DASHBOARD_PASSWORD" | "SESSION_KEY" | "API_TOKEN" | "METRICS_TOKEN" | "CREDENTIALS_DIRECTORY")
-    };
-    let mut all: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passed)).collect();
-    all.push(("UV_PROJECT_ENVIRONMENT".into(), env.into()));
-    all.push(("UV_NO_COLOR".into(), "1".into()));
-    all.push(("NO_COLOR".into(), "1".into()));
-    // What finds it, and what it started, after a crash of this daemon.
-    all.push(("DOORSTEP_RUN".into(), run.into()));
-    if std::env::var_os("UV_CACHE_DIR").is_none() {
-        all.push(("UV_CACHE_DIR".into(), state.join("cache").join("uv").into()));
-    }
-    all
 }

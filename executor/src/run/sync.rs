@@ -1,0 +1,152 @@
+//! The sync step: `uv` makes the release's own environment, beside the live one.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use doorstep_shared::ids::FailureKind;
+
+use super::steps::Wrong;
+use super::{Fault, Runner};
+use crate::child::{self, End, Tool};
+use crate::environment;
+use crate::journal::Release;
+use crate::plan::{Environment, Plan};
+use crate::python;
+
+/// A sync that takes longer than this is given up: torch on a slow line.
+const SYNC_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Last bytes of uv's output that a failure shows.
+const WORDS_BYTES_MAX: usize = 4_096;
+
+impl Runner {
+    /// Makes the environment that the plan wants.
+    pub(super) async fn sync(&mut self, plan: &Plan, release: &Release) -> Result<(), Fault> {
+        if plan.environment == Environment::None {
+            return Ok(());
+        }
+        self.begin("sync")?;
+        let outcome = self.make_environment(plan.environment, release).await;
+        self.end(outcome)
+    }
+
+    async fn make_environment(&mut self, environment: Environment, release: &Release) -> Result<((), String), Wrong> {
+        let layout = self.shared.supervisor.layout(&self.project);
+        let (slot, env) = (layout.slot(release.slot), layout.env(release.slot));
+        let stamp_file = env.with_extension("stamp");
+        let stamp = python::stamp(environment, &slot);
+        if stamp.is_some() && std::fs::read_to_string(&stamp_file).ok() == stamp && env.join("bin/python").exists() {
+            return Ok(((), "the environment fits already".to_owned()));
+        }
+        // From here on it is of no commit until uv has ended well.
+        remove_if_there(&stamp_file).map_err(Wrong::host)?;
+        self.link_environment(&env).await;
+        if environment == Environment::Resolved {
+            self.say("there is no uv.lock: versions are chosen now, and may differ next time");
+        }
+        let uv = find_uv().ok_or_else(|| Wrong::host("uv was not found; install it, or set DOORSTEP_UV to its path"))?;
+        for args in python::calls(environment, &env) {
+            self.say(&format!("$ uv {}", args.join(" ")));
+            let tool = Tool {
+                program: uv.clone(),
+                args: args.iter().map(OsString::from).collect(),
+                dir: slot.clone(),
+                env: uv_environment(&env, &self.shared.state, &self.record.id),
+                limit: SYNC_LIMIT,
+            };
+            self.run_uv(&tool).await?;
+        }
+        if let Some(stamp) = stamp {
+            std::fs::write(&stamp_file, stamp).map_err(Wrong::host)?;
+        }
+        Ok(((), format!("{environment:?}").to_lowercase()))
+    }
+
+    /// Begins a slot's environment as a copy of the live one, if it has none.
+    /// Where that cannot be done uv makes it from nothing.
+    async fn link_environment(&mut self, env: &std::path::Path) {
+        let live = self.shared.journal.live_release(&self.project.name).ok().flatten();
+        let Some(live) = live.map(|live| self.shared.supervisor.layout(&self.project).env(live.slot)) else { return };
+        if env.join("bin/python").exists() || !live.join("bin/python").exists() || live == env {
+            return;
+        }
+        let to = env.to_path_buf();
+        let linked = tokio::task::spawn_blocking(move || {
+            // What uv left half made is no beginning.
+            environment::remove(&to)?;
+            environment::link(&live, &to)
+        });
+        match linked.await {
+            Ok(Ok(files)) => self.say(&format!("{files} files of the live environment were linked")),
+            Ok(Err(fault)) => self.say(&format!("the live environment cannot be linked ({fault}); a new one is made")),
+            Err(fault) => tracing::warn!("{fault}"),
+        }
+    }
+
+    async fn run_uv(&mut self, tool: &Tool) -> Result<(), Wrong> {
+        let mut words = String::new();
+        let cancel = self.cancel.clone();
+        let end = child::run(tool, cancel.cancelled(), |line| {
+            self.say(line);
+            words.push_str(line);
+            words.push('\n');
+            if words.len() > 4 * WORDS_BYTES_MAX {
+                words = last_bytes(&words, WORDS_BYTES_MAX).to_owned();
+            }
+        });
+        let words_end = match end.await {
+            Ok(End::Good) => return Ok(()),
+            Ok(End::Bad(how)) => format!("uv {how}"),
+            Ok(End::TimedOut) => format!("uv did not end within {} minutes", SYNC_LIMIT.as_secs() / 60),
+            Ok(End::Cancelled) => return Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() }),
+            Err(fault) => return Err(Wrong::host(format!("uv does not start: {fault}"))),
+        };
+        let kind = match (python::blames_source(&words), python::blames_network(&words)) {
+            (_, true) => FailureKind::Network,
+            (true, false) => FailureKind::Source,
+            (false, false) => FailureKind::Build,
+        };
+        Err(Wrong { kind, message: format!("{words_end}:\n{}", last_bytes(words.trim_end(), WORDS_BYTES_MAX)) })
+    }
+}
+
+fn last_bytes(text: &str, bytes_max: usize) -> &str {
+    let mut from = text.len().saturating_sub(bytes_max);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    &text[from..]
+}
+
+fn remove_if_there(path: &std::path::Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => Err(fault),
+        _ => Ok(()),
+    }
+}
+
+fn find_uv() -> Option<PathBuf> {
+    match std::env::var_os("DOORSTEP_UV").filter(|path| !path.is_empty()) {
+        Some(path) => Some(PathBuf::from(path)),
+        None => child::find("uv", &[], std::path::Path::new("/")),
+    }
+}
+
+/// uv's environment: ours without Doorstep's secrets, and where to put things.
+/// The cache lies beside the releases, so that uv can link instead of copying.
+fn uv_environment(env: &std::path::Path, state: &std::path::Path, run: &str) -> Vec<(OsString, OsString)> {
+    let passed = |name: &str| {
+        !name.starts_with("DOORSTEP_")
+            && !matches!(name, "VIRTUAL_ENV" | "WEBHOOK_SECRET" | "DASHBOARD_PASSWORD" | "SESSION_KEY" | "API_TOKEN" | "METRICS_TOKEN" | "CREDENTIALS_DIRECTORY")
+    };
+    let mut all: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passed)).collect();
+    all.push(("UV_PROJECT_ENVIRONMENT".into(), env.into()));
+    all.push(("UV_NO_COLOR".into(), "1".into()));
+    all.push(("NO_COLOR".into(), "1".into()));
+    // What finds it, and what it started, after a crash of this daemon.
+    all.push(("DOORSTEP_RUN".into(), run.into()));
+    if std::env::var_os("UV_CACHE_DIR").is_none() {
+        all.push(("UV_CACHE_DIR".into(), state.join("cache").join("uv").into()));
+    }
+    all
+}
