@@ -34,6 +34,34 @@ pub fn link(from: &Path, to: &Path) -> io::Result<usize> {
     done.map(|()| files)
 }
 
+/// Does something installed here name a path below `dir`? An editable package
+/// or one from a folder does, in its `.pth` or its `direct_url.json` (PEP 610).
+///
+/// # Errors
+///
+/// When the system says so.
+pub fn refers_to(env: &Path, dir: &Path) -> io::Result<bool> {
+    let name = dir.to_string_lossy().into_owned();
+    for python in fs::read_dir(env.join("lib"))? {
+        let packages = python?.path().join("site-packages");
+        if !packages.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(packages)? {
+            let path = entry?.path();
+            let file = match path.extension().and_then(|ending| ending.to_str()) {
+                Some("pth") => path,
+                Some("dist-info") => path.join("direct_url.json"),
+                _ => continue,
+            };
+            if fs::read_to_string(file).is_ok_and(|text| text.contains(&name)) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// Removes a folder, if there is one.
 ///
 /// # Errors
@@ -60,7 +88,11 @@ fn link_folder(from: &Path, to: &Path, files: &mut usize) -> io::Result<()> {
         } else if kind.is_symlink() {
             std::os::unix::fs::symlink(fs::read_link(&source)?, &target)?;
         } else {
-            fs::hard_link(&source, &target)?;
+            match fs::hard_link(&source, &target) {
+                // The running app replaced a compiled module just now.
+                Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
         }
     }
     Ok(())
@@ -122,6 +154,19 @@ mod tests {
         assert_eq!(fs::read_to_string(one.join("bin/serve")).unwrap(), script, "the old one is as it was");
         assert_eq!(fs::read(two.join("lib/deep/module.pyc")).unwrap(), b"compiled");
         assert!(two.join("bin/python").is_symlink());
+    }
+
+    #[test]
+    fn an_editable_package_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = dir.path().join("envs/1");
+        let packages = env.join("lib/python3.11/site-packages");
+        fs::create_dir_all(packages.join("shop-1.dist-info")).unwrap();
+        fs::write(packages.join("other.pth"), "import _virtualenv").unwrap();
+        assert!(!refers_to(&env, dir.path()).unwrap());
+        let url = format!("{{\"url\":\"file://{}/releases/0\"}}", dir.path().display());
+        fs::write(packages.join("shop-1.dist-info/direct_url.json"), url).unwrap();
+        assert!(refers_to(&env, dir.path()).unwrap());
     }
 
     #[test]

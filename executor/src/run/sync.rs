@@ -40,7 +40,16 @@ impl Runner {
         }
         // From here on it is of no commit until uv has ended well.
         remove_if_there(&stamp_file).map_err(Wrong::host)?;
-        self.link_environment(&env).await;
+        let source = self.link_environment(&env).await;
+        // The same inputs, and nothing in it that names another release: uv
+        // would find nothing to do.
+        if let (Some(stamp), Some(source)) = (&stamp, &source)
+            && std::fs::read_to_string(source.with_extension("stamp")).is_ok_and(|of_source| &of_source == stamp)
+            && !environment::refers_to(&env, layout.dir()).map_err(Wrong::host)?
+        {
+            std::fs::write(&stamp_file, stamp).map_err(Wrong::host)?;
+            return Ok(((), "the live environment fits and was linked".to_owned()));
+        }
         if environment == Environment::Resolved {
             self.say("there is no uv.lock: versions are chosen now, and may differ next time");
         }
@@ -62,25 +71,29 @@ impl Runner {
         Ok(((), format!("{environment:?}").to_lowercase()))
     }
 
-    /// Begins a slot's environment as a copy of the live one, if it has none.
-    /// Where that cannot be done uv makes it from nothing.
-    async fn link_environment(&mut self, env: &std::path::Path) {
+    /// Begins a slot's environment as a copy of the live one, if it has none,
+    /// and says of which. Where that cannot be done uv makes it from nothing.
+    async fn link_environment(&mut self, env: &std::path::Path) -> Option<PathBuf> {
         let live = self.shared.journal.live_release(&self.project.name).ok().flatten();
-        let Some(live) = live.map(|live| self.shared.supervisor.layout(&self.project).env(live.slot)) else { return };
+        let live = live.map(|live| self.shared.supervisor.layout(&self.project).env(live.slot))?;
         if env.join("bin/python").exists() || !live.join("bin/python").exists() || live == env {
-            return;
+            return None;
         }
-        let to = env.to_path_buf();
+        let (from, to) = (live.clone(), env.to_path_buf());
         let linked = tokio::task::spawn_blocking(move || {
             // What uv left half made is no beginning.
             environment::remove(&to)?;
-            environment::link(&live, &to)
+            environment::link(&from, &to)
         });
         match linked.await {
-            Ok(Ok(files)) => self.say(&format!("{files} files of the live environment were linked")),
+            Ok(Ok(files)) => {
+                self.say(&format!("{files} files of the live environment were linked"));
+                return Some(live);
+            }
             Ok(Err(fault)) => self.say(&format!("the live environment cannot be linked ({fault}); a new one is made")),
             Err(fault) => tracing::warn!("{fault}"),
         }
+        None
     }
 
     async fn run_uv(&mut self, tool: &Tool) -> Result<(), Wrong> {
