@@ -12,7 +12,7 @@ use crate::Effort;
 use crate::http::{self, Connection};
 use crate::probe::Probe;
 use crate::push;
-use crate::script::Script;
+use crate::script::{Script, as_on_a_host};
 use crate::stats::{Series, figure};
 use crate::table::{Goal, Table};
 
@@ -135,7 +135,7 @@ fn start_alone(script: &Script) -> Result<f64> {
     let (address, dir) = (free_address()?, script.checkout());
     let mut command = Command::new(dir.join(".venv/bin/python"));
     command.args(["-m", "uvicorn", "app:app", "--port", &address.port().to_string()]).current_dir(&dir);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    as_on_a_host(&mut command).stdout(Stdio::null()).stderr(Stdio::null());
     let begun = Instant::now();
     let mut child = command.spawn().context("the app does not start")?;
     let mut took = None;

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use doorstep_tests::{App, GitOrigin, WEBHOOK_SECRET, git, wait};
+use doorstep_tests::{App, GitOrigin, Tools, WEBHOOK_SECRET, git, wait};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
@@ -36,6 +36,23 @@ const HOOKS: &str = r#"[{"id": "deploy", "execute-command": "@DIR@/deploy.sh",
   "pass-arguments-to-command": [{"source": "string", "name": "@DIR@/app"}, {"source": "string", "name": "@PORT@"}],
   "trigger-rule": {"match": {"type": "payload-hmac-sha256", "secret": "@SECRET@",
     "parameter": {"source": "header", "name": "X-Hub-Signature-256"}}}}]"#;
+
+/// Variables that the host's apps get from this machine too: what uv needs.
+const VARIABLES: [&str; 9] = [
+    "HOME", "UV_CACHE_DIR", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_PYTHON", "SSL_CERT_FILE", "XDG_CONFIG_HOME", "HTTPS_PROXY", "NO_PROXY",
+];
+
+/// Gives a program the environment that the harness gives to our host, and the
+/// same Python first. With the caller's own, one variable of a developer's
+/// shell (`PYTHONDONTWRITEBYTECODE`) doubles the start of the app on this side
+/// alone.
+pub fn as_on_a_host(command: &mut Command) -> &mut Command {
+    let python = Tools::python();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", python.parent().unwrap_or(Path::new("/")).display());
+    command.env_clear().env("PATH", path).env("no_proxy", "127.0.0.1");
+    command.envs(VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?)))).stdin(Stdio::null())
+}
 
 /// The script with its app.
 #[derive(Debug)]
@@ -103,7 +120,7 @@ impl Script {
     fn command(&self) -> Command {
         let mut command = Command::new(self.dir.path().join("deploy.sh"));
         command.arg(self.checkout()).arg(self.address.port().to_string());
-        command.env("no_proxy", "127.0.0.1").stdin(Stdio::null()).stdout(Stdio::null());
+        as_on_a_host(&mut command).stdout(Stdio::null());
         command
     }
 
@@ -114,7 +131,7 @@ impl Script {
         let log = fs::File::create(dir.join("webhook.log"))?;
         let mut command = Command::new("webhook");
         command.arg("-hooks").arg(dir.join("hooks.json")).args(["-ip", "127.0.0.1", "-port", &address.port().to_string()]);
-        command.env("no_proxy", "127.0.0.1").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        as_on_a_host(&mut command).stdout(log.try_clone()?).stderr(log);
         let Ok(child) = command.spawn() else { return Ok(None) };
         let webhook = Webhook { child, address };
         let begun = Instant::now();

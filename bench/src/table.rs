@@ -51,6 +51,10 @@ impl Goal {
             Self::RatioAtLeast(least) => (line.ratio.unwrap_or(f64::NAN), least, line.ratio.is_some_and(|ratio| ratio >= least)),
             Self::AtMost(most, _) => (line.value, most, line.value <= most),
         };
+        // Nothing here can be below zero: the two sides were not measured alike.
+        if seen < 0.0 || line.value < 0.0 {
+            return "**not valid: below zero**".to_owned();
+        }
         if is_reached { "reached".to_owned() } else { format!("**missed by {:.0} %**", (seen / wanted - 1.0).abs() * 100.0) }
     }
 }
@@ -103,7 +107,9 @@ mod tests {
         table.compare("b", of(1.5), of(1.0), Some(Goal::RatioAtMost(1.25)));
         table.compare("c", of(90.0), of(100.0), Some(Goal::RatioAtLeast(1.2)));
         table.state("d", of(15.0), Some(Goal::AtMost(12.0, "MiB")));
+        table.state("e", of(-378.0), Some(Goal::AtMost(60.0, "ms")));
         let text = table.text();
+        assert!(text.contains("| e | -378 |  |  | ≤ 60 ms | **not valid: below zero** |"), "{text}");
         assert!(text.contains("| a | 1.20 | 1.00 | 1.20 | ratio ≤ 1.25 | reached |"), "{text}");
         assert!(text.contains("**missed by 20 %**") && text.contains("**missed by 25 %**"), "{text}");
     }

@@ -194,6 +194,14 @@ impl Hub {
             self.set_alarm(next).await;
         }
         self.clean_up()?;
-        self.turn(|memory, turn| turn.queue(memory, Input::Tick)).await
+        let silent = self.cut_silent_hosts();
+        self.turn(|memory, turn| {
+            for host in silent {
+                turn.queue(memory, Input::Disconnected { host })?;
+                turn.changed();
+            }
+            turn.queue(memory, Input::Tick)
+        })
+        .await
     }
 }

@@ -81,7 +81,16 @@ pub fn serve(shared: &Rc<Shared>) -> Result<Server> {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     let shared = Rc::clone(shared);
     let task = tokio::task::spawn_local(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(fault) => {
+                    // Out of descriptors, most likely; it passes.
+                    tracing::warn!("a control connection was not accepted: {fault}");
+                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                    continue;
+                }
+            };
             let shared = Rc::clone(&shared);
             tokio::task::spawn_local(async move {
                 if let Err(fault) = converse(stream, &shared).await {

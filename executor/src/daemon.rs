@@ -39,6 +39,10 @@ use crate::supervisor::Supervisor;
 const TRIM_MS: u64 = 60_000;
 /// The wall clock ran this much ahead of the steady one: the host slept.
 const SLEPT: Duration = Duration::from_secs(10);
+/// Fetches at once. Each holds a thread; name look-ups need some of the 64 too.
+const FETCHES_MAX: usize = 16;
+/// How often the proxy is looked after.
+const TEND_MS: u64 = 5_000;
 /// Reports that a slow watcher on this host may lag behind.
 const WATCH_BACKLOG: usize = 1_024;
 
@@ -98,6 +102,7 @@ struct Daemon {
     lease_ms: u64,
     renew_at: Option<u64>,
     trim_at: u64,
+    tend_at: u64,
     running: BTreeMap<String, Running>,
     waiting: BTreeMap<String, VecDeque<Work>>,
     refused: Option<String>,
@@ -119,6 +124,7 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     }
     std::fs::create_dir_all(state).with_context(|| format!("{} cannot be made", state.display()))?;
     let state = std::path::absolute(state)?;
+    keep_private(&state)?;
     let _lock = lock(&state)?;
     let journal = Rc::new(Journal::open(&state)?);
     let (wake, mut woken) = mpsc::unbounded_channel();
@@ -126,7 +132,7 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     let supervisor = Supervisor::new(state.clone(), Rc::clone(&journal), loaded.config.projects.clone(), loaded.vars.clone(), Rc::clone(&changed));
     let web = Web::new(tokio::runtime::Handle::current(), WebLimits::default()).context("the client for git does not start")?;
     let (watchers, _) = broadcast::channel(WATCH_BACKLOG);
-    let shared = Rc::new(Shared { state: state.clone(), journal, supervisor: Rc::new(supervisor), config: loaded.config, web, wake: wake.clone(), watchers });
+    let shared = Rc::new(Shared { state: state.clone(), journal, supervisor: Rc::new(supervisor), config: loaded.config, web, fetches: tokio::sync::Semaphore::new(FETCHES_MAX), wake: wake.clone(), watchers });
     let server = control::serve(&shared).context("the control socket cannot be opened")?;
     shared.supervisor.start_all().await?;
     let mut daemon = Daemon::new(Rc::clone(&shared), &state)?;
@@ -155,10 +161,23 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
+/// Logs and the journal are for this user alone. The state directory itself may
+/// hold releases that a web server serves.
+fn keep_private(state: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let logs = state.join("logs");
+    std::fs::create_dir_all(&logs)?;
+    std::fs::set_permissions(&logs, std::fs::Permissions::from_mode(0o700))?;
+    let journal = state.join("journal.db");
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&journal)?;
+    Ok(file.set_permissions(std::fs::Permissions::from_mode(0o600))?)
+}
+
 fn lock(state: &Path) -> Result<std::fs::File, Failure> {
     let path = state.join("daemon.lock");
     let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+    // Not `flock`, which a child holds on to between fork and exec, also when we are killed then.
+    match rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(_) => Err(failure(Exit::Busy, format!("a daemon runs on {} already", state.display()))),
     }
@@ -168,6 +187,7 @@ impl Daemon {
     fn new(shared: Rc<Shared>, state: &Path) -> Result<Self> {
         let identity = Identity::load(state)?;
         let edge = identity.as_ref().map(|identity| shared.config.edge.clone().unwrap_or_else(|| identity.edge.clone()));
+        shared.journal.keep_reports(identity.is_some());
         let outbox = shared.journal.unacknowledged()?;
         Ok(Self {
             link: Link::new(clock::random_u64(), outbox),
@@ -179,6 +199,7 @@ impl Daemon {
             lease_ms: doorstep_shared::queue::LEASE_MS,
             renew_at: None,
             trim_at: clock::steady().0 + TRIM_MS,
+            tend_at: clock::steady().0 + TEND_MS,
             running: BTreeMap::new(),
             waiting: BTreeMap::new(),
             refused: None,
@@ -214,7 +235,7 @@ impl Daemon {
 
     fn wait(&self) -> Duration {
         let now = clock::steady().0;
-        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at)];
+        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at)];
         let next = next.into_iter().flatten().min().unwrap_or(u64::MAX);
         Duration::from_millis(next.saturating_sub(now))
     }
@@ -225,6 +246,12 @@ impl Daemon {
             self.trim_at = now + TRIM_MS;
             self.shared.supervisor.trim_logs();
         }
+        if self.tend_at <= now {
+            self.tend_at = now + TEND_MS;
+            let supervisor = Rc::clone(&self.shared.supervisor);
+            let busy = self.running.keys().cloned().collect();
+            tokio::task::spawn_local(async move { supervisor.tend_proxy(&busy).await });
+        }
         if self.renew_at.is_some_and(|at| at <= now) {
             self.renew();
         }
@@ -233,9 +260,13 @@ impl Daemon {
 
     fn woken(&mut self, what: Wake) {
         match what {
+            // Reports of a host without an edge are for its own log alone.
+            Wake::Posted { seq: 0, .. } => {}
             Wake::Posted { seq, report } => self.give(Input::Post { seq, report }),
             Wake::RunEnded(project) => {
                 self.running.remove(&project);
+                let (supervisor, name) = (Rc::clone(&self.shared.supervisor), project.clone());
+                tokio::task::spawn_local(async move { supervisor.route_again(&name).await });
                 self.start_next(&project);
                 self.announce();
             }

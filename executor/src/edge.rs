@@ -84,7 +84,8 @@ pub fn become_workerd(command: &[OsString]) -> Failure {
 fn lock(state: &Path) -> Result<std::fs::File, Failure> {
     let path = state.join("edge.lock");
     let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+    // Not `flock`, which a child holds on to between fork and exec, also when we are killed then.
+    match rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(_) => Err(crate::cli::failure(Exit::Busy, format!("an edge runs on {} already", state.display()))),
     }

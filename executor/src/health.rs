@@ -4,8 +4,11 @@
 //! would cost more than the whole rest of a deploy; later ones are slower. A
 //! process that ends is not waited for.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::child::{self, End, Tool};
 use crate::config::{Health, PORT_PLACEHOLDER, Probe};
 use crate::process::Process;
 
@@ -16,6 +19,17 @@ const QUICK_MS: u64 = 3_000;
 const SLOW_MS: u64 = 100;
 /// Without a `[health]`: how long a process without a port must stay up.
 const STAY_UP_MS: u64 = 1_000;
+
+/// Where a health command runs.
+#[derive(Debug, Default)]
+pub struct Place {
+    /// The release's folder.
+    pub dir: PathBuf,
+    /// The folder of the environment's programs.
+    pub bin: PathBuf,
+    /// The app's environment, complete.
+    pub env: Vec<(OsString, OsString)>,
+}
 
 /// What a check found.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,7 +55,7 @@ pub fn default_health(port: Option<u16>) -> Option<Health> {
 }
 
 /// Checks a release until it is well, unwell or out of time.
-pub async fn check(health: Option<&Health>, process: Option<&Process>, client: &reqwest::Client, cancelled: impl Future<Output = ()>) -> Verdict {
+pub async fn check(health: Option<&Health>, process: Option<&Process>, place: &Place, client: &reqwest::Client, cancelled: impl Future<Output = ()>) -> Verdict {
     let port = process.and_then(|process| process.port);
     let ended = async {
         match process {
@@ -51,7 +65,7 @@ pub async fn check(health: Option<&Health>, process: Option<&Process>, client: &
     };
     let probing = async {
         match health.cloned().or_else(|| default_health(port)) {
-            Some(health) => probe_until_well(&health, port, client).await,
+            Some(health) => probe_until_well(&health, port, place, client).await,
             None => {
                 tokio::time::sleep(Duration::from_millis(STAY_UP_MS)).await;
                 Verdict::Well(1)
@@ -66,11 +80,11 @@ pub async fn check(health: Option<&Health>, process: Option<&Process>, client: &
     }
 }
 
-async fn probe_until_well(health: &Health, port: Option<u16>, client: &reqwest::Client) -> Verdict {
+async fn probe_until_well(health: &Health, port: Option<u16>, place: &Place, client: &reqwest::Client) -> Verdict {
     let begun = Instant::now();
     let (mut good, mut last) = (0, "nothing answered".to_owned());
     loop {
-        match tokio::time::timeout(Duration::from_millis(PROBE_MS_MAX), probe(&health.probe, port, client)).await {
+        match tokio::time::timeout(Duration::from_millis(PROBE_MS_MAX), probe(&health.probe, port, place, client)).await {
             Ok(Ok(())) => good += 1,
             Ok(Err(why)) => (good, last) = (0, why),
             Err(_) => (good, last) = (0, format!("no answer within {PROBE_MS_MAX} ms")),
@@ -87,7 +101,7 @@ async fn probe_until_well(health: &Health, port: Option<u16>, client: &reqwest::
     }
 }
 
-async fn probe(probe: &Probe, port: Option<u16>, client: &reqwest::Client) -> Result<(), String> {
+async fn probe(probe: &Probe, port: Option<u16>, place: &Place, client: &reqwest::Client) -> Result<(), String> {
     let with_port = |text: &str| text.replace(PORT_PLACEHOLDER, &port.unwrap_or_default().to_string());
     match probe {
         Probe::HttpPath(path) => match port {
@@ -96,7 +110,7 @@ async fn probe(probe: &Probe, port: Option<u16>, client: &reqwest::Client) -> Re
         },
         Probe::HttpUrl(url) => http(&with_port(url), client).await,
         Probe::Tcp(address) => tokio::net::TcpStream::connect(with_port(address)).await.map(drop).map_err(|fault| fault.to_string()),
-        Probe::Command(argv) => command(argv.iter().map(|word| with_port(word)).collect()).await,
+        Probe::Command(argv) => command(argv.iter().map(|word| with_port(word)).collect(), place).await,
     }
 }
 
@@ -116,13 +130,22 @@ fn root(fault: &dyn std::error::Error) -> String {
     last.to_string()
 }
 
-async fn command(argv: Vec<String>) -> Result<(), String> {
+/// A command runs as the app does: in its folder, with its environment, and
+/// with nothing of ours.
+async fn command(argv: Vec<String>, place: &Place) -> Result<(), String> {
     let Some((program, args)) = argv.split_first() else { return Err("the command is empty".to_owned()) };
-    let mut command = tokio::process::Command::new(program);
-    command.args(args).stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).kill_on_drop(true);
-    match command.status().await {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{program}: {status}")),
+    let found = child::find(program, std::slice::from_ref(&place.bin), &place.dir).ok_or_else(|| format!("{program} was not found"))?;
+    let tool = Tool {
+        program: found,
+        args: args.iter().map(Into::into).collect(),
+        dir: place.dir.clone(),
+        env: place.env.clone(),
+        limit: Duration::from_millis(PROBE_MS_MAX - 200),
+    };
+    match child::run(&tool, std::future::pending(), |_| {}).await {
+        Ok(End::Good) => Ok(()),
+        Ok(End::Bad(how)) => Err(format!("{program} {how}")),
+        Ok(End::TimedOut | End::Cancelled) => Err(format!("{program} did not end within {PROBE_MS_MAX} ms")),
         Err(fault) => Err(format!("{program} does not start: {fault}")),
     }
 }
@@ -177,7 +200,7 @@ mod tests {
     }
 
     async fn verdict(health: &Health) -> Verdict {
-        check(Some(health), None, &client(), std::future::pending()).await
+        check(Some(health), None, &Place::default(), &client(), std::future::pending()).await
     }
 
     #[test]
@@ -188,6 +211,21 @@ mod tests {
             let port = server(&[200, 200, 503]).await;
             let Verdict::Unwell(why) = verdict(&http_health(port, 200)).await else { panic!() };
             assert!(why.contains("answered 503"), "{why}");
+        });
+    }
+
+    #[test]
+    fn a_command_sees_nothing_of_ours() {
+        local(async {
+            let script = "test -z \"$CARGO_PKG_NAME$HOME\" && test \"$OURS\" = yes";
+            let health = Health {
+                probe: Probe::Command(vec!["/bin/sh".into(), "-c".into(), script.into()]),
+                good: 1,
+                interval: Duration::from_millis(1),
+                within: Duration::from_millis(1_000),
+            };
+            let place = Place { dir: "/".into(), bin: "/nowhere".into(), env: vec![("OURS".into(), "yes".into())] };
+            assert_eq!(check(Some(&health), None, &place, &client(), std::future::pending()).await, Verdict::Well(1));
         });
     }
 

@@ -14,7 +14,7 @@ mod processes;
 mod releases;
 mod runs;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -46,6 +46,7 @@ const MIGRATIONS: &[&str] = &["
 pub struct Journal {
     db: RefCell<Connection>,
     identity: String,
+    keeps_reports: Cell<bool>,
 }
 
 impl Journal {
@@ -67,7 +68,7 @@ impl Journal {
             Ok(db.query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| row.get(0))?)
         };
         let identity = prepare().with_context(|| format!("{} cannot be used", path.display()))?;
-        Ok(Self { db: RefCell::new(db), identity })
+        Ok(Self { db: RefCell::new(db), identity, keeps_reports: Cell::new(true) })
     }
 
     /// Opens it to look only; `None` when there is none yet.
@@ -88,12 +89,17 @@ impl Journal {
         if schema == 0 {
             return Ok(None);
         }
-        Ok(Some(Self { db: RefCell::new(db), identity: String::new() }))
+        Ok(Some(Self { db: RefCell::new(db), identity: String::new(), keeps_reports: Cell::new(false) }))
     }
 
     /// Identity of this journal: report numbers count within it.
     pub fn identity(&self) -> &str {
         &self.identity
+    }
+
+    /// Are reports kept for an edge? Not on a host that has none.
+    pub fn keep_reports(&self, keep: bool) {
+        self.keeps_reports.set(keep);
     }
 
     /// One transaction: all that `write` does, or nothing.

@@ -14,6 +14,9 @@ use crate::journal::Journal;
 
 /// An app's log longer than this is cut; the part before is kept once, as `.1`.
 pub const APP_LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Log files of one project that are kept: those of its last runs and releases.
+/// The live release's is among them, since the app writes to it.
+const LOGS_KEPT: usize = 100;
 /// Most that is read from the end of a log to find its last lines.
 const TAIL_BYTES_MAX: u64 = 1024 * 1024;
 /// How often a followed file is looked at.
@@ -58,6 +61,25 @@ pub fn trim(path: &Path) -> io::Result<()> {
     }
     std::fs::copy(path, path.with_extension("log.1"))?;
     file.set_len(0)
+}
+
+/// Removes the logs of a project's old runs and releases, all but the newest.
+///
+/// # Errors
+///
+/// When the system says so.
+pub fn prune(state: &Path, project: &str) -> io::Result<()> {
+    let mut files: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir(state.join("logs").join(project))? {
+        let entry = entry?;
+        files.push((entry.metadata()?.modified()?, entry.path()));
+    }
+    files.sort();
+    let surplus = files.len().saturating_sub(LOGS_KEPT);
+    for (_, path) in files.into_iter().take(surplus) {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 /// `doorstep logs P`.

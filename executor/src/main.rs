@@ -36,7 +36,7 @@ use cli::{Cli, Exit, Verb};
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     prepare(matches!(cli.verb, Verb::Run | Verb::Proxy));
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(64).build() {
         Ok(runtime) => runtime,
         Err(fault) => {
             eprintln!("doorstep: the runtime did not start: {fault}");

@@ -168,8 +168,8 @@ fn stat_field(pid: i32, at: usize) -> Option<String> {
 }
 
 /// Kills every process that carries this marker in its environment, but those
-/// of one group: what a run started and a crash kept from being written down.
-pub fn kill_marked(marker: &str, except_group: Option<i32>) -> usize {
+/// of these groups: what a run started and a crash kept from being written down.
+pub fn kill_marked(marker: &str, except_groups: &[i32]) -> usize {
     let Ok(entries) = std::fs::read_dir("/proc") else { return 0 };
     let ours = std::process::id().to_string();
     let marked = entries.flatten().filter(|entry| {
@@ -177,7 +177,7 @@ pub fn kill_marked(marker: &str, except_group: Option<i32>) -> usize {
         name.to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()) && name != ours) && has_marker(&entry.path(), marker)
     });
     let pids = marked.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let spared = |pid: &Pid| except_group.is_some() && rustix::process::getpgid(Some(*pid)).ok() == except_group.and_then(Pid::from_raw);
+    let spared = |pid: &Pid| rustix::process::getpgid(Some(*pid)).is_ok_and(|group| except_groups.contains(&group.as_raw_nonzero().get()));
     pids.filter_map(Pid::from_raw).filter(|pid| !spared(pid)).filter(|pid| rustix::process::kill_process(*pid, Signal::KILL).is_ok()).count()
 }
 
@@ -260,7 +260,7 @@ mod tests {
             let mut killed = 0;
             // The shell may not have started its children yet.
             while killed == 0 {
-                killed = kill_marked(&marker, None);
+                killed = kill_marked(&marker, &[]);
             }
             lost_one.wait().await;
         });

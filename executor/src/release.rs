@@ -76,6 +76,16 @@ impl Layout {
         File::open(&self.dir)?.sync_all()
     }
 
+    /// Removes `current` again: the first release of all was not switched to.
+    ///
+    /// # Errors
+    ///
+    /// When the system says so.
+    pub fn forget(&self) -> io::Result<()> {
+        std::fs::remove_file(self.dir.join("current"))?;
+        File::open(&self.dir)?.sync_all()
+    }
+
     /// The slot that `current` points at.
     #[must_use]
     pub fn current(&self) -> Option<u32> {

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Result;
 use doorstep_shared::ids::{Action, Attempt, Cause, FailureKind, JobId, RunState};
@@ -37,6 +38,9 @@ use log::RunLog;
 /// Daemons that may die over one run before it is given up.
 const BEGUN_MAX: u32 = 3;
 
+/// How often the end of a run is tried to be written.
+const RETRY_WRITE: Duration = Duration::from_secs(2);
+
 /// What every run of this host shares.
 pub struct Shared {
     /// The state directory.
@@ -49,6 +53,8 @@ pub struct Shared {
     pub config: Config,
     /// Carries git over https.
     pub web: Web,
+    /// Fetches at once: origins that hang must not take every thread.
+    pub fetches: tokio::sync::Semaphore,
     /// Wakes the daemon's loop.
     pub wake: mpsc::UnboundedSender<Wake>,
     /// What runs report, for those who watch here.
@@ -140,6 +146,8 @@ pub struct Runner {
     step: Option<steps::Open>,
     next_step: u16,
     commit: Option<String>,
+    /// The stamp of the environment, until it is written.
+    stamp: Option<String>,
 }
 
 impl Runner {
@@ -152,13 +160,13 @@ impl Runner {
         let project = shared.config.projects.get(&record.project).cloned();
         let project = project.ok_or_else(|| anyhow::anyhow!("{} is not in the host's file", record.project))?;
         let log = RunLog::open(&shared.state, &project.name, &record.id, redactor(&shared, &project))?;
-        Ok(Self { shared, project, record, cancel, log, step: None, next_step: 0, commit: None })
+        Ok(Self { shared, project, record, cancel, log, step: None, next_step: 0, commit: None, stamp: None })
     }
 
     /// Carries the run out; when this returns, its outcome is in the journal.
     pub async fn run(mut self) -> RunState {
         let outcome = self.begin_and_carry_out().await;
-        let state = self.conclude(outcome);
+        let state = self.conclude(outcome).await;
         self.record.state = state;
         state
     }
@@ -199,7 +207,7 @@ impl Runner {
         }
     }
 
-    fn conclude(&mut self, outcome: Result<(), (Fault, RunState)>) -> RunState {
+    async fn conclude(&mut self, outcome: Result<(), (Fault, RunState)>) -> RunState {
         let (state, failure) = match outcome {
             Ok(()) => (RunState::Succeeded, None),
             Err((fault, state)) => {
@@ -207,6 +215,9 @@ impl Runner {
                 (state, Some(Failure { kind: fault.kind, step: fault.step, message: cut(&message, MESSAGE_BYTES_MAX).to_owned() }))
             }
         };
+        if let Err(fault) = crate::logs::prune(&self.shared.state, &self.project.name) {
+            warn!(project = self.project.name, "old logs cannot be removed: {fault}");
+        }
         self.record.point = Point::Ended;
         self.record.state = state;
         self.record.ended = Some(clock::wall());
@@ -228,12 +239,18 @@ impl Runner {
             commit: self.commit.clone(),
             at: clock::wall(),
         });
-        match self.shared.journal.end(&self.record, reports) {
-            Ok(numbered) => self.tell(numbered),
-            // The run stays open in the journal; the next daemon concludes it.
-            Err(fault) => error!(run.id = self.record.id, "a run's end could not be written: {fault:#}"),
+        // A run whose end is not written has not ended: its grant would be held
+        // for ever, and its outcome never told.
+        loop {
+            match self.shared.journal.end(&self.record, reports.clone()) {
+                Ok(numbered) => {
+                    self.tell(numbered);
+                    return state;
+                }
+                Err(fault) => error!(run.id = self.record.id, "a run's end cannot be written yet: {fault:#}"),
+            }
+            tokio::time::sleep(RETRY_WRITE).await;
         }
-        state
     }
 
     /// Writes how far the run has come, with reports.

@@ -6,7 +6,7 @@
 //! absent: deciding what is live (the journal) and switching (the run).
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,6 +24,10 @@ use crate::process::{self, Launch, Process};
 use crate::proxy::ProxyClient;
 use crate::release::Layout;
 
+/// Variable that says which journal started a process.
+const MARK: &str = "DOORSTEP_JOURNAL";
+/// How long an app that left the host's file has to end.
+const STRAY_GRACE: Duration = Duration::from_secs(10);
 /// First wait before a process that ended is started again; doubles each time.
 const RESTART_MS: u64 = 500;
 /// Longest wait.
@@ -56,6 +60,8 @@ pub struct Supervisor {
     projects: BTreeMap<String, Project>,
     vars: Vars,
     fates: RefCell<BTreeMap<String, Fate>>,
+    /// Projects whose address the proxy cannot serve, and why.
+    unrouted: RefCell<BTreeMap<String, String>>,
     proxy: tokio::sync::OnceCell<ProxyClient>,
     /// Told whenever a page would show something else.
     changed: Rc<tokio::sync::Notify>,
@@ -65,7 +71,7 @@ impl Supervisor {
     /// A supervisor of these projects.
     #[must_use]
     pub fn new(state: PathBuf, journal: Rc<Journal>, projects: BTreeMap<String, Project>, vars: Vars, changed: Rc<tokio::sync::Notify>) -> Self {
-        Self { state, journal, projects, vars, fates: RefCell::default(), proxy: tokio::sync::OnceCell::new(), changed }
+        Self { state, journal, projects, vars, fates: RefCell::default(), unrouted: RefCell::default(), proxy: tokio::sync::OnceCell::new(), changed }
     }
 
     /// The folders of a project.
@@ -108,10 +114,33 @@ impl Supervisor {
             }
             if let Err(fault) = self.route_live(project).await {
                 warn!(project = project.name, "the proxy does not serve: {fault:#}");
-                self.note(&project.name, Some(format!("{fault:#}")));
             }
         }
+        self.end_strays().await
+    }
+
+    /// Ends what runs of projects that left the host's file, and what a daemon
+    /// that was killed had started and not written down.
+    async fn end_strays(&self) -> Result<()> {
+        let rows = self.journal.processes()?;
+        for row in rows.iter().filter(|row| !self.projects.contains_key(&row.project)) {
+            if let Some(stray) = Process::find(row.pid, row.start_ticks, row.port) {
+                info!(project = row.project, process.pid = row.pid, "an app that left the host's file is stopped");
+                stray.stop(&config::Stop { signal: config::Signal::Term, grace: STRAY_GRACE }).await;
+            }
+            self.journal.process_ended(row.pid)?;
+        }
+        let known: Vec<i32> = rows.iter().map(|row| row.pid).collect();
+        let killed = process::kill_marked(&self.mark(), &known);
+        if killed > 0 {
+            info!("{killed} processes that were never written down are ended");
+        }
         Ok(())
+    }
+
+    /// What every process that this journal started carries in its environment.
+    fn mark(&self) -> String {
+        format!("{MARK}={}", self.journal.identity())
     }
 
     /// Starts a release's process in the background; a fault is noted and tried again.
@@ -167,18 +196,27 @@ impl Supervisor {
         std::fs::create_dir_all(log.parent().unwrap_or(&self.state))?;
         let launch = Launch { program: found, args: args.to_vec(), dir, env: self.environment(project, release, port, run)?, log };
         let process = Process::start(&launch, port)?;
-        self.journal.process_started(&ProcessRow {
+        let written = self.journal.process_started(&ProcessRow {
             project: project.name.clone(),
             pid: process.pid(),
             start_ticks: process.start_ticks(),
             port,
             release: release.id,
-        })?;
+        });
+        if let Err(fault) = written {
+            // What is not written down must not run.
+            child::kill_group(Some(process.pid()));
+            return Err(fault);
+        }
         Ok(process)
     }
 
     /// The environment of an app: a clean one, plus what the host's file says.
-    fn environment(&self, project: &Project, release: &Release, port: Option<u16>, run: Option<&str>) -> Result<Vec<(OsString, OsString)>> {
+    ///
+    /// # Errors
+    ///
+    /// When the `env_file` cannot be read or is wrong.
+    pub fn environment(&self, project: &Project, release: &Release, port: Option<u16>, run: Option<&str>) -> Result<Vec<(OsString, OsString)>> {
         let env_dir = self.layout(project).env(release.slot);
         let path = std::env::var_os("PATH").unwrap_or_else(|| PATH_DEFAULT.into());
         let mut path_with = env_dir.join("bin").into_os_string();
@@ -199,6 +237,7 @@ impl Supervisor {
         if let Some(port) = port {
             env.push(("PORT".into(), port.to_string().into()));
         }
+        env.push((MARK.into(), self.journal.identity().into()));
         env.push(("DOORSTEP_PROJECT".into(), project.name.clone().into()));
         env.push(("DOORSTEP_RELEASE".into(), release.id.to_string().into()));
         env.push(("DOORSTEP_COMMIT".into(), release.commit.clone().into()));
@@ -274,6 +313,8 @@ impl Supervisor {
         if let Err(fault) = self.journal.process_ended(process.pid()) {
             warn!("{fault:#}");
         }
+        // Its workers may hold its port.
+        child::kill_group(Some(process.pid()));
         let release = {
             let mut fates = self.fates.borrow_mut();
             let fate = fates.entry(project.name.clone()).or_default();
@@ -312,8 +353,11 @@ impl Supervisor {
     ///
     /// When it does not start.
     pub async fn ensure_live(self: &Rc<Self>, project: &Project) -> Result<()> {
-        if project.process.is_none() || self.live_process(&project.name).is_some() || !self.journal.wants_running(&project.name)? {
+        if project.process.is_none() {
             return Ok(());
+        }
+        if self.live_process(&project.name).is_some() || !self.journal.wants_running(&project.name)? {
+            return self.route_live(project).await;
         }
         if let Some(release) = self.journal.live_release(&project.name)? {
             let process = self.launch(project, &release, None)?;
@@ -333,7 +377,8 @@ impl Supervisor {
     pub fn project_state(&self, project: &Project) -> (ProjectState, Option<String>) {
         let fates = self.fates.borrow();
         let fate = fates.get(&project.name);
-        let reason = fate.and_then(|fate| fate.reason.clone());
+        let unrouted = self.unrouted.borrow().get(&project.name).cloned();
+        let reason = unrouted.or_else(|| fate.and_then(|fate| fate.reason.clone()));
         let has_release = self.journal.live_release(&project.name).ok().flatten().is_some();
         let wanted = self.journal.wants_running(&project.name).unwrap_or(true);
         let state = match (fate.is_some_and(|fate| fate.live.is_some()), fate.map_or(0, |fate| fate.restarts)) {
@@ -401,9 +446,45 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Sees that the proxy is there and serves every address as it should:
+    /// somebody may have ended it, or an address may be free only now.
+    /// Projects with a run under way are left to it.
+    pub async fn tend_proxy(&self, busy: &BTreeSet<String>) {
+        let mine = |project: &&Project| listen_of(project).is_some() && !busy.contains(&project.name);
+        let listening: Vec<&Project> = self.projects.values().filter(mine).collect();
+        let faulty = !self.unrouted.borrow().is_empty();
+        if listening.is_empty() || (!faulty && ProxyClient::new(&self.state).ping().await.is_ok()) {
+            return;
+        }
+        for project in listening {
+            if let Err(fault) = self.route_live(project).await {
+                warn!(project = project.name, "the proxy does not serve: {fault:#}");
+            }
+        }
+    }
+
+    /// Points a project's address at its live process once more: after a run,
+    /// whatever happened meanwhile.
+    pub async fn route_again(&self, project: &str) {
+        if let Some(project) = self.projects.get(project)
+            && let Err(fault) = self.route_live(project).await
+        {
+            warn!(project = project.name, "the proxy does not serve: {fault:#}");
+        }
+    }
+
     async fn route_live(&self, project: &Project) -> Result<()> {
         let port = self.live_process(&project.name).and_then(|process| process.port);
-        self.route(project, port).await.map(|_| ())
+        let routed = self.route(project, port).await;
+        let fault = routed.as_ref().err().map(|fault| format!("{fault:#}"));
+        let before = match &fault {
+            Some(fault) => self.unrouted.borrow_mut().insert(project.name.clone(), fault.clone()),
+            None => self.unrouted.borrow_mut().remove(&project.name),
+        };
+        if before != fault {
+            self.changed.notify_one();
+        }
+        routed.map(|_| ())
     }
 
     /// Cuts the logs of apps that print without end; called now and then.

@@ -162,7 +162,8 @@ impl Queue {
             self.supersede_waiting(&job, turn);
         }
         let live = self.jobs.values().filter(|other| same_project(other, &job) && is_live(other.state)).count();
-        if live >= LIVE_JOBS_PER_PROJECT_MAX {
+        // At most one deploy waits, so a push is never too much.
+        if live >= LIVE_JOBS_PER_PROJECT_MAX && job.action != Action::Deploy {
             job.state = JobState::Dead;
             job.reason = Some(format!("{LIVE_JOBS_PER_PROJECT_MAX} jobs of this project wait already"));
         }

@@ -82,7 +82,12 @@ async fn a_request_in_flight_is_answered_by_the_release_that_took_it() {
     wait::until("the slow request to begin", routes, |routes| routes.as_ref().is_some_and(|list| list["routes"]["routes"][0]["in_flight"] == 1)).await;
     let pushed = shop.push(&App::bare("2")).await;
     shop.serves("2").await;
-    assert!(!request.is_finished());
+    let last_step = async || -> Option<String> {
+        let runs = shop.runs().await;
+        let run = runs.iter().find(|run| run["job"] == pushed.job)?;
+        steps(&shop.run(&run["id"]).await).pop()
+    };
+    wait::until("the old one's turn to end", last_step, |step| step.as_deref() == Some("stop started")).await;
     std::fs::write(&open, "").unwrap();
     let answer = request.await.unwrap().unwrap();
     assert_eq!((answer.status, &answer.json()["version"]), (200, &json!("1")));

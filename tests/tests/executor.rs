@@ -170,7 +170,7 @@ async fn pushes_to_a_host_that_is_off_wait_for_it() {
     let missed = shop.push(&App::bare("2")).await;
     let last = shop.push(&App::bare("3")).await;
     let waiting: Vec<_> = shop.edge.jobs().await.iter().map(|job| job["id"].clone()).collect();
-    assert_eq!(waiting, [last.job.clone()]);
+    assert_eq!(waiting, std::slice::from_ref(&last.job));
     shop.host.run_online(&shop.edge).await;
     assert_eq!(shop.ended(&last).await["run"]["commit"], last.commit);
     shop.serves("3").await;

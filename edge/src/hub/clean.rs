@@ -4,7 +4,7 @@ use worker::Result;
 
 use super::Hub;
 use crate::platform::now;
-use crate::store::{Statement, first_number, number};
+use crate::store::{Statement, first_number, number, text};
 
 /// History is kept this long: 90 days.
 const HISTORY_MS: u64 = 90 * 24 * 3_600 * 1_000;
@@ -15,7 +15,13 @@ impl Hub {
     /// Removes what is older than [`HISTORY_MS`], a bounded number of rows.
     pub(super) fn clean_up(&self) -> Result<()> {
         let now = now();
+        // Rows that cost nothing where there are none.
+        self.store()?.commit(vec![
+            Statement::new("DELETE FROM enrollments WHERE ends < ?", [number(now.0)]),
+            Statement::new("DELETE FROM tries WHERE ends < ?", [number(now.0)]),
+        ])?;
         let oldest = first_number(now.0.saturating_sub(HISTORY_MS));
+        self.clean_runs(now.0.saturating_sub(HISTORY_MS))?;
         let stale = self.store()?.rows("SELECT 1 FROM events WHERE id < ? LIMIT 1", [number(oldest)])?;
         if stale.is_empty() {
             return Ok(());
@@ -27,8 +33,19 @@ impl Hub {
             old("DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < ? ORDER BY id LIMIT ?)"),
             old("DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE live = 0 AND id < ? ORDER BY id LIMIT ?)"),
             Statement::new("DELETE FROM refusals WHERE minute < ?", [number(now.0.saturating_sub(HISTORY_MS) / 60_000)]),
-            Statement::new("DELETE FROM enrollments WHERE ends < ?", [number(now.0)]),
-            Statement::new("DELETE FROM tries WHERE ends < ?", [number(now.0)]),
         ])
+    }
+
+    /// Removes runs with their steps and logs. A run's id begins with its time
+    /// in 12 hex digits, so the oldest come first.
+    fn clean_runs(&self, oldest_ms: u64) -> Result<()> {
+        let oldest = format!("{oldest_ms:012x}");
+        let store = self.store()?;
+        let old = store.rows("SELECT id FROM runs WHERE id < ? ORDER BY id LIMIT 50", [text(&oldest)])?;
+        for row in &old {
+            let of = |sql| Statement::new(sql, [text(row.text(0))]);
+            store.commit(vec![of("DELETE FROM logs WHERE run = ?"), of("DELETE FROM steps WHERE run = ?"), of("DELETE FROM runs WHERE id = ?")])?;
+        }
+        Ok(())
     }
 }

@@ -1,16 +1,19 @@
 //! What executors report, stored once and in order.
 //!
 //! A report's number counts within its host's journal. One that was stored
-//! before is acknowledged again and changes nothing; one that leaves a gap is
-//! not acknowledged, so the executor sends what is missing.
+//! before is acknowledged again and changes nothing; one that leaves a gap ends
+//! its socket, so the executor sends what is missing. The first after a hello
+//! may leave one: this edge was put back to an older state, and what is
+//! between is lost with it.
 
 use doorstep_shared::ids::{FailureKind, Name, RunState};
-use doorstep_shared::protocol::{Holding, RUN_LOG_BYTES_MAX, Report, ToExecutor};
+use doorstep_shared::protocol::{Failure, Holding, MESSAGE_BYTES_MAX, RUN_LOG_BYTES_MAX, Report, ToExecutor};
 use doorstep_shared::queue::{Input, Verdict};
 use doorstep_shared::text::{clean_line, cut};
 use worker::{Result, WebSocket};
 
-use super::{Hub, Memory, sockets::frame, turn::Turn};
+use super::sockets::{Attachment, attach, frame};
+use super::{Hub, Memory, turn::Turn};
 use crate::store::{Statement, json, number, text};
 use crate::view::{RunRow, StepRow};
 
@@ -20,17 +23,21 @@ const STEPS_MAX: u16 = 100;
 const RUN_ID_BYTES_MAX: usize = 64;
 
 impl Hub {
-    pub(super) async fn report(&self, ws: &WebSocket, host: &Name, seq: u64, report: Report) -> Result<()> {
+    pub(super) async fn report(&self, ws: &WebSocket, mut attachment: Attachment, host: &Name, seq: u64, report: Report) -> Result<()> {
         let rows = self.store()?.rows("SELECT acknowledged FROM hosts WHERE name = ?", [text(host.as_str())])?;
         let acknowledged = rows.first().map_or(0, |row| row.number(0));
         if seq <= acknowledged {
             frame(ws, &ToExecutor::Acknowledge { seq: acknowledged });
             return Ok(());
         }
-        // A journal that begins above 1 at an edge that knows none of it (the
-        // edge lost its state) is taken up where it is.
-        if acknowledged != 0 && seq != acknowledged.saturating_add(1) {
+        if seq != acknowledged.saturating_add(1) && !attachment.is_fresh {
+            // Sent again in order on the next connection.
+            let _ = ws.close(Some(1011), Some("a report is missing"));
             return Ok(());
+        }
+        if attachment.is_fresh {
+            attachment.is_fresh = false;
+            attach(ws, &attachment)?;
         }
         self.turn(|memory, turn| {
             turn.write(Statement::new("UPDATE hosts SET acknowledged = ? WHERE name = ?", [number(seq), text(host.as_str())]));
@@ -82,6 +89,11 @@ impl Hub {
             }
             Report::Log { run, lines } => self.store_log(host, &run, &lines, turn),
             Report::Outcome { run, job, attempt, state, failure, commit, at } => {
+                let failure = failure.map(|failure| Failure {
+                    kind: failure.kind,
+                    step: line(&failure.step, 64),
+                    message: line(&failure.message, MESSAGE_BYTES_MAX),
+                });
                 if let Some(mut row) = self.run_of(host, &run)? {
                     row.state = state;
                     row.ended = Some(at);

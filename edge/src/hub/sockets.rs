@@ -42,10 +42,14 @@ extern "C" {
 
 /// What a socket is, kept across hibernation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Attachment {
+pub(super) struct Attachment {
     nonce: String,
     since: Timestamp,
     host: Option<Name>,
+    /// No report came on this socket yet: the first may leave a gap, when this
+    /// edge was put back to an older state.
+    #[serde(default)]
+    pub is_fresh: bool,
 }
 
 /// Who says hello, and with what.
@@ -73,7 +77,7 @@ impl Hub {
         let pair = WebSocketPair::new()?;
         let nonce = hex::encode(random::<32>()?);
         self.state.accept_websocket_with_tags(&pair.server, &[EXECUTOR]);
-        attach(&pair.server, &Attachment { nonce: nonce.clone(), since: now(), host: None })?;
+        attach(&pair.server, &Attachment { nonce: nonce.clone(), since: now(), host: None, is_fresh: true })?;
         frame(&pair.server, &ToExecutor::Challenge { nonce, version: VERSION, version_min: VERSION_MIN });
         self.set_alarm(now().plus_ms(STRANGER_MS_MAX)).await;
         Response::from_websocket(pair.client)
@@ -85,7 +89,7 @@ impl Hub {
         }
         let pair = WebSocketPair::new()?;
         self.state.accept_websocket_with_tags(&pair.server, &[PAGE]);
-        attach(&pair.server, &Attachment { nonce: String::new(), since: now(), host: None })?;
+        attach(&pair.server, &Attachment { nonce: String::new(), since: now(), host: None, is_fresh: false })?;
         Response::from_websocket(pair.client)
     }
 
@@ -132,6 +136,23 @@ impl Hub {
             }
         }
         next
+    }
+
+    /// Cuts hosts that were not heard for so long that they are gone, though
+    /// nobody closed their socket (power cut, suspended laptop): a lease that
+    /// ends must not be granted to them again and again.
+    pub(super) fn cut_silent_hosts(&self) -> Vec<Name> {
+        let now = now();
+        let mut silent = Vec::new();
+        for (ws, attachment) in self.open(EXECUTOR) {
+            if now.ms_since(self.heard_at(&ws, &attachment)) > HEARD_MS_MAX
+                && let Some(host) = attachment.host
+            {
+                let _ = ws.close(Some(1001), Some("not heard for 45 seconds"));
+                silent.push(host);
+            }
+        }
+        silent
     }
 
     /// Sends a turn's frames; a frame that does not arrive is granted again.
@@ -205,7 +226,7 @@ impl Hub {
                 let greeting = Greeting { version, executor_version, host, signature, journal, holding, projects };
                 self.hello(ws, attachment, greeting).await
             }
-            (Some(host), ToEdge::Report { seq, report }) => self.report(ws, &host, seq, report).await,
+            (Some(host), ToEdge::Report { seq, report }) => self.report(ws, attachment, &host, seq, report).await,
             (Some(host), ToEdge::Renew { holding }) => {
                 self.turn(|memory, turn| turn.queue(memory, Input::Renew { host, holding })).await
             }
@@ -316,7 +337,7 @@ fn announce(host: &Name, mut projects: Vec<ProjectView>, memory: &mut super::Mem
         memory.projects.remove(&key);
         turn.changed();
     }
-    for project in projects {
+    for project in projects.into_iter().map(made_fit) {
         let key = (host.clone(), project.name.clone());
         if memory.projects.get(&key) == Some(&project) {
             continue;
@@ -331,12 +352,30 @@ fn announce(host: &Name, mut projects: Vec<ProjectView>, memory: &mut super::Mem
     Ok(())
 }
 
+/// A project as a page may show it and a push may be matched with it, whatever
+/// its host said. A pattern that is not understood matches everything.
+fn made_fit(mut project: ProjectView) -> ProjectView {
+    let fit = |text: &str| doorstep_shared::text::cut(&doorstep_shared::text::clean_line(text), 1_024).to_owned();
+    if project.paths.iter().any(|pattern| doorstep_shared::paths::validate(pattern).is_err()) {
+        project.paths.clear();
+    }
+    project.repo = fit(&project.repo);
+    project.branch = fit(&project.branch);
+    project.reason = project.reason.as_deref().map(fit);
+    project.address = project.address.as_deref().map(fit);
+    if let Some(live) = &mut project.live {
+        live.subject = fit(&live.subject);
+        live.commit = fit(&live.commit);
+    }
+    project
+}
+
 fn attachment(ws: &WebSocket) -> Option<Attachment> {
     let text: String = ws.deserialize_attachment().ok().flatten()?;
     serde_json::from_str(&text).ok()
 }
 
-fn attach(ws: &WebSocket, attachment: &Attachment) -> Result<()> {
+pub(super) fn attach(ws: &WebSocket, attachment: &Attachment) -> Result<()> {
     ws.serialize_attachment(serde_json::to_string(attachment)?)
 }
 

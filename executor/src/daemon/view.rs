@@ -3,6 +3,7 @@
 use doorstep_shared::ids::Action;
 use doorstep_shared::link::Link;
 use doorstep_shared::protocol::{LiveView, ProjectView};
+use doorstep_shared::text::{clean_line, cut};
 use doorstep_shared::time::Timestamp;
 
 use crate::config::Project;
@@ -11,12 +12,26 @@ use crate::journal::Release;
 use crate::run::Shared;
 use crate::supervisor::listen_of;
 
+/// Longest subject and reason, in bytes: 200 projects × (2 × 200 and some 400
+/// of names, addresses and commits) = 160 KiB of a frame's 256.
+const SUBJECT_BYTES_MAX: usize = 200;
+/// Longest list of projects, in bytes.
+const VIEWS_BYTES_MAX: usize = 200 * 1024;
+
 /// Actions that this version carries out.
 const SUPPORTED: [Action; 5] = [Action::Fetch, Action::Deploy, Action::Restart, Action::Stop, Action::Start];
 
 /// Every project, as the edge is told.
 pub fn projects(shared: &Shared) -> Vec<ProjectView> {
-    shared.config.projects.values().filter_map(|project| view(shared, project)).collect()
+    let mut views: Vec<ProjectView> = shared.config.projects.values().filter_map(|project| view(shared, project)).collect();
+    // All of them must fit a frame; without its patterns a project deploys in doubt.
+    if serde_json::to_string(&views).map_or(0, |text| text.len()) > VIEWS_BYTES_MAX {
+        for view in &mut views {
+            view.paths.clear();
+            view.reason = None;
+        }
+    }
+    views
 }
 
 fn view(shared: &Shared, project: &Project) -> Option<ProjectView> {
@@ -29,7 +44,7 @@ fn view(shared: &Shared, project: &Project) -> Option<ProjectView> {
         paths: project.paths.clone(),
         remote: SUPPORTED.into_iter().filter(|action| project.remote.allows(*action)).collect(),
         state,
-        reason,
+        reason: reason.map(|reason| cut(&clean_line(&reason), SUBJECT_BYTES_MAX).to_owned()),
         live: live.as_ref().map(live_view),
         address: address(shared, project),
     })
@@ -40,7 +55,7 @@ pub fn live_view(release: &Release) -> LiveView {
     LiveView {
         release: release.id,
         commit: release.commit.clone(),
-        subject: release.subject.clone(),
+        subject: cut(&clean_line(&release.subject), SUBJECT_BYTES_MAX).to_owned(),
         since: release.live_since.unwrap_or(Timestamp(0)),
     }
 }

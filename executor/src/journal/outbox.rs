@@ -6,6 +6,10 @@ use rusqlite::Transaction;
 
 use super::Journal;
 
+/// Reports that wait for an edge that is gone, after which log lines are not
+/// kept for it any more: about 50 to 200 runs. Steps and outcomes are.
+const LOGS_WAIT_MAX: u64 = 5_000;
+
 /// A report with its number.
 pub type Numbered = (u64, Report);
 
@@ -34,7 +38,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn post(&self, reports: Vec<Report>) -> Result<Vec<Numbered>> {
-        self.transaction(|db| post(db, reports))
+        self.transaction(|db| post(db, self.keeps_reports.get(), reports))
     }
 
     /// Forgets what the edge has.
@@ -50,10 +54,17 @@ impl Journal {
     }
 }
 
-pub(super) fn post(db: &Transaction<'_>, reports: Vec<Report>) -> Result<Vec<Numbered>> {
+/// Writes reports; one that is not kept has the number 0.
+pub(super) fn post(db: &Transaction<'_>, keep: bool, reports: Vec<Report>) -> Result<Vec<Numbered>> {
     let mut insert = db.prepare_cached("INSERT INTO outbox (report) VALUES (?1)")?;
+    let waiting: u64 = db.query_row("SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM outbox", [], |row| row.get(0))?;
     let mut numbered = Vec::new();
     for report in reports {
+        let is_log = matches!(report, Report::Log { .. });
+        if !keep || (is_log && waiting >= LOGS_WAIT_MAX) {
+            numbered.push((0, report));
+            continue;
+        }
         insert.execute([serde_json::to_string(&report)?])?;
         numbered.push((u64::try_from(db.last_insert_rowid())?, report));
     }

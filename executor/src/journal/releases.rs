@@ -130,7 +130,12 @@ impl Journal {
 
 /// This release is live now, and the one that was is the previous one.
 pub(super) fn make_live(db: &Transaction<'_>, release: &Release, now: Timestamp) -> Result<()> {
-    for mut other in all(db, &release.project)? {
+    let others = all(db, &release.project)?;
+    if !others.iter().any(|other| other.state == ReleaseState::Live && other.id != release.id) && release.state == ReleaseState::Live {
+        // A restart of what is live changes nothing about the others.
+        return Ok(());
+    }
+    for mut other in others {
         let state = match other.state {
             ReleaseState::Live if other.id != release.id => ReleaseState::Previous,
             ReleaseState::Previous => ReleaseState::Built,

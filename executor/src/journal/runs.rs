@@ -90,7 +90,7 @@ impl Journal {
     pub fn advance(&self, run: &RunRecord, reports: Vec<Report>) -> Result<Vec<Numbered>> {
         self.transaction(|db| {
             save(db, run)?;
-            outbox::post(db, reports)
+            outbox::post(db, self.keeps_reports.get(), reports)
         })
     }
 
@@ -102,6 +102,8 @@ impl Journal {
     pub fn switch(&self, run: &RunRecord, release: &Release, now: Timestamp) -> Result<()> {
         self.transaction(|db| {
             make_live(db, release, now)?;
+            // What was deployed is to run, also if somebody had stopped it.
+            db.execute("INSERT OR REPLACE INTO wanted (project, running) VALUES (?1, 1)", [&release.project])?;
             save(db, run)
         })
     }
@@ -121,7 +123,7 @@ impl Journal {
                 "DELETE FROM runs WHERE ended IS NOT NULL AND id < (SELECT id FROM runs ORDER BY id DESC LIMIT 1 OFFSET ?1)",
                 [KEPT_MAX],
             )?;
-            outbox::post(db, reports)
+            outbox::post(db, self.keeps_reports.get(), reports)
         })
     }
 

@@ -107,3 +107,12 @@ fn a_file_that_is_no_database_is_said() {
     std::fs::write(dir.path().join("journal.db"), "not a database, but long enough to be looked at as one").unwrap();
     assert!(Journal::open(dir.path()).is_err());
 }
+
+#[test]
+fn a_journal_that_a_first_daemon_is_just_making_is_none_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    Connection::open(dir.path().join("journal.db")).unwrap().pragma_update(None, "journal_mode", "WAL").unwrap();
+    assert!(Journal::look(dir.path()).unwrap().is_none());
+    drop(Journal::open(dir.path()).unwrap());
+    assert!(Journal::look(dir.path()).unwrap().is_some());
+}

@@ -10,7 +10,7 @@ use super::{Fault, Runner};
 use crate::clock;
 use crate::config::{self, Repo};
 use crate::git::{self, Bounds, CommitInfo, FetchError, Origin};
-use crate::health::{self, Verdict};
+use crate::health::{self, Place, Verdict};
 use crate::journal::{Point, Release, ReleaseState};
 use crate::plan::{Facts, Plan, Takeover, plan};
 use crate::process::Process;
@@ -76,6 +76,7 @@ impl Runner {
         layout.create().map_err(|fault| Wrong::host(format!("{} cannot be made: {fault}", layout.dir().display())))?;
         let origin = self.origin()?;
         let (web, branch, dir) = (self.shared.web.clone(), self.project.branch.clone(), layout.dir().to_path_buf());
+        let _place = self.shared.fetches.acquire().await.map_err(Wrong::host)?;
         let bounds = Bounds { deadline: Instant::now() + FETCH_LIMIT, cancel: self.cancel.flag() };
         let fetched = tokio::task::spawn_blocking(move || {
             let store = git::open_store(&dir).map_err(Wrong::host)?;
@@ -179,7 +180,12 @@ impl Runner {
             Takeover::Beside => Some(self.start_beside(&release).await.map_err(failed)?),
             Takeover::InPlace => Some(self.start_in_place(&release).await?),
         };
+        // While the app starts, what was built goes to the disk for good.
+        let durable = self.make_durable();
         if let Err(fault) = self.check(process.as_ref(), &release).await {
+            return Err(self.put_back(process, &release, fault).await);
+        }
+        if let Err(fault) = self.is_durable(durable, &release).await {
             return Err(self.put_back(process, &release, fault).await);
         }
         if let Err(fault) = self.switch(process.as_ref(), &release).await {
@@ -223,7 +229,9 @@ impl Runner {
             Some(old) => self.stop_process(&old).await,
             None => "nothing ran".to_owned(),
         };
-        self.end(Ok(((), detail))).map_err(failed)?;
+        if let Err(fault) = self.end(Ok(((), detail))) {
+            return Err(self.put_back(None, release, fault).await);
+        }
         let started = match self.begin("start") {
             Ok(()) => {
                 let launched = self.launch(release);
@@ -244,7 +252,11 @@ impl Runner {
         self.begin("check")?;
         let client = health::client();
         let cancel = self.cancel.clone();
-        let verdict = health::check(self.project.health.as_ref(), process, &client, cancel.cancelled()).await;
+        let supervisor = &self.shared.supervisor;
+        let layout = supervisor.layout(&self.project);
+        let env = supervisor.environment(&self.project, release, process.and_then(|process| process.port), None);
+        let place = Place { dir: layout.slot(release.slot), bin: layout.env(release.slot).join("bin"), env: env.unwrap_or_default() };
+        let verdict = health::check(self.project.health.as_ref(), process, &place, &client, cancel.cancelled()).await;
         match verdict {
             Verdict::Well(good) => self.end(Ok(((), format!("{good} good answers in a row")))),
             Verdict::Cancelled => self.end(Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() })),
@@ -254,6 +266,23 @@ impl Runner {
                 self.end(Err(Wrong { kind: FailureKind::Health, message }))
             }
         }
+    }
+
+    /// Writes everything of the project's file system to the disk: after a power
+    /// cut `current` must not name a release of empty files.
+    fn make_durable(&self) -> tokio::task::JoinHandle<std::io::Result<()>> {
+        let dir = self.shared.supervisor.layout(&self.project).dir().to_path_buf();
+        tokio::task::spawn_blocking(move || Ok(rustix::fs::syncfs(std::fs::File::open(dir)?)?))
+    }
+
+    async fn is_durable(&mut self, durable: tokio::task::JoinHandle<std::io::Result<()>>, release: &Release) -> Result<(), Fault> {
+        let done = durable.await.unwrap_or_else(|fault| Err(std::io::Error::other(fault)));
+        done.map_err(|fault| self.fault("switch", &format!("the release cannot be written to the disk for good: {fault}")))?;
+        if let Some(stamp) = self.stamp.take() {
+            let env = self.shared.supervisor.layout(&self.project).env(release.slot);
+            std::fs::write(env.with_extension("stamp"), stamp).map_err(|fault| self.fault("switch", &fault.to_string()))?;
+        }
+        Ok(())
     }
 
     async fn switch(&mut self, process: Option<&Process>, release: &Release) -> Result<(), Fault> {
@@ -280,7 +309,10 @@ impl Runner {
                 layout.switch(before).map_err(Wrong::host)?;
                 Err(Wrong::host(format!("{fault:#}")))
             }
-            (Err(fault), None) => Err(Wrong::host(format!("{fault:#}"))),
+            (Err(fault), None) => {
+                layout.forget().map_err(Wrong::host)?;
+                Err(Wrong::host(format!("{fault:#}")))
+            }
         }
     }
 
@@ -320,8 +352,16 @@ impl Runner {
 
     /// The new release is not well: it goes, and the old one serves.
     async fn put_back(&mut self, process: Option<Process>, release: &Release, fault: Fault) -> Failed {
-        if self.begin_anyway("roll back").is_err() {
-            return failed(fault);
+        // Putting back must not depend on a row about it.
+        if let Err(fault) = self.begin_anyway("roll back") {
+            tracing::warn!("{}", fault.message);
+        }
+        self.record.point = Point::Starting;
+        // The proxy first: it may point at what is stopped next.
+        if let Some(live) = self.shared.supervisor.live_process(&self.project.name)
+            && let Err(fault) = self.shared.supervisor.route(&self.project, live.port).await
+        {
+            tracing::warn!("{fault:#}");
         }
         if let Some(process) = process {
             let _ = self.stop_process(&process).await;

@@ -16,8 +16,12 @@ impl Runner {
         match (after_crash(left_at), release) {
             (Recovery::Nothing, _) => Ok(true),
             (Recovery::Forward, Some(release)) if matches!(self.record.action, Action::Deploy) => {
-                self.finish_switch(release).await.map_err(failed)?;
-                Ok(true)
+                let finished = self.finish_switch(release).await;
+                if let Ok(true) = finished {
+                    return Ok(true);
+                }
+                self.undo().await.map_err(failed)?;
+                finished.map_err(failed)
             }
             (Recovery::Again | Recovery::Forward, _) => {
                 self.undo().await.map_err(failed)?;
@@ -46,7 +50,7 @@ impl Runner {
         }
         // What was started and not yet written down. The live process was
         // started by an earlier run and carries another mark.
-        kill_marked(&format!("DOORSTEP_RUN={}", self.record.id), live.as_ref().map(Process::pid));
+        kill_marked(&format!("DOORSTEP_RUN={}", self.record.id), live.as_ref().map(Process::pid).as_slice());
         if let Some(live) = self.shared.journal.live_release(&self.project.name).ok().flatten() {
             let layout = self.shared.supervisor.layout(&self.project);
             if layout.current() != Some(live.slot) {
@@ -59,7 +63,8 @@ impl Runner {
     }
 
     /// The checks were good before the crash: the new release goes live.
-    async fn finish_switch(&mut self, release: Release) -> Result<(), Fault> {
+    /// False when that cannot be, because its process is gone.
+    async fn finish_switch(&mut self, release: Release) -> Result<bool, Fault> {
         self.commit = Some(release.commit.clone());
         let rows = self.shared.journal.processes().map_err(|fault| self.fault("recover", &format!("{fault:#}")))?;
         let row = rows.iter().find(|row| row.project == self.project.name && row.release == release.id);
@@ -71,13 +76,11 @@ impl Runner {
             (_, Some(row)) => Process::find(row.pid, row.start_ticks, row.port),
             (_, None) => None,
         };
-        let process = match (process, self.project.process.is_some()) {
-            (None, true) => match self.shared.supervisor.launch(&self.project, &release, Some(&self.record.id)) {
-                Ok(process) => Some(process),
-                Err(fault) => return self.end(Err(super::steps::Wrong::host(format!("{fault:#}")))),
-            },
-            (process, _) => process,
-        };
+        if process.is_none() && self.project.process.is_some() {
+            // The machine went down too: what was checked does not run any more.
+            self.end(Ok(((), "the new process is gone; the run begins again".to_owned())))?;
+            return Ok(false);
+        }
         let outcome = self.switch_to(process.as_ref(), &release).await;
         self.end(outcome)?;
         let old = match (&process, self.shared.supervisor.live_process(&self.project.name)) {
@@ -90,9 +93,10 @@ impl Runner {
             self.shared.supervisor.watch(&self.project, release.clone(), process);
         }
         match old {
-            Some(old) => self.retire(old).await,
-            None => self.stop_strays(release.id).await,
+            Some(old) => self.retire(old).await?,
+            None => self.stop_strays(release.id).await?,
         }
+        Ok(true)
     }
 
     /// Stops processes of other releases of this project: the one that the

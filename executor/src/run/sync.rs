@@ -47,7 +47,7 @@ impl Runner {
             && std::fs::read_to_string(source.with_extension("stamp")).is_ok_and(|of_source| &of_source == stamp)
             && !environment::refers_to(&env, layout.dir()).map_err(Wrong::host)?
         {
-            std::fs::write(&stamp_file, stamp).map_err(Wrong::host)?;
+            self.stamp = Some(stamp.clone());
             return Ok(((), "the live environment fits and was linked".to_owned()));
         }
         if environment == Environment::Resolved {
@@ -65,9 +65,8 @@ impl Runner {
             };
             self.run_uv(&tool).await?;
         }
-        if let Some(stamp) = stamp {
-            std::fs::write(&stamp_file, stamp).map_err(Wrong::host)?;
-        }
+        // Written once the environment is on the disk for good.
+        self.stamp = stamp;
         Ok(((), format!("{environment:?}").to_lowercase()))
     }
 

@@ -67,7 +67,7 @@ impl Stage {
     /// A folder, an empty repository on its server, and nothing else yet.
     pub fn new() -> Self {
         let home = tempfile::Builder::new().prefix("doorstep-demo-").tempdir().unwrap();
-        for folder in ["edge", "state", "srv", "logs", "lock"] {
+        for folder in ["edge", "state", "srv", "logs", "lock", "tmp"] {
             std::fs::create_dir(home.path().join(folder)).unwrap();
         }
         let secrets = Secrets { webhook: random(32), password: random(8), api_token: random(32) };
@@ -238,7 +238,20 @@ impl Stage {
     }
 
     fn start(&self, name: &str, command: &mut Command) -> Child {
-        Child::start(name, &self.home.path().join("logs"), command, &environment())
+        Child::start(name, &self.home.path().join("logs"), command, &self.environment())
+    }
+
+    /// What the executor and uv see: this environment, so that the machine's
+    /// settings for packages hold, without what would change Doorstep.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let is_passed = |name: &str| !name.starts_with("DOORSTEP_") && !WITHHELD.contains(&name);
+        let ours = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let mut all: Vec<_> = ours.filter(|(name, _)| is_passed(name)).map(|(name, value)| (&*name.leak(), value)).collect();
+        all.push(("DOORSTEP_UV", Tools::uv().to_str().unwrap().to_owned()));
+        all.push(("NO_COLOR", "1".to_owned()));
+        // uv leaves its locks there.
+        all.push(("TMPDIR", self.home.path().join("tmp").to_str().unwrap().to_owned()));
+        all
     }
 
     fn doorstep(&self) -> Command {
@@ -276,17 +289,6 @@ fn free_address(port: u16) -> SocketAddr {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let listener = TcpListener::bind(wanted).or_else(|_| TcpListener::bind(any)).unwrap();
     listener.local_addr().unwrap()
-}
-
-/// What the executor and uv see: this environment, so that the machine's
-/// settings for packages hold, without what would change Doorstep.
-fn environment() -> Vec<(&'static str, String)> {
-    let is_passed = |name: &str| !name.starts_with("DOORSTEP_") && !WITHHELD.contains(&name);
-    let ours = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let mut all: Vec<_> = ours.filter(|(name, _)| is_passed(name)).map(|(name, value)| (&*name.leak(), value)).collect();
-    all.push(("DOORSTEP_UV", Tools::uv().to_str().unwrap().to_owned()));
-    all.push(("NO_COLOR", "1".to_owned()));
-    all
 }
 
 fn random(bytes: usize) -> String {
