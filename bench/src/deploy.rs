@@ -64,6 +64,7 @@ pub async fn measure(effort: &Effort, versions: &Versions, shop: &mut Shop, tabl
     let script = Script::open(&versions.of("0"), free_address()?, free_address()?)?;
     Probe::start(script.address).first("0")?;
     let (mut ours, mut theirs, mut start) = (Took::default(), Took::default(), Series::default());
+    let mut steps = Vec::new();
     // The first round is not counted: code is compiled, caches fill.
     for round in 0..=effort.deploys {
         let version = format!("v{round}");
@@ -76,6 +77,7 @@ pub async fn measure(effort: &Effort, versions: &Versions, shop: &mut Shop, tabl
             ours.add(&one);
             theirs.add(&other);
             start.push(alone);
+            note_steps(shop, &mut steps).await;
         }
     }
     let said = |series: &Series| (format!("{} ms", series.range()), series.median());
@@ -85,6 +87,8 @@ pub async fn measure(effort: &Effort, versions: &Versions, shop: &mut Shop, tabl
     let [mine, script] = [&ours.live, &theirs.live].map(|live| live.median() - start.median());
     let said_net = |net: f64| (format!("{} ms", figure(net)), net);
     table.compare("deploy: (push → new version) − (the app's own start)", said_net(mine), said_net(script), Some(Goal::AtMost(60.0, "ms")));
+    let each: Vec<String> = steps.iter().map(|(name, series)| format!("{name} {}", figure(series.median()))).collect();
+    table.state("deploy: the run's own steps, medians in ms", (each.join(", "), f64::NAN), None);
     table.compare("deploy: longest gap without an answer", said(&ours.gap), said(&theirs.gap), None);
     Ok(())
 }
@@ -119,6 +123,22 @@ async fn ours_once(shop: &mut Shop, app: &App, version: &str, took: &mut Took) -
     drop(probe);
     shop.is_idle().await;
     Ok(())
+}
+
+/// What each step of the newest run took, as the host reported it.
+async fn note_steps(shop: &Shop, steps: &mut Vec<(String, Series)>) {
+    let Some(newest) = shop.runs().await.into_iter().next() else { return };
+    for step in shop.run(&newest["id"]).await["steps"].as_array().into_iter().flatten() {
+        let (Some(name), Some(ms)) = (step["name"].as_str(), step["duration_ms"].as_f64()) else { continue };
+        match steps.iter_mut().find(|(known, _)| known == name) {
+            Some((_, series)) => series.push(ms),
+            None => {
+                let mut series = Series::default();
+                series.push(ms);
+                steps.push((name.to_owned(), series));
+            }
+        }
+    }
 }
 
 fn theirs_once(script: &Script, app: &App, version: &str, took: &mut Took) -> Result<()> {

@@ -1,9 +1,11 @@
 //! What hosts report, and what becomes of it.
 
+use std::time::Duration;
+
 use doorstep_shared::ids::{Action, Cause, FailureKind, JobState, RunState, StepState};
 use doorstep_shared::protocol::{Failure, Grant, Report};
 use doorstep_shared::time::Timestamp;
-use doorstep_tests::{Edge, GitHub, Push, Session, WEBHOOK_SECRET, project};
+use doorstep_tests::{Edge, GitHub, Heard, Push, Session, WEBHOOK_SECRET, project, wait};
 use serde_json::json;
 
 use crate::history::jobs_of;
@@ -115,13 +117,40 @@ async fn a_report_counts_once() {
     assert_eq!(session.acknowledgement().await, 2);
     session.tell(1, log("counted-1", &["long ago"])).await;
     assert_eq!(session.acknowledgement().await, 2, "what is acknowledged is the newest");
-    // A gap is not acknowledged: the next thing heard is the answer to what fills it.
-    session.tell(4, log("counted-1", &["from the future"])).await;
     session.tell(3, log("counted-1", &["second"])).await;
     assert_eq!(session.acknowledgement().await, 3);
-    session.tell(4, log("counted-1", &["third"])).await;
+    assert_eq!(edge.get("/api/runs/counted-1/log").await["lines"], json!(["first", "second"]));
+}
+
+#[tokio::test]
+async fn a_gap_ends_the_connection_and_what_is_missing_comes_on_the_next() {
+    let edge = shared_edge().await;
+    let host = edge.enrolled("gap").await;
+    let projects = [project("gap", "gap/shop")];
+    let mut session = host.connect(&projects).await;
+    session.report(started("gap-1", "gap", None)).await;
+    session.report(log("gap-1", &["first"])).await;
+    session.tell(4, log("gap-1", &["from the future"])).await;
+    let heard = async || session.socket.hear().await;
+    wait::until_within(Duration::from_secs(5), "the socket to end", heard, |heard| matches!(heard, Heard::Closed(1011))).await;
+    let mut session = host.connect(&projects).await;
+    assert_eq!(session.acknowledged, 2);
+    session.tell(3, log("gap-1", &["second"])).await;
+    assert_eq!(session.acknowledgement().await, 3);
+    session.tell(4, log("gap-1", &["third"])).await;
     assert_eq!(session.acknowledgement().await, 4);
-    assert_eq!(edge.get("/api/runs/counted-1/log").await["lines"], json!(["first", "second", "third"]));
+    assert_eq!(edge.get("/api/runs/gap-1/log").await["lines"], json!(["first", "second", "third"]));
+}
+
+#[tokio::test]
+async fn an_edge_put_back_to_an_older_state_takes_reports_up_where_they_are() {
+    let edge = shared_edge().await;
+    let host = edge.enrolled("restored").await;
+    let mut session = host.connect(&[project("restored", "restored/shop")]).await;
+    session.tell(41, started("restored-1", "restored", None)).await;
+    assert_eq!(session.acknowledgement().await, 41);
+    session.tell(42, log("restored-1", &["on"])).await;
+    assert_eq!(session.acknowledgement().await, 42);
 }
 
 #[tokio::test]
