@@ -73,7 +73,7 @@ impl Store {
     ) -> Result<Fetched, FetchError> {
         let session = Session::new(web, origin, branch, bounds)?;
         self.drop_half_packs();
-        self.drop_stale_lock(branch);
+        self.drop_stale_locks(branch);
         let previous = self.tip(branch);
         let packs_before = self.pack_names();
         let (commit, received) = session.download(self, progress)?;
@@ -121,10 +121,13 @@ impl Store {
         }
     }
 
-    /// A process that dies while it writes the ref leaves its lock behind, and
-    /// nothing else holds it: one fetch per store at a time.
-    fn drop_stale_lock(&self, branch: &str) {
-        let _ = fs::remove_file(self.repo.path().join(format!("{}.lock", ours(branch))));
+    /// A process that dies while it writes the ref, or the list of shallow
+    /// roots that ends every download, leaves a lock behind, and nothing else
+    /// holds it: one fetch per store at a time.
+    fn drop_stale_locks(&self, branch: &str) {
+        for locked in [ours(branch), "shallow".to_owned()] {
+            let _ = fs::remove_file(self.repo.path().join(format!("{locked}.lock")));
+        }
     }
 
     /// A process that dies in a fetch leaves its half pack behind, which may

@@ -370,9 +370,11 @@ fn a_lock_that_a_dead_process_left_does_not_stop_the_next_fetch() {
     let world = World::new();
     world.commit_file("a", "1");
     world.fetch(&world.local(), "main").unwrap();
-    let lock = world.dir.path().join("repo.git/refs/doorstep/main.lock");
-    std::fs::write(&lock, "").unwrap();
-    let head = world.commit_file("a", "2");
-    assert_eq!(world.fetch(&world.local(), "main").unwrap().commit, head);
-    assert!(!lock.exists());
+    for (lock, content) in [("refs/doorstep/main.lock", "2"), ("shallow.lock", "3")] {
+        let lock = world.dir.path().join("repo.git").join(lock);
+        std::fs::write(&lock, "").unwrap();
+        let head = world.commit_file("a", content);
+        assert_eq!(world.fetch(&world.local(), "main").unwrap().commit, head);
+        assert!(!lock.exists());
+    }
 }
