@@ -32,6 +32,9 @@ const VARIABLES: [&str; 7] = [
 ];
 /// The files of a built Worker.
 const MODULES: [&str; 2] = ["index.js", "index_bg.wasm"];
+/// Secrets that nobody wants to be without, and what does not work then.
+const NEEDED: [(&str, &str); 2] =
+    [("WEBHOOK_SECRET", "every delivery is answered with 503"), ("DASHBOARD_PASSWORD", "nobody can sign in")];
 /// How long workerd has to listen; 30 ms is usual.
 const READY_MS_MAX: u64 = 20_000;
 /// How long it has after TERM.
@@ -98,7 +101,13 @@ fn start(args: &EdgeArgs, workerd: &Path, config: &Path, state: &Path) -> Result
     command.arg("workerd").arg(workerd).arg("serve");
     command.arg(format!("--socket-addr=http={}", std::net::SocketAddr::new(args.address, args.port)));
     command.arg("--control-fd=1").arg(config);
-    command.env_clear().envs(variables(state)?);
+    let variables = variables(state)?;
+    for (name, lost) in NEEDED {
+        if !variables.iter().any(|(known, _)| known == name) {
+            eprintln!("doorstep: {name} is not set, so {lost}");
+        }
+    }
+    command.env_clear().envs(variables);
     // The control descriptor is the child's stdout; workerd's own words go to stderr.
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::from(told)).stderr(std::process::Stdio::inherit());
     command.kill_on_drop(true);
@@ -119,7 +128,7 @@ async fn listening(ready: OwnedFd) -> Result<u16> {
                 return Ok(port);
             }
         }
-        bail!("workerd closed its control descriptor before it listened")
+        bail!("workerd does not listen; its words are above (a port in use? --port chooses another)")
     };
     let port = tokio::time::timeout(Duration::from_millis(READY_MS_MAX), wait).await.context("workerd did not listen within 20 s")??;
     // Whatever it says later must not fill the pipe.

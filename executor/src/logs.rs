@@ -89,7 +89,7 @@ pub async fn run(args: &LogsArgs, state: &Path) -> Result<Exit, Failure> {
         Some(run) if run.bytes().all(|b| b.is_ascii_alphanumeric()) => run_log(state, project.as_str(), run),
         Some(run) => return Err(failure(Exit::Error, format!("`{run}` is not a run's id"))),
         None => {
-            let journal = Journal::look(state)?.ok_or_else(|| failure(Exit::Error, format!("{} holds no journal; did the daemon ever run?", state.display())))?;
+            let journal = Journal::look(state)?.ok_or_else(|| failure(Exit::Error, format!("{} shows no trace of a daemon; did `doorstep run` ever run with this --state?", state.display())))?;
             let release = journal.live_release(project.as_str())?;
             let release = release.ok_or_else(|| failure(Exit::Error, format!("{project} has no live release yet")))?;
             state.join("logs").join(project.as_str()).join(format!("r{}.log", release.id))

@@ -117,12 +117,12 @@ impl Hub {
         let jobs = enqueue(&event, Cause::Push, memory, turn)?;
         let row = row_of(id, arrival, &event, &jobs, turn);
         turn.write(Statement::new(
-            "INSERT INTO deliveries (guid, event, payload) VALUES (?, ?, ?)",
-            [text(&arrival.guid), number(id), text(&arrival.body)],
+            "INSERT INTO deliveries (guid, event) VALUES (?, ?)",
+            [text(&arrival.guid), number(id)],
         ));
         turn.write(Statement::new(
-            "INSERT INTO events (id, type, repo, body) VALUES (?, ?, ?, ?)",
-            [number(id), text(&row.event_type), text(row.repo.clone().unwrap_or_default()), json(&row)?],
+            "INSERT INTO events (id, type, repo, body, payload) VALUES (?, ?, ?, ?, ?)",
+            [number(id), text(&row.event_type), text(row.repo.clone().unwrap_or_default()), json(&row)?, text(&arrival.body)],
         ));
         turn.write(Statement::new("INSERT OR REPLACE INTO bodies (hash, event) VALUES (?, ?)", [text(hash), number(id)]));
         turn.changed();
@@ -146,7 +146,7 @@ impl Hub {
     /// Runs a stored delivery again; `None` when there is none.
     pub(super) async fn replay(&self, guid: &str) -> Result<Option<Vec<JobId>>> {
         let rows = self.store()?.rows(
-            "SELECT d.payload, e.type FROM deliveries d JOIN events e ON e.id = d.event WHERE d.guid = ?",
+            "SELECT e.payload, e.type FROM deliveries d JOIN events e ON e.id = d.event WHERE d.guid = ?",
             [text(guid)],
         )?;
         let Some(row) = rows.first() else { return Ok(None) };

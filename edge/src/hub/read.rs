@@ -128,7 +128,7 @@ impl Hub {
     /// One delivery with its payload.
     pub(super) fn event(&self, guid: &str) -> Result<Option<(DeliveryRow, String)>> {
         let rows = self.store()?.rows(
-            "SELECT e.body, d.payload FROM deliveries d JOIN events e ON e.id = d.event WHERE d.guid = ?",
+            "SELECT e.body, e.payload FROM deliveries d JOIN events e ON e.id = d.event WHERE d.guid = ?",
             [text(guid)],
         )?;
         Ok(rows.first().and_then(|row| Some((row.json(0)?, row.text(1).to_owned()))))
