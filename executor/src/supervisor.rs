@@ -5,8 +5,10 @@
 //! run is stopping was taken out before and is never restarted. What is
 //! absent: deciding what is live (the journal) and switching (the run).
 
+mod routes;
+
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -390,101 +392,6 @@ impl Supervisor {
             (false, _) => ProjectState::Stopped,
         };
         (state, reason)
-    }
-
-    /// The proxy's client; the proxy is started when it is first needed.
-    ///
-    /// # Errors
-    ///
-    /// When it does not start.
-    pub async fn proxy(&self) -> Result<&ProxyClient> {
-        let start = async {
-            let exe = std::env::current_exe().context("this program's path is unknown")?;
-            ProxyClient::ensure(&self.state, &exe).await.context("the proxy does not start")
-        };
-        self.proxy.get_or_try_init(|| start).await
-    }
-
-    /// Points the project's address at a port; nothing to do without `listen`.
-    ///
-    /// # Errors
-    ///
-    /// When the proxy cannot listen there.
-    pub async fn route(&self, project: &Project, port: Option<u16>) -> Result<Option<SocketAddr>> {
-        let Some(listen) = listen_of(project) else { return Ok(None) };
-        let upstream = port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        let client = self.proxy().await?;
-        let set = match client.set(&project.name, listen, upstream).await {
-            // The proxy was ended by somebody; a new one is started.
-            Err(crate::proxy::ClientError::Unreachable { .. }) => {
-                let exe = std::env::current_exe().context("this program's path is unknown")?;
-                ProxyClient::ensure(&self.state, &exe).await.context("the proxy does not start")?;
-                client.set(&project.name, listen, upstream).await
-            }
-            other => other,
-        };
-        set.map(Some).with_context(|| format!("the proxy cannot serve {listen}"))
-    }
-
-    /// Closes addresses that the host's file does not name any more; a proxy
-    /// that nobody needs is ended.
-    async fn prune_routes(&self) -> Result<()> {
-        let left_over = ProxyClient::new(&self.state);
-        if left_over.ping().await.is_err() {
-            return Ok(());
-        }
-        let named: Vec<SocketAddr> = self.projects.values().filter_map(listen_of).collect();
-        if named.is_empty() {
-            return Ok(left_over.stop().await?);
-        }
-        for route in left_over.list().await? {
-            let same = self.projects.get(&route.project).and_then(listen_of) == Some(route.listen);
-            if !same {
-                left_over.remove(route.listen).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sees that the proxy is there and serves every address as it should:
-    /// somebody may have ended it, or an address may be free only now.
-    /// Projects with a run under way are left to it.
-    pub async fn tend_proxy(&self, busy: &BTreeSet<String>) {
-        let mine = |project: &&Project| listen_of(project).is_some() && !busy.contains(&project.name);
-        let listening: Vec<&Project> = self.projects.values().filter(mine).collect();
-        let faulty = !self.unrouted.borrow().is_empty();
-        if listening.is_empty() || (!faulty && ProxyClient::new(&self.state).ping().await.is_ok()) {
-            return;
-        }
-        for project in listening {
-            if let Err(fault) = self.route_live(project).await {
-                warn!(project = project.name, "the proxy does not serve: {fault:#}");
-            }
-        }
-    }
-
-    /// Points a project's address at its live process once more: after a run,
-    /// whatever happened meanwhile.
-    pub async fn route_again(&self, project: &str) {
-        if let Some(project) = self.projects.get(project)
-            && let Err(fault) = self.route_live(project).await
-        {
-            warn!(project = project.name, "the proxy does not serve: {fault:#}");
-        }
-    }
-
-    async fn route_live(&self, project: &Project) -> Result<()> {
-        let port = self.live_process(&project.name).and_then(|process| process.port);
-        let routed = self.route(project, port).await;
-        let fault = routed.as_ref().err().map(|fault| format!("{fault:#}"));
-        let before = match &fault {
-            Some(fault) => self.unrouted.borrow_mut().insert(project.name.clone(), fault.clone()),
-            None => self.unrouted.borrow_mut().remove(&project.name),
-        };
-        if before != fault {
-            self.changed.notify_one();
-        }
-        routed.map(|_| ())
     }
 
     /// Cuts the logs of apps that print without end; called now and then.
