@@ -82,8 +82,7 @@ impl Edge {
         let mut child = launch(&tools, &state, &secrets, 0);
         let address = ready(&mut child).await;
         // A connection of its own for each request, and no proxy of the machine's.
-        let client = reqwest::Client::builder()
-            .no_proxy()
+        let client = crate::http()
             .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())
             .timeout(wait::DEADLINE)

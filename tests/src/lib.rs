@@ -41,3 +41,11 @@ pub use push::Push;
 pub use raw::{Answer, Raw};
 pub use shop::{Pushed, Shop, Terms};
 pub use tools::Tools;
+
+/// A builder of HTTP clients. It asks for no TLS, but a build of the whole
+/// workspace gives it the executor's, which wants its provider to be named.
+pub fn http() -> reqwest::ClientBuilder {
+    // A second call finds it set, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy()
+}

@@ -50,7 +50,7 @@ impl Prober {
 }
 
 async fn probe(address: SocketAddr, is_over: Arc<AtomicBool>) -> Probed {
-    let client = |idle| reqwest::Client::builder().no_proxy().pool_max_idle_per_host(idle).timeout(PATIENCE).build().unwrap();
+    let client = |idle| crate::http().pool_max_idle_per_host(idle).timeout(PATIENCE).build().unwrap();
     let clients = [client(0), client(1)];
     let mut probed = Probed::default();
     while !is_over.load(Ordering::Relaxed) {

@@ -106,7 +106,7 @@ impl Tally {
 
 /// A client with a connection for each request, and no proxy of the machine's.
 pub fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(ANSWER_LIMIT).build().unwrap()
+    doorstep_tests::http().pool_max_idle_per_host(0).timeout(ANSWER_LIMIT).build().unwrap()
 }
 
 /// What the app's page says of itself.
