@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 use doorstep_shared::ids::{Action, Cause};
 use doorstep_shared::link::{Input, Link, Output};
-use doorstep_shared::protocol::{Holding, Report, ToEdge, ToExecutor, VERSION, decode, encode, hello_message};
+use doorstep_shared::protocol::{Holding, Report, ToEdge, ToExecutor, VERSION, decode, encode, fit, hello_message};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -189,8 +189,9 @@ impl Daemon {
         let edge = identity.as_ref().map(|identity| shared.config.edge.clone().unwrap_or_else(|| identity.edge.clone()));
         shared.journal.keep_reports(identity.is_some());
         let outbox = shared.journal.unacknowledged()?;
+        let last_report = shared.journal.last_report()?;
         Ok(Self {
-            link: Link::new(clock::random_u64(), outbox),
+            link: Link::new(clock::random_u64(), outbox).with_last_report(last_report),
             shared,
             identity,
             edge,
@@ -343,6 +344,10 @@ impl Daemon {
             }
             Output::Cancelled(holding) => self.cancel(holding)?,
             Output::Forget { seq } => self.shared.journal.forget(seq)?,
+            Output::Outrun { acknowledged } => {
+                warn!("the edge has reports up to {acknowledged}, which this journal never made: it was put back to an older state, and gets a new identity");
+                self.shared.journal.renew_identity()?;
+            }
             Output::Up { lease_ms } => {
                 info!("the link to the edge is up");
                 self.refused = None;
@@ -366,9 +371,10 @@ impl Daemon {
             executor_version: env!("CARGO_PKG_VERSION").to_owned(),
             host: identity.host.clone(),
             signature: identity.sign(&hello_message(&identity.host, nonce))?,
-            journal: self.shared.journal.identity().to_owned(),
+            journal: self.shared.journal.identity(),
             holding: self.holding()?,
             projects: projects.clone(),
+            parked: None,
         };
         self.announced = Some(projects);
         self.send(&hello)
@@ -394,7 +400,8 @@ impl Daemon {
 
     fn send(&self, frame: &ToEdge) -> Result<()> {
         if let Some(socket) = &self.socket {
-            socket.send(encode(frame)?);
+            let Some(frame) = fit(frame.clone(), self.link.version()) else { return Ok(()) };
+            socket.send(encode(&frame)?);
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ const MIGRATIONS: &[&str] = &["
 /// The journal of one state directory.
 pub struct Journal {
     db: RefCell<Connection>,
-    identity: String,
+    identity: RefCell<String>,
     keeps_reports: Cell<bool>,
 }
 
@@ -68,7 +68,7 @@ impl Journal {
             Ok(db.query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| row.get(0))?)
         };
         let identity = prepare().with_context(|| format!("{} cannot be used", path.display()))?;
-        Ok(Self { db: RefCell::new(db), identity, keeps_reports: Cell::new(true) })
+        Ok(Self { db: RefCell::new(db), identity: RefCell::new(identity), keeps_reports: Cell::new(true) })
     }
 
     /// Opens it to look only; `None` when there is none yet.
@@ -89,12 +89,28 @@ impl Journal {
         if schema == 0 {
             return Ok(None);
         }
-        Ok(Some(Self { db: RefCell::new(db), identity: String::new(), keeps_reports: Cell::new(false) }))
+        Ok(Some(Self { db: RefCell::new(db), identity: RefCell::default(), keeps_reports: Cell::new(false) }))
     }
 
     /// Identity of this journal: report numbers count within it.
-    pub fn identity(&self) -> &str {
-        &self.identity
+    pub fn identity(&self) -> String {
+        self.identity.borrow().clone()
+    }
+
+    /// Gives it a new identity, under which report numbers go on. Processes
+    /// that were started under the old one carry that.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn renew_identity(&self) -> Result<()> {
+        let fresh = crate::clock::new_id();
+        self.transaction(|db| {
+            db.execute("UPDATE meta SET value = ?1 WHERE key = 'identity'", [&fresh])?;
+            Ok(())
+        })?;
+        *self.identity.borrow_mut() = fresh;
+        Ok(())
     }
 
     /// Are reports kept for an edge? Not on a host that has none.
