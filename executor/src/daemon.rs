@@ -6,12 +6,14 @@
 //! the journal first. The daemon listens on a Unix socket and on no port.
 //! Ending it ends no app: they go on, and the next daemon finds them again.
 
+mod reconcile;
+mod room;
 mod view;
 mod work;
 
 pub use view::live_view;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -28,6 +30,7 @@ use crate::cli::{Exit, Failure, failure};
 use crate::clock;
 use crate::config::{self, LoadError};
 use crate::control;
+use crate::disk;
 use crate::git::{Web, WebLimits};
 use crate::identity::Identity;
 use crate::journal::{Journal, RunRecord};
@@ -41,7 +44,9 @@ const TRIM_MS: u64 = 60_000;
 const SLEPT: Duration = Duration::from_secs(10);
 /// Fetches at once. Each holds a thread; name look-ups need some of the 64 too.
 const FETCHES_MAX: usize = 16;
-/// How often the proxy is looked after.
+/// How often a disk that was full at the start is tried again.
+const FULL_PAUSE: Duration = Duration::from_secs(2);
+/// How often the proxy and the disks are looked after.
 const TEND_MS: u64 = 5_000;
 /// Reports that a slow watcher on this host may lag behind.
 const WATCH_BACKLOG: usize = 1_024;
@@ -61,6 +66,13 @@ pub enum Wake {
     RunEnded(String),
     /// Somebody on this host asks.
     Asked(Ask),
+    /// The origin of a project said where its branch is.
+    Head {
+        /// The project.
+        project: String,
+        /// The head, or nothing when there is no such branch, or why it is not known.
+        head: reconcile::Head,
+    },
 }
 
 /// What is asked over the Unix socket.
@@ -103,6 +115,11 @@ struct Daemon {
     renew_at: Option<u64>,
     trim_at: u64,
     tend_at: u64,
+    rounds: reconcile::Rounds,
+    /// Projects whose origin did not answer when it was asked last.
+    silent_origins: BTreeSet<String>,
+    /// Why no run may begin here, if so.
+    parked: Option<String>,
     running: BTreeMap<String, Running>,
     waiting: BTreeMap<String, VecDeque<Work>>,
     refused: Option<String>,
@@ -126,7 +143,7 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     let state = std::path::absolute(state)?;
     keep_private(&state)?;
     let _lock = lock(&state)?;
-    let journal = Rc::new(Journal::open(&state)?);
+    let journal = Rc::new(open_journal(&state).await?);
     let (wake, mut woken) = mpsc::unbounded_channel();
     let changed = Rc::new(Notify::new());
     let supervisor = Supervisor::new(state.clone(), Rc::clone(&journal), loaded.config.projects.clone(), loaded.vars.clone(), Rc::clone(&changed));
@@ -136,6 +153,7 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     let server = control::serve(&shared).context("the control socket cannot be opened")?;
     shared.supervisor.start_all().await?;
     let mut daemon = Daemon::new(Rc::clone(&shared), &state)?;
+    daemon.look_for_room();
     daemon.take_up()?;
     daemon.dial();
     let mut terminate = signal(SignalKind::terminate())?;
@@ -154,11 +172,29 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
         if slept > SLEPT {
             info!("the host slept for {} s", slept.as_secs());
             daemon.give(Input::Woke);
+            daemon.rounds.soon(clock::steady().0);
         }
     }
     drop(server);
     info!("the daemon ends; the apps go on");
     Ok(Exit::Ok)
+}
+
+/// Opens the journal; on a disk without any room that waits for some.
+async fn open_journal(state: &Path) -> Result<Journal> {
+    let mut said = false;
+    loop {
+        match Journal::open(state) {
+            Err(fault) if disk::is_full(&format!("{fault:#}")) => {
+                if !said {
+                    error!("{fault:#}; waiting for room");
+                    said = true;
+                }
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Logs and the journal are for this user alone. The state directory itself may
@@ -189,6 +225,7 @@ impl Daemon {
         let edge = identity.as_ref().map(|identity| shared.config.edge.clone().unwrap_or_else(|| identity.edge.clone()));
         shared.journal.keep_reports(identity.is_some());
         let outbox = shared.journal.unacknowledged()?;
+        let rounds = reconcile::Rounds::new(shared.config.reconcile, clock::steady().0, clock::random_u64());
         let last_report = shared.journal.last_report()?;
         Ok(Self {
             link: Link::new(clock::random_u64(), outbox).with_last_report(last_report),
@@ -199,6 +236,9 @@ impl Daemon {
             sockets: 0,
             lease_ms: doorstep_shared::queue::LEASE_MS,
             renew_at: None,
+            rounds,
+            silent_origins: BTreeSet::new(),
+            parked: None,
             trim_at: clock::steady().0 + TRIM_MS,
             tend_at: clock::steady().0 + TEND_MS,
             running: BTreeMap::new(),
@@ -236,7 +276,7 @@ impl Daemon {
 
     fn wait(&self) -> Duration {
         let now = clock::steady().0;
-        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at)];
+        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), self.rounds.deadline()];
         let next = next.into_iter().flatten().min().unwrap_or(u64::MAX);
         Duration::from_millis(next.saturating_sub(now))
     }
@@ -252,6 +292,10 @@ impl Daemon {
             let supervisor = Rc::clone(&self.shared.supervisor);
             let busy = self.running.keys().cloned().collect();
             tokio::task::spawn_local(async move { supervisor.tend_proxy(&busy).await });
+            self.look_for_room();
+        }
+        if self.rounds.is_due(now) {
+            self.reconcile();
         }
         if self.renew_at.is_some_and(|at| at <= now) {
             self.renew();
@@ -266,12 +310,15 @@ impl Daemon {
             Wake::Posted { seq, report } => self.give(Input::Post { seq, report }),
             Wake::RunEnded(project) => {
                 self.running.remove(&project);
+                // A run that found no room ends, and the next must not begin.
+                self.look_for_room();
                 let (supervisor, name) = (Rc::clone(&self.shared.supervisor), project.clone());
                 tokio::task::spawn_local(async move { supervisor.route_again(&name).await });
                 self.start_next(&project);
                 self.announce();
             }
             Wake::Asked(ask) => self.asked(ask),
+            Wake::Head { project, head } => self.head_is(&project, head),
             Wake::Said(number, said) if self.socket.as_ref().is_some_and(|socket| socket.number == number) => self.said(said),
             Wake::Said(..) => {}
         }
@@ -304,6 +351,7 @@ impl Daemon {
 
     /// Gives the link engine an input and carries out what it wants.
     fn give(&mut self, input: Input) {
+        let was_up = self.link.is_up();
         for output in self.link.handle(input, clock::steady()) {
             if let Err(fault) = self.carry_out(output) {
                 // The journal or the key failed: without them nothing may be promised.
@@ -313,6 +361,9 @@ impl Daemon {
         }
         if !self.link.is_up() {
             self.renew_at = None;
+            if was_up {
+                self.rounds.link_went(clock::steady().0);
+            }
         }
     }
 
@@ -353,6 +404,7 @@ impl Daemon {
                 self.refused = None;
                 self.lease_ms = lease_ms.max(3_000);
                 self.renew_at = Some(clock::steady().0 + self.lease_ms / 3);
+                self.rounds.soon(clock::steady().0);
                 self.announce();
             }
             Output::Refused { message, .. } => {
@@ -374,7 +426,7 @@ impl Daemon {
             journal: self.shared.journal.identity(),
             holding: self.holding()?,
             projects: projects.clone(),
-            parked: None,
+            parked: self.parked.clone(),
         };
         self.announced = Some(projects);
         self.send(&hello)
@@ -424,7 +476,7 @@ impl Daemon {
     fn asked(&mut self, ask: Ask) {
         match ask {
             Ask::Status(reply) => {
-                let _ = reply.send(view::status(&self.shared, self.identity.as_ref(), self.edge.as_deref(), &self.link, self.refused.as_deref()));
+                let _ = reply.send(view::status(&self.shared, self.identity.as_ref(), self.edge.as_deref(), &self.link, self.refused.as_deref(), self.parked.as_deref()));
             }
             Ask::Projects(reply) => {
                 let _ = reply.send(self.shared.config.projects.keys().cloned().collect());
@@ -432,6 +484,10 @@ impl Daemon {
             Ask::Deploy(project, reply) => {
                 if !self.shared.config.projects.contains_key(&project) {
                     let _ = reply.send(Err(format!("{project} is not in the host's file")));
+                    return;
+                }
+                if let Some(why) = &self.parked {
+                    let _ = reply.send(Err(format!("no run begins: {why}")));
                     return;
                 }
                 let id = clock::new_id();

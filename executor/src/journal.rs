@@ -9,6 +9,7 @@
 //! [`KEPT_MAX`] of each.
 
 mod grants;
+mod heads;
 mod outbox;
 mod processes;
 mod releases;
@@ -19,6 +20,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rusqlite::Connection;
+
+use crate::disk::Ballast;
 
 pub use processes::ProcessRow;
 pub use releases::{Release, ReleaseState};
@@ -47,6 +50,7 @@ pub struct Journal {
     db: RefCell<Connection>,
     identity: RefCell<String>,
     keeps_reports: Cell<bool>,
+    ballast: Ballast,
 }
 
 impl Journal {
@@ -57,6 +61,8 @@ impl Journal {
     /// When the file cannot be written or is damaged.
     pub fn open(state: &Path) -> Result<Self> {
         let path = state.join("journal.db");
+        let ballast = Ballast::new(state);
+        ballast.give_up_if_needed();
         let db = Connection::open(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
         let prepare = || -> Result<String> {
             db.pragma_update(None, "journal_mode", "WAL")?;
@@ -68,7 +74,7 @@ impl Journal {
             Ok(db.query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| row.get(0))?)
         };
         let identity = prepare().with_context(|| format!("{} cannot be used", path.display()))?;
-        Ok(Self { db: RefCell::new(db), identity: RefCell::new(identity), keeps_reports: Cell::new(true) })
+        Ok(Self { db: RefCell::new(db), identity: RefCell::new(identity), keeps_reports: Cell::new(true), ballast })
     }
 
     /// Opens it to look only; `None` when there is none yet.
@@ -89,7 +95,7 @@ impl Journal {
         if schema == 0 {
             return Ok(None);
         }
-        Ok(Some(Self { db: RefCell::new(db), identity: RefCell::default(), keeps_reports: Cell::new(false) }))
+        Ok(Some(Self { db: RefCell::new(db), identity: RefCell::default(), keeps_reports: Cell::new(false), ballast: Ballast::new(state) }))
     }
 
     /// Identity of this journal: report numbers count within it.
@@ -113,6 +119,11 @@ impl Journal {
         Ok(())
     }
 
+    /// The reserve that lets the journal be written on a full disk.
+    pub fn ballast(&self) -> &Ballast {
+        &self.ballast
+    }
+
     /// Are reports kept for an edge? Not on a host that has none.
     pub fn keep_reports(&self, keep: bool) {
         self.keeps_reports.set(keep);
@@ -120,6 +131,9 @@ impl Journal {
 
     /// One transaction: all that `write` does, or nothing.
     fn transaction<T>(&self, write: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+        if self.ballast.give_up_if_needed() {
+            tracing::warn!("the disk is full: the reserve was given up, so that the journal can be written");
+        }
         let mut db = self.db.borrow_mut();
         let transaction = db.transaction().context("the journal cannot be written")?;
         let done = write(&transaction).context("the journal cannot be written")?;

@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod control;
 mod daemon;
+mod disk;
 mod edge;
 mod environment;
 mod git;

@@ -38,6 +38,8 @@ impl Host {
             ("DOORSTEP_CONFIG", format!("{root}/doorstep.toml")),
             ("DOORSTEP_STATE_DIR", format!("{root}/state")),
             ("NO_COLOR", "1".to_owned()),
+            // Only what a story pushes is deployed, unless it says otherwise.
+            ("DOORSTEP_RECONCILE", "off".to_owned()),
         ];
         let mut host = Self { daemon: None, past: Vec::new(), tools, name: name.to_owned(), environment, verbs: 0, dir };
         host.put_first_on_path(&Tools::python());

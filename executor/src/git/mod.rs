@@ -40,10 +40,12 @@ mod tests;
 pub use changes::Changes;
 pub use changes::CommitInfo;
 pub use error::{FetchError, StoreError};
-pub use fetch::Bounds;
+pub use fetch::{Bounds, remote_head};
 #[cfg(test)]
-pub use fetch::{Fetched, Progress, remote_head};
-pub use origin::{Origin, Token};
+pub use fetch::{Fetched, Progress};
+pub use origin::Origin;
+#[cfg(test)]
+pub use origin::Token;
 #[cfg(test)]
 pub use slot::CheckedOut;
 #[cfg(test)]
