@@ -213,12 +213,19 @@ impl Host {
     }
 }
 
-impl Drop for Host {
-    fn drop(&mut self) {
+impl Host {
+    /// Ends the daemon and everything it started, as dropping it does.
+    pub fn end_everything(&mut self) {
         // First the daemon, which would start them again; then what it started.
         drop(self.daemon.take());
         self.past.clear();
         kill_below(self.dir.path());
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.end_everything();
     }
 }
 

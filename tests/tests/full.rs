@@ -69,6 +69,13 @@ struct Story {
     github: GitHub,
 }
 
+impl Drop for Story {
+    fn drop(&mut self) {
+        // Before the disk below it goes.
+        self.host.end_everything();
+    }
+}
+
 impl Story {
     /// The first version is live.
     async fn begin() -> Self {
