@@ -70,8 +70,8 @@ pub enum Wake {
     Head {
         /// The project.
         project: String,
-        /// The head, or nothing when there is no such branch, or why it is not known.
-        head: reconcile::Head,
+        /// What it said, or why it is not known.
+        asked: reconcile::Asked,
     },
 }
 
@@ -116,6 +116,9 @@ struct Daemon {
     trim_at: u64,
     tend_at: u64,
     rounds: reconcile::Rounds,
+    /// Projects whose origin is being asked, and whether that may fetch: then
+    /// no run begins meanwhile, since one store is fetched into by one.
+    asking: BTreeMap<String, bool>,
     /// Projects whose origin did not answer when it was asked last.
     silent_origins: BTreeSet<String>,
     /// Why no run may begin here, if so.
@@ -237,6 +240,7 @@ impl Daemon {
             lease_ms: doorstep_shared::queue::LEASE_MS,
             renew_at: None,
             rounds,
+            asking: BTreeMap::new(),
             silent_origins: BTreeSet::new(),
             parked: None,
             trim_at: clock::steady().0 + TRIM_MS,
@@ -318,7 +322,7 @@ impl Daemon {
                 self.announce();
             }
             Wake::Asked(ask) => self.asked(ask),
-            Wake::Head { project, head } => self.head_is(&project, head),
+            Wake::Head { project, asked } => self.head_is(&project, asked),
             Wake::Said(number, said) if self.socket.as_ref().is_some_and(|socket| socket.number == number) => self.said(said),
             Wake::Said(..) => {}
         }

@@ -103,3 +103,19 @@ async fn with_the_edge_gone_apps_are_kept_up_and_deploys_go_on_and_are_told_late
     assert!(runs.iter().all(|run| run["state"] == "succeeded"), "{runs:#?}");
     shop.is_idle().await;
 }
+
+#[tokio::test]
+async fn commits_that_touch_none_of_the_paths_are_passed_over() {
+    let app = App::bare("1");
+    let mut terms = asking(&app, "1s");
+    "paths = [\"*.py\"]".clone_into(&mut terms.project);
+    let shop = Shop::open_on(terms, &app).await;
+    shop.origin.commit("words only", &[("README.md", Some("Read me."))]);
+    let passed = async || shop.host.words();
+    wait::until("the commit to be looked at", passed, |words| words.contains("touches none of the project's paths")).await;
+    rounds_go_by(&shop).await;
+    assert_eq!(shop.host.words().matches("touches none").count(), 1, "once is enough");
+    assert_eq!(shop.runs().await.len(), 1);
+    App::bare("2").file("README.md", "Read me again.").push_to(&shop.origin, "code");
+    shop.serves("2").await;
+}

@@ -5,11 +5,15 @@
 //! to the edge, which makes a job of it. With the edge gone for long, the host
 //! makes a run of it by itself. Invariants: a head that was concluded, well or
 //! not, is never tried again by itself; a project that has work is left alone.
-//! What is absent: GitHub's API, and fetching.
+//! A project that follows some `paths` of a large repository is fetched first,
+//! to see whether the new commits concern it at all. What is absent: GitHub's
+//! API, and deploying.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use doorstep_shared::ids::{Action, Cause};
+use doorstep_shared::paths::any_match;
 use doorstep_shared::protocol::ToEdge;
 use doorstep_shared::time::mix;
 use tracing::{debug, info, warn};
@@ -18,7 +22,7 @@ use super::{Daemon, Wake, Work};
 use crate::clock;
 use crate::config::Project;
 use crate::git::{self, Bounds, Origin};
-use crate::run::Request;
+use crate::run::{Request, Shared};
 
 /// After a connect the branches are asked for within this time: full jitter,
 /// so that a fleet that comes back asks its origins one by one.
@@ -27,6 +31,8 @@ const CONNECT_MS_MAX: u64 = 1_000;
 const BETWEEN_MS_MIN: u64 = 15_000;
 /// How long an origin has to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Changed files that are looked at; with more, the project is deployed.
+const CHANGED_MAX: usize = 10_000;
 /// The edge is gone for this long before a host deploys by itself: a Worker
 /// that is deployed anew is back within seconds.
 const ALONE_AFTER_MS: u64 = 60_000;
@@ -85,7 +91,16 @@ impl Rounds {
 }
 
 /// What an origin said of its branch.
-pub type Head = Result<Option<String>, String>;
+pub struct Head {
+    /// The commit it is at; nothing when there is no such branch.
+    commit: Option<String>,
+    /// Do the commits since the one that was concluded last touch the project's
+    /// `paths`? In doubt they do.
+    concerns: bool,
+}
+
+/// The same, or why it is not known.
+pub type Asked = Result<Head, String>;
 
 impl Daemon {
     /// Asks the origin of every project that has nothing to do.
@@ -93,17 +108,16 @@ impl Daemon {
         if self.identity.is_none() || self.refused.is_some() || self.parked.is_some() {
             return;
         }
-        for project in self.shared.config.projects.values().filter(|project| !self.has_work(&project.name)) {
-            if project.compose.is_some() || project.command.is_some() {
-                continue; // This version cannot deploy them.
-            }
-            let (shared, wake, project) = (std::rc::Rc::clone(&self.shared), self.shared.wake.clone(), project.clone());
+        // This version cannot deploy the others.
+        let can = |project: &&Project| project.compose.is_none() && project.command.is_none();
+        let idle = |project: &&Project| !self.has_work(&project.name) && !self.asking.contains_key(&project.name);
+        let projects: Vec<Project> = self.shared.config.projects.values().filter(can).filter(idle).cloned().collect();
+        for project in projects {
+            self.asking.insert(project.name.clone(), !project.paths.is_empty());
+            let (shared, wake) = (Rc::clone(&self.shared), self.shared.wake.clone());
             tokio::task::spawn_local(async move {
-                let head = match shared.fetches.acquire().await {
-                    Ok(_place) => ask(&shared.web, shared.supervisor.vars(), &project).await,
-                    Err(fault) => Err(fault.to_string()),
-                };
-                let _ = wake.send(Wake::Head { project: project.name, head });
+                let asked = ask(&shared, &project).await;
+                let _ = wake.send(Wake::Head { project: project.name, asked });
             });
         }
     }
@@ -112,26 +126,34 @@ impl Daemon {
         self.running.contains_key(project) || self.waiting.get(project).is_some_and(|waiting| !waiting.is_empty())
     }
 
-    /// An origin answered.
-    pub(super) fn head_is(&mut self, name: &str, head: Head) {
+    /// An origin answered. What waited for it meanwhile goes first.
+    pub(super) fn head_is(&mut self, name: &str, asked: Asked) {
+        self.asking.remove(name);
+        let has_work = self.has_work(name);
+        self.start_next(name);
         let Ok(project) = name.parse() else { return };
-        let head = match head {
-            Ok(Some(head)) => head,
-            Ok(None) => return self.origin_fails(name, "its branch is not there"),
+        let (head, concerns) = match asked {
+            Ok(Head { commit: Some(head), concerns }) => (head, concerns),
+            Ok(Head { commit: None, .. }) => return self.origin_fails(name, "its branch is not there"),
             Err(why) => return self.origin_fails(name, &why),
         };
         self.silent_origins.remove(name);
-        if self.has_work(name) {
+        if has_work {
             return;
         }
-        let (concluded, live) = match (self.shared.journal.concluded_head(name), self.shared.journal.live_release(name)) {
-            (Ok(concluded), Ok(live)) => (concluded, live.map(|live| live.commit)),
-            (Err(fault), _) | (_, Err(fault)) => return warn!(project = name, "{fault:#}"),
+        let concluded = match concluded(&self.shared, name) {
+            Ok(concluded) if concluded.as_ref() == Some(&head) => return,
+            Ok(concluded) => concluded,
+            Err(why) => return warn!(project = name, "{why}"),
         };
-        let first = concluded.is_none() && live.is_none();
-        if concluded.or(live).as_ref() == Some(&head) {
+        if !concerns {
+            info!(project = name, "the branch is at {head}, which touches none of the project's paths");
+            if let Err(fault) = self.shared.journal.conclude_head(name, &head) {
+                warn!(project = name, "{fault:#}");
+            }
             return;
         }
+        let first = concluded.is_none();
         let now = clock::steady().0;
         if self.link.is_up() && self.link.version() >= 2 {
             info!(project = name, "the branch is at {head}, and no job came for it; the edge is told");
@@ -155,12 +177,46 @@ impl Daemon {
     }
 }
 
-async fn ask(web: &git::Web, vars: &crate::config::Vars, project: &Project) -> Head {
-    let origin = Origin::of(project, vars).map_err(|fault| format!("{fault:#}"))?;
-    let (web, branch) = (web.clone(), project.branch.clone());
-    let bounds = Bounds { deadline: Instant::now() + ANSWER_MAX, cancel: std::sync::Arc::default() };
-    let asked = tokio::task::spawn_blocking(move || git::remote_head(&web, &origin, &branch, &bounds));
-    asked.await.map_err(|fault| fault.to_string())?.map_err(|fault| fault.to_string())
+/// The commit that a deploy here came to an end with last; that of the live
+/// release, in a journal of before that was written down.
+fn concluded(shared: &Shared, project: &str) -> Result<Option<String>, String> {
+    let said = |fault: anyhow::Error| format!("{fault:#}");
+    match shared.journal.concluded_head(project).map_err(said)? {
+        Some(commit) => Ok(Some(commit)),
+        None => Ok(shared.journal.live_release(project).map_err(said)?.map(|live| live.commit)),
+    }
+}
+
+async fn ask(shared: &Shared, project: &Project) -> Asked {
+    let _place = shared.fetches.acquire().await.map_err(|fault| fault.to_string())?;
+    let origin = Origin::of(project, shared.supervisor.vars()).map_err(|fault| format!("{fault:#}"))?;
+    let known = concluded(shared, &project.name)?;
+    let (web, project, dir) = (shared.web.clone(), project.clone(), shared.supervisor.layout(project).dir().to_path_buf());
+    let asked = tokio::task::spawn_blocking(move || {
+        let bounds = Bounds { deadline: Instant::now() + ANSWER_MAX, cancel: std::sync::Arc::default() };
+        let commit = git::remote_head(&web, &origin, &project.branch, &bounds).map_err(|fault| fault.to_string())?;
+        let concerns = match (&commit, &known) {
+            (Some(head), Some(known)) if head != known && !project.paths.is_empty() => {
+                let touched = || {
+                    let store = git::open_store(&dir).ok()?;
+                    store.fetch(&web, &origin, &project.branch, &bounds, &mut |_| {}).ok()?;
+                    touches(&store, known, head, &project.paths)
+                };
+                touched().unwrap_or(true)
+            }
+            _ => true,
+        };
+        Ok(Head { commit, concerns })
+    });
+    asked.await.map_err(|fault| fault.to_string())?
+}
+
+/// Does what changed between two commits match a pattern? `None` when that is
+/// not known: a commit is gone, or too much changed.
+fn touches(store: &git::Store, from: &str, to: &str, patterns: &[String]) -> Option<bool> {
+    let changes = store.changed_files(from, to, CHANGED_MAX).ok()?;
+    let changed = [&changes.added, &changes.modified, &changes.removed].into_iter().flatten();
+    (!changes.truncated).then(|| any_match(patterns, changed.map(String::as_str)))
 }
 
 #[cfg(test)]

@@ -48,9 +48,7 @@ pub use origin::Origin;
 pub use origin::Token;
 #[cfg(test)]
 pub use slot::CheckedOut;
-#[cfg(test)]
-pub use store::Store;
-pub use store::open_store;
+pub use store::{Store, open_store};
 #[cfg(test)]
 pub use tree::{Finding, FindingKind};
 pub use web::{Web, WebLimits};
