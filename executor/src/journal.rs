@@ -20,6 +20,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rusqlite::Connection;
 
+use crate::crash;
+
 pub use processes::ProcessRow;
 pub use releases::{Release, ReleaseState};
 pub use runs::{Point, RunRecord};
@@ -40,6 +42,8 @@ const MIGRATIONS: &[&str] = &["
     CREATE INDEX releases_of ON releases (project, id);
     CREATE TABLE processes (pid INTEGER PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL);
     CREATE TABLE wanted (project TEXT PRIMARY KEY, running INTEGER NOT NULL) WITHOUT ROWID;
+", "
+    CREATE TABLE heads (project TEXT PRIMARY KEY, commit_id TEXT NOT NULL) WITHOUT ROWID;
 "];
 
 /// The journal of one state directory.
@@ -102,12 +106,15 @@ impl Journal {
         self.keeps_reports.set(keep);
     }
 
-    /// One transaction: all that `write` does, or nothing.
-    fn transaction<T>(&self, write: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+    /// One transaction: all that `write` does, or nothing. Each is a place where
+    /// a crash is tried, under this label.
+    fn transaction<T>(&self, label: std::fmt::Arguments<'_>, write: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+        crash::before(label);
         let mut db = self.db.borrow_mut();
         let transaction = db.transaction().context("the journal cannot be written")?;
         let done = write(&transaction).context("the journal cannot be written")?;
         transaction.commit().context("the journal cannot be written")?;
+        crash::after(label);
         Ok(done)
     }
 
@@ -129,7 +136,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn want_running(&self, project: &str, running: bool) -> Result<()> {
-        self.transaction(|db| {
+        self.transaction(format_args!("want"), |db| {
             db.execute("INSERT OR REPLACE INTO wanted (project, running) VALUES (?1, ?2)", (project, running))?;
             Ok(())
         })
@@ -149,3 +156,5 @@ fn migrate(db: &Connection) -> Result<()> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::run as test_run;

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::crash;
 use crate::journal::{Release, ReleaseState};
 
 /// Slots in rotation: the live one, the previous one, the one being built and
@@ -72,7 +73,9 @@ impl Layout {
             _ => {}
         }
         std::os::unix::fs::symlink(Path::new("releases").join(slot.to_string()), &fresh)?;
+        crash::before(format_args!("effect current"));
         std::fs::rename(&fresh, &current)?;
+        crash::after(format_args!("effect current"));
         File::open(&self.dir)?.sync_all()
     }
 
