@@ -179,6 +179,9 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
         }
     }
     drop(server);
+    if let Err(fault) = shared.journal.forgive_open_runs() {
+        warn!("{fault:#}");
+    }
     info!("the daemon ends; the apps go on");
     Ok(Exit::Ok)
 }

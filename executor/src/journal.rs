@@ -21,6 +21,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rusqlite::Connection;
 
+use crate::crash;
 use crate::disk::Ballast;
 
 pub use processes::ProcessRow;
@@ -43,6 +44,8 @@ const MIGRATIONS: &[&str] = &["
     CREATE INDEX releases_of ON releases (project, id);
     CREATE TABLE processes (pid INTEGER PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL);
     CREATE TABLE wanted (project TEXT PRIMARY KEY, running INTEGER NOT NULL) WITHOUT ROWID;
+", "
+    CREATE TABLE heads (project TEXT PRIMARY KEY, commit_id TEXT NOT NULL) WITHOUT ROWID;
 "];
 
 /// The journal of one state directory.
@@ -111,7 +114,7 @@ impl Journal {
     /// When the journal cannot be written.
     pub fn renew_identity(&self) -> Result<()> {
         let fresh = crate::clock::new_id();
-        self.transaction(|db| {
+        self.transaction(format_args!("renew_identity"), |db| {
             db.execute("UPDATE meta SET value = ?1 WHERE key = 'identity'", [&fresh])?;
             Ok(())
         })?;
@@ -129,8 +132,10 @@ impl Journal {
         self.keeps_reports.set(keep);
     }
 
-    /// One transaction: all that `write` does, or nothing.
-    fn transaction<T>(&self, write: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+    /// One transaction: all that `write` does, or nothing. Each is a place where
+    /// a crash is tried, under this label.
+    fn transaction<T>(&self, label: std::fmt::Arguments<'_>, write: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+        crash::before(label);
         if self.ballast.give_up_if_needed() {
             tracing::warn!("the disk is full: the reserve was given up, so that the journal can be written");
         }
@@ -138,6 +143,7 @@ impl Journal {
         let transaction = db.transaction().context("the journal cannot be written")?;
         let done = write(&transaction).context("the journal cannot be written")?;
         transaction.commit().context("the journal cannot be written")?;
+        crash::after(label);
         Ok(done)
     }
 
@@ -159,7 +165,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn want_running(&self, project: &str, running: bool) -> Result<()> {
-        self.transaction(|db| {
+        self.transaction(format_args!("want"), |db| {
             db.execute("INSERT OR REPLACE INTO wanted (project, running) VALUES (?1, ?2)", (project, running))?;
             Ok(())
         })
@@ -179,3 +185,5 @@ fn migrate(db: &Connection) -> Result<()> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::run as test_run;

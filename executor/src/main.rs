@@ -9,6 +9,7 @@ mod cli;
 mod clock;
 mod config;
 mod control;
+mod crash;
 mod daemon;
 mod disk;
 mod edge;

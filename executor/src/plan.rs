@@ -5,7 +5,7 @@
 //! that a person finds in ARCHITECTURE.md.
 
 use crate::config::Sync;
-use crate::journal::Point;
+use crate::journal::{Point, ProcessRow, RunRecord};
 
 /// How the release's Python environment is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +85,14 @@ pub fn plan(facts: &Facts) -> Plan {
 pub enum Recovery {
     /// Remove what the run started, see that the old release runs, begin again.
     Again,
-    /// The checks were good: finish the switch.
+    /// The checks were good: finish the switch. When what was checked is gone,
+    /// the same as `Again`.
     Forward,
+    /// The new release is live: see that it runs, and that nothing else does.
+    Finish,
+    /// The run failed, and its row says why: finish putting the old release
+    /// back, and end the run with that failure. It is not begun again.
+    PutBack,
     /// Nothing is left to do.
     Nothing,
 }
@@ -95,10 +101,32 @@ pub enum Recovery {
 #[must_use]
 pub fn after_crash(point: Point) -> Recovery {
     match point {
-        Point::Preparing | Point::Starting | Point::Replacing => Recovery::Again,
-        Point::Switching | Point::Retiring => Recovery::Forward,
+        Point::Begun
+        | Point::Fetching
+        | Point::Verifying
+        | Point::Building
+        | Point::Syncing
+        | Point::Starting
+        | Point::Checking
+        | Point::Replacing
+        | Point::Stopping => Recovery::Again,
+        Point::Switching => Recovery::Forward,
+        Point::Retiring => Recovery::Finish,
+        Point::RollingBack => Recovery::PutBack,
         Point::Ended => Recovery::Nothing,
     }
+}
+
+/// Which of a project's processes may be its live one, the likeliest first:
+/// those of the live release. What an open run started counts once it has
+/// switched, and before all others then.
+#[must_use]
+pub fn live_rows<'a>(rows: &'a [ProcessRow], release: u64, open: Option<&RunRecord>) -> Vec<&'a ProcessRow> {
+    let is_of_run = |row: &ProcessRow| open.is_some_and(|run| row.run.as_ref() == Some(&run.id));
+    let has_switched = open.is_some_and(|run| after_crash(run.point) == Recovery::Finish);
+    let mut may_be: Vec<_> = rows.iter().filter(|row| row.release == release && (has_switched || !is_of_run(row))).collect();
+    may_be.sort_by_key(|row| !is_of_run(row));
+    may_be
 }
 
 #[cfg(test)]
@@ -125,11 +153,38 @@ mod tests {
         assert_eq!(plan(&Facts { has_process: false, ..facts() }).takeover, Takeover::None);
     }
 
+    /// Every point, and what follows: a new one fails here until it is thought of.
     #[test]
     fn only_a_checked_release_goes_forward_after_a_crash() {
-        assert_eq!(after_crash(Point::Starting), Recovery::Again);
-        assert_eq!(after_crash(Point::Replacing), Recovery::Again);
-        assert_eq!(after_crash(Point::Switching), Recovery::Forward);
-        assert_eq!(after_crash(Point::Retiring), Recovery::Forward);
+        let all = Point::ALL.map(|point| (point.as_str(), after_crash(point)));
+        let again = ["begun", "fetching", "verifying", "building", "syncing", "starting", "checking", "replacing", "stopping"];
+        for (word, recovery) in all {
+            let expected = match word {
+                "switching" => Recovery::Forward,
+                "retiring" => Recovery::Finish,
+                "rolling_back" => Recovery::PutBack,
+                "ended" => Recovery::Nothing,
+                word => {
+                    assert!(again.contains(&word), "{word}");
+                    Recovery::Again
+                }
+            };
+            assert_eq!(recovery, expected, "{word}");
+        }
+        assert_eq!(all.iter().filter(|(_, recovery)| *recovery == Recovery::Again).count(), again.len());
+    }
+
+    #[test]
+    fn what_an_open_run_started_is_live_once_it_has_switched() {
+        let row = |pid, release, run: Option<&str>| ProcessRow { project: "shop".into(), pid, start_ticks: 1, port: None, release, run: run.map(Into::into) };
+        let rows = [row(1, 7, None), row(2, 7, Some("r")), row(3, 8, Some("r")), row(4, 7, Some("older"))];
+        let pids = |open: Option<&RunRecord>| live_rows(&rows, 7, open).iter().map(|row| row.pid).collect::<Vec<_>>();
+        assert_eq!(pids(None), [1, 2, 4]);
+        let mut run = crate::journal::test_run("r", 1);
+        for point in Point::ALL {
+            run.point = point;
+            let expected: &[i32] = if point == Point::Retiring { &[2, 1, 4] } else { &[1, 4] };
+            assert_eq!(pids(Some(&run)), expected, "{}", point.as_str());
+        }
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::child::kill_group;
 use crate::config;
+use crate::crash;
 
 /// What to start.
 pub struct Launch {
@@ -54,7 +55,9 @@ impl Process {
         let mut command = tokio::process::Command::new(&launch.program);
         command.args(&launch.args).current_dir(&launch.dir).env_clear().envs(launch.env.iter().map(|(k, v)| (k, v)));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+        crash::before(format_args!("effect process_start"));
         let mut child = command.spawn().with_context(|| format!("{} does not start", launch.program.display()))?;
+        crash::after(format_args!("effect process_start"));
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).context("it ended at once")?;
         let start_ticks = start_ticks(pid).unwrap_or_default();
         let (tell, ended) = watch::channel(None);
@@ -119,6 +122,7 @@ impl Process {
 
     /// Stops its group: the signal, the grace, KILL. True when KILL was needed.
     pub async fn stop(&self, stop: &config::Stop) -> bool {
+        crash::before(format_args!("effect process_stop"));
         if self.has_ended().is_none()
             && let Some(group) = Pid::from_raw(self.pid)
         {
@@ -130,6 +134,7 @@ impl Process {
         if killed {
             let _ = tokio::time::timeout(Duration::from_secs(5), self.wait()).await;
         }
+        crash::after(format_args!("effect process_stop"));
         killed
     }
 

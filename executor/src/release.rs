@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::crash;
 use crate::journal::{Release, ReleaseState};
 
 /// Slots in rotation: the live one, the previous one, the one being built and
@@ -56,6 +57,22 @@ impl Layout {
         std::fs::create_dir_all(self.dir.join("envs"))
     }
 
+    /// Removes a slot's checkout and environment.
+    ///
+    /// # Errors
+    ///
+    /// When the system says so.
+    pub fn clear(&self, slot: u32) -> io::Result<()> {
+        let env = self.env(slot);
+        for gone in [std::fs::remove_dir_all(self.slot(slot)), std::fs::remove_file(env.with_extension("stamp")), std::fs::remove_dir_all(&env)] {
+            match gone {
+                Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Points `current` at a slot, for good.
     ///
     /// # Errors
@@ -72,7 +89,9 @@ impl Layout {
             _ => {}
         }
         std::os::unix::fs::symlink(Path::new("releases").join(slot.to_string()), &fresh)?;
+        crash::before(format_args!("effect current"));
         std::fs::rename(&fresh, &current)?;
+        crash::after(format_args!("effect current"));
         File::open(&self.dir)?.sync_all()
     }
 

@@ -10,6 +10,7 @@ mod deploy;
 mod log;
 mod other;
 mod recover;
+mod roll_back;
 mod steps;
 mod sync;
 
@@ -29,14 +30,19 @@ use tracing::{error, info, warn};
 use crate::clock;
 use crate::config::{Config, Project};
 use crate::daemon::Wake;
+use crate::disk;
 use crate::git::Web;
-use crate::journal::{Journal, Point, RunRecord};
+use crate::journal::{Journal, Point, ReleaseState, RunRecord};
 use crate::redact::Redactor;
 use crate::supervisor::Supervisor;
 use log::RunLog;
 
-/// Daemons that may die over one run before it is given up.
-const BEGUN_MAX: u32 = 3;
+/// Daemons that may die over one run before it is given up; one that was told
+/// to end has not died.
+const DEATHS_MAX: u32 = 3;
+
+/// What is said of a run that is given up.
+pub const GIVEN_UP: &str = "the daemon died three times over this run; it is given up";
 
 /// How often the end of a run is tried to be written.
 const RETRY_WRITE: Duration = Duration::from_secs(2);
@@ -121,9 +127,13 @@ impl Request {
             started: clock::wall(),
             ended: None,
             state: RunState::Running,
-            point: Point::Preparing,
+            point: Point::Begun,
             release: None,
             begun: 0,
+            forgiven: 0,
+            steps: 0,
+            commit: None,
+            failure: None,
         }
     }
 }
@@ -144,8 +154,6 @@ pub struct Runner {
     cancel: Cancel,
     log: RunLog,
     step: Option<steps::Open>,
-    next_step: u16,
-    commit: Option<String>,
     /// The stamp of the environment, until it is written.
     stamp: Option<String>,
 }
@@ -160,7 +168,7 @@ impl Runner {
         let project = shared.config.projects.get(&record.project).cloned();
         let project = project.ok_or_else(|| anyhow::anyhow!("{} is not in the host's file", record.project))?;
         let log = RunLog::open(&shared.state, &project.name, &record.id, redactor(&shared, &project))?;
-        Ok(Self { shared, project, record, cancel, log, step: None, next_step: 0, commit: None, stamp: None })
+        Ok(Self { shared, project, record, cancel, log, step: None, stamp: None })
     }
 
     /// Carries the run out; when this returns, its outcome is in the journal.
@@ -186,13 +194,18 @@ impl Runner {
             at: self.record.started,
         };
         info!(project = self.project.name, run.id = self.record.id, action = %self.record.action, cause = %self.record.cause, "a run begins");
-        self.advance(vec![started]).map_err(failed)?;
+        if let Err(fault) = self.advance(vec![started]) {
+            if !recovering {
+                return Err(failed(fault));
+            }
+            // What was left half done is put right all the same.
+            warn!("{}", fault.message);
+        }
         if recovering && self.recover(left_at).await? {
             return Ok(());
         }
-        if self.record.begun > BEGUN_MAX {
-            let message = format!("the daemon died {BEGUN_MAX} times over this run; it is given up");
-            return Err(failed(self.fault("start", &message)));
+        if self.record.deaths() >= DEATHS_MAX {
+            return Err(failed(Fault { kind: FailureKind::Crash, ..self.fault("start", GIVEN_UP) }));
         }
         match self.record.action {
             Action::Deploy => self.deploy().await,
@@ -211,16 +224,19 @@ impl Runner {
         let (state, failure) = match outcome {
             Ok(()) => (RunState::Succeeded, None),
             Err((fault, state)) => {
-                let message = self.log.clean(&fault.message);
-                (state, Some(Failure { kind: fault.kind, step: fault.step, message: cut(&message, MESSAGE_BYTES_MAX).to_owned() }))
+                (state, Some(self.failure(&fault)))
             }
         };
         if let Err(fault) = crate::logs::prune(&self.shared.state, &self.project.name) {
             warn!(project = self.project.name, "old logs cannot be removed: {fault}");
         }
+        if failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Disk) {
+            self.make_room().await;
+        }
         self.record.point = Point::Ended;
         self.record.state = state;
         self.record.ended = Some(clock::wall());
+        self.record.failure.clone_from(&failure);
         match &failure {
             None => info!(project = self.project.name, run.id = self.record.id, "a run {state}"),
             Some(failure) => {
@@ -236,7 +252,7 @@ impl Runner {
             attempt: self.record.attempt,
             state,
             failure,
-            commit: self.commit.clone(),
+            commit: self.record.commit.clone(),
             at: clock::wall(),
         });
         // A run whose end is not written has not ended: its grant would be held
@@ -251,6 +267,26 @@ impl Runner {
             }
             tokio::time::sleep(RETRY_WRITE).await;
         }
+    }
+
+    /// Removes what this run built when there was no room for it: it must not be
+    /// what keeps the disk full.
+    async fn make_room(&self) {
+        let releases = self.shared.journal.releases(&self.project.name).unwrap_or_default();
+        let layout = self.shared.supervisor.layout(&self.project);
+        let ours = releases.iter().find(|release| Some(release.id) == self.record.release && release.state == ReleaseState::Built);
+        let Some(slot) = ours.map(|release| release.slot).filter(|slot| layout.current() != Some(*slot)) else { return };
+        let removed = tokio::task::spawn_blocking(move || layout.clear(slot)).await;
+        if let Ok(Err(fault)) = removed {
+            warn!(project = self.project.name, "what was built cannot be removed: {fault}");
+        }
+    }
+
+    /// A fault as it is stored and told.
+    fn failure(&self, fault: &Fault) -> Failure {
+        let message = self.log.clean(&fault.message);
+        let kind = if disk::is_full(&fault.message) { FailureKind::Disk } else { fault.kind };
+        Failure { kind, step: fault.step.clone(), message: cut(&message, MESSAGE_BYTES_MAX).to_owned() }
     }
 
     /// Writes how far the run has come, with reports.

@@ -6,6 +6,7 @@
 //! absent: deciding what is live (the journal) and switching (the run).
 
 mod routes;
+mod take_up;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use doorstep_shared::ids::ProjectState;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::child::{self, PATH_DEFAULT};
 use crate::config::{self, PORT_PLACEHOLDER, Project, Vars};
@@ -28,8 +29,6 @@ use crate::release::Layout;
 
 /// Variable that says which journal started a process.
 const MARK: &str = "DOORSTEP_JOURNAL";
-/// How long an app that left the host's file has to end.
-const STRAY_GRACE: Duration = Duration::from_secs(10);
 /// First wait before a process that ended is started again; doubles each time.
 const RESTART_MS: u64 = 500;
 /// Longest wait.
@@ -89,60 +88,21 @@ impl Supervisor {
         self.state.join("logs").join(project).join(format!("r{release}.log"))
     }
 
-    /// Brings up every project that should run: found again, or started.
-    pub async fn start_all(self: &Rc<Self>) -> Result<()> {
-        if let Err(fault) = self.prune_routes().await {
-            warn!("old addresses are still served: {fault:#}");
-        }
-        let mut known = self.journal.processes()?;
-        for project in self.projects.values().filter(|project| project.process.is_some()) {
-            let Some(release) = self.journal.live_release(&project.name)? else { continue };
-            let row = known.iter().position(|row| row.project == project.name && row.release == release.id);
-            let row = row.map(|at| known.swap_remove(at));
-            let found = row.as_ref().and_then(|row| Process::find(row.pid, row.start_ticks, row.port));
-            match found {
-                Some(process) => {
-                    info!(project = project.name, process.pid = process.pid(), "an app that runs was found again");
-                    self.watch(project, release, process);
-                }
-                None => {
-                    if let Some(row) = row {
-                        self.journal.process_ended(row.pid)?;
-                    }
-                    if self.journal.wants_running(&project.name)? {
-                        self.revive(project, release);
-                    }
-                }
-            }
-            if let Err(fault) = self.route_live(project).await {
-                warn!(project = project.name, "the proxy does not serve: {fault:#}");
-            }
-        }
-        self.end_strays().await
-    }
-
-    /// Ends what runs of projects that left the host's file, and what a daemon
-    /// that was killed had started and not written down.
-    async fn end_strays(&self) -> Result<()> {
-        let rows = self.journal.processes()?;
-        for row in rows.iter().filter(|row| !self.projects.contains_key(&row.project)) {
-            if let Some(stray) = Process::find(row.pid, row.start_ticks, row.port) {
-                info!(project = row.project, process.pid = row.pid, "an app that left the host's file is stopped");
-                stray.stop(&config::Stop { signal: config::Signal::Term, grace: STRAY_GRACE }).await;
-            }
-            self.journal.process_ended(row.pid)?;
-        }
-        let known: Vec<i32> = rows.iter().map(|row| row.pid).collect();
-        let killed = process::kill_marked(&self.mark(), &known);
-        if killed > 0 {
-            info!("{killed} processes that were never written down are ended");
-        }
-        Ok(())
-    }
-
     /// What every process that this journal started carries in its environment.
     fn mark(&self) -> String {
         format!("{MARK}={}", self.journal.identity())
+    }
+
+    /// Starts what should run and does not; what failed before it was tried
+    /// here is tried again anyway, later.
+    fn revive_if_down(self: &Rc<Self>, project: &Project) {
+        let is_tended = self.fates.borrow().get(&project.name).is_some_and(|fate| fate.live.is_some() || fate.restarts > 0);
+        if project.process.is_none() || is_tended || !self.journal.wants_running(&project.name).unwrap_or(false) {
+            return;
+        }
+        if let Ok(Some(release)) = self.journal.live_release(&project.name) {
+            self.revive(project, release);
+        }
     }
 
     /// Starts a release's process in the background; a fault is noted and tried again.
@@ -204,6 +164,7 @@ impl Supervisor {
             start_ticks: process.start_ticks(),
             port,
             release: release.id,
+            run: run.map(str::to_owned),
         });
         if let Err(fault) = written {
             // What is not written down must not run.
@@ -362,8 +323,15 @@ impl Supervisor {
             return self.route_live(project).await;
         }
         if let Some(release) = self.journal.live_release(&project.name)? {
-            let process = self.launch(project, &release, None)?;
-            self.watch(project, release, process);
+            match self.launch(project, &release, None) {
+                Ok(process) => self.watch(project, release, process),
+                Err(fault) => {
+                    // Whoever asked is told, and it is tried again all the same.
+                    self.note(&project.name, Some(format!("{fault:#}")));
+                    self.revive_later(project, release);
+                    return Err(fault);
+                }
+            }
         }
         self.route_live(project).await
     }

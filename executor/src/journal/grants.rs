@@ -13,7 +13,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn store_grant(&self, grant: &Grant) -> Result<bool> {
-        self.transaction(|db| {
+        self.transaction(format_args!("store_grant"), |db| {
             let body = serde_json::to_string(grant)?;
             let fresh = db.execute(
                 "INSERT OR IGNORE INTO grants (job, attempt, body) VALUES (?1, ?2, ?3)",
@@ -45,7 +45,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn drop_grant(&self, holding: Holding) -> Result<()> {
-        self.transaction(|db| settle(db, holding))
+        self.transaction(format_args!("drop_grant"), |db| settle(db, holding))
     }
 }
 

@@ -50,7 +50,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn post(&self, reports: Vec<Report>) -> Result<Vec<Numbered>> {
-        self.transaction(|db| post(db, self.keeps_reports.get(), reports))
+        self.transaction(format_args!("post"), |db| post(db, self.keeps_reports.get(), reports))
     }
 
     /// Forgets what the edge has.
@@ -59,7 +59,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn forget(&self, seq: u64) -> Result<()> {
-        self.transaction(|db| {
+        self.transaction(format_args!("forget"), |db| {
             db.execute("DELETE FROM outbox WHERE seq <= ?1", [seq])?;
             Ok(())
         })

@@ -18,6 +18,10 @@ pub struct ProcessRow {
     pub port: Option<u16>,
     /// The release it runs.
     pub release: u64,
+    /// The run that started it beside or in place of another, unless the
+    /// supervisor did. Until that run has switched it is not the live one.
+    #[serde(default)]
+    pub run: Option<String>,
 }
 
 impl Journal {
@@ -27,7 +31,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn process_started(&self, row: &ProcessRow) -> Result<()> {
-        self.transaction(|db| {
+        self.transaction(format_args!("process_started"), |db| {
             let body = serde_json::to_string(row)?;
             db.execute("INSERT OR REPLACE INTO processes (pid, project, body) VALUES (?1, ?2, ?3)", (row.pid, &row.project, body))?;
             Ok(())
@@ -40,7 +44,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn process_ended(&self, pid: i32) -> Result<()> {
-        self.transaction(|db| {
+        self.transaction(format_args!("process_ended"), |db| {
             db.execute("DELETE FROM processes WHERE pid = ?1", [pid])?;
             Ok(())
         })

@@ -61,7 +61,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn create_release(&self, project: &str, commit: &str, subject: &str, slot: u32) -> Result<Release> {
-        self.transaction(|db| {
+        self.transaction(format_args!("create_release"), |db| {
             for mut old in all(db, project)?.into_iter().filter(|r| r.slot == slot && r.state != ReleaseState::Pruned) {
                 old.state = ReleaseState::Pruned;
                 save(db, &old)?;
@@ -91,7 +91,7 @@ impl Journal {
     ///
     /// When the journal cannot be read.
     pub fn releases(&self, project: &str) -> Result<Vec<Release>> {
-        self.transaction(|db| all(db, project))
+        all(&self.db.borrow(), project)
     }
 
     /// The live release of a project.
@@ -124,7 +124,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn mark_bad(&self, release: &Release) -> Result<()> {
-        self.transaction(|db| save(db, &Release { state: ReleaseState::Bad, ..release.clone() }))
+        self.transaction(format_args!("mark_bad"), |db| save(db, &Release { state: ReleaseState::Bad, ..release.clone() }))
     }
 }
 
@@ -157,7 +157,7 @@ fn save(db: &Transaction<'_>, release: &Release) -> Result<()> {
     Ok(())
 }
 
-fn all(db: &Transaction<'_>, project: &str) -> Result<Vec<Release>> {
+fn all(db: &rusqlite::Connection, project: &str) -> Result<Vec<Release>> {
     let mut query = db.prepare_cached("SELECT body FROM releases WHERE project = ?1 AND body <> '' ORDER BY id")?;
     let rows = query.query_map([project], |row| row.get::<_, String>(0))?;
     let mut releases = Vec::new();

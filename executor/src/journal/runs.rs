@@ -1,44 +1,85 @@
 //! Runs: how far each has come, so that a new daemon knows what an old one did.
 
 use anyhow::Result;
-use doorstep_shared::ids::{Action, Attempt, Cause, JobId, RunState};
-use doorstep_shared::protocol::{Holding, Report};
+use doorstep_shared::ids::{Action, Attempt, Cause, FailureKind, JobId, RunState};
+use doorstep_shared::protocol::{Failure, Holding, Report};
 use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::outbox::Numbered;
 use super::releases::make_live;
-use super::{Journal, KEPT_MAX, Release, grants, outbox};
+use super::{Journal, KEPT_MAX, Release, grants, heads, outbox};
 
 /// How far a run has come. Each is written before what it names is done, so
 /// after a kill "it may have been begun" is all that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Point {
-    /// Fetching, verifying, building, syncing: beside the live release.
-    Preparing,
-    /// The new process is being started beside the old one, and checked.
+    /// It was begun; nothing was touched. Schema 1 wrote `preparing` for this
+    /// and for all up to `syncing`.
+    #[serde(alias = "preparing")]
+    Begun,
+    /// Fetching the branch.
+    Fetching,
+    /// Looking at what was fetched.
+    Verifying,
+    /// Filling a slot with the commit.
+    Building,
+    /// Making the release's environment.
+    Syncing,
+    /// The new process is being started.
     Starting,
+    /// The new process is being checked, and what was built is being made durable.
+    Checking,
     /// The old process is being stopped, because the new one wants its place.
     Replacing,
     /// The checks were good; `current` and the proxy are being switched.
     Switching,
     /// The new release is live; the old process is being stopped.
     Retiring,
+    /// What is live is being stopped, because somebody asked.
+    Stopping,
+    /// The run failed, and its row says why; the old release is being put back.
+    RollingBack,
     /// It ended.
     Ended,
 }
 
 impl Point {
+    /// All of them.
+    #[cfg(test)]
+    pub const ALL: [Self; 13] = [
+        Self::Begun,
+        Self::Fetching,
+        Self::Verifying,
+        Self::Building,
+        Self::Syncing,
+        Self::Starting,
+        Self::Checking,
+        Self::Replacing,
+        Self::Switching,
+        Self::Retiring,
+        Self::Stopping,
+        Self::RollingBack,
+        Self::Ended,
+    ];
+
     /// The word in the row.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Preparing => "preparing",
+            Self::Begun => "begun",
+            Self::Fetching => "fetching",
+            Self::Verifying => "verifying",
+            Self::Building => "building",
+            Self::Syncing => "syncing",
             Self::Starting => "starting",
+            Self::Checking => "checking",
             Self::Replacing => "replacing",
             Self::Switching => "switching",
             Self::Retiring => "retiring",
+            Self::Stopping => "stopping",
+            Self::RollingBack => "rolling_back",
             Self::Ended => "ended",
         }
     }
@@ -71,6 +112,20 @@ pub struct RunRecord {
     pub release: Option<u64>,
     /// How often it was begun: 1, and 1 more for each daemon that found it open.
     pub begun: u32,
+    /// How many of the daemons before this one ended because they were told to:
+    /// no fault of the run's.
+    #[serde(default)]
+    pub forgiven: u32,
+    /// Steps that ended; the next one's index.
+    #[serde(default)]
+    pub steps: u16,
+    /// The commit, as soon as the fetch knows it.
+    #[serde(default)]
+    pub commit: Option<String>,
+    /// Why it failed: written before anything is put back, so that a new daemon
+    /// puts back and does not begin again.
+    #[serde(default)]
+    pub failure: Option<Failure>,
 }
 
 impl RunRecord {
@@ -78,6 +133,26 @@ impl RunRecord {
     #[must_use]
     pub fn holding(&self) -> Option<Holding> {
         self.job.map(|job| Holding { job, attempt: self.attempt })
+    }
+
+    /// Daemons that died over it, not counting those that were told to end.
+    #[must_use]
+    pub fn deaths(&self) -> u32 {
+        self.begun.saturating_sub(self.forgiven).saturating_sub(1)
+    }
+
+    /// The commit that this run settled: it is not to be tried again without a
+    /// new commit or a person. A network that failed, or a disk that was full,
+    /// says nothing about it.
+    fn concluded(&self) -> Option<&str> {
+        let is_settled = match self.state {
+            RunState::Succeeded | RunState::RolledBack | RunState::Refused => true,
+            RunState::Failed => {
+                self.failure.as_ref().is_none_or(|failure| !matches!(failure.kind, FailureKind::Network | FailureKind::Disk))
+            }
+            RunState::Running => false,
+        };
+        self.commit.as_deref().filter(|_| self.action == Action::Deploy && is_settled)
     }
 }
 
@@ -88,7 +163,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn advance(&self, run: &RunRecord, reports: Vec<Report>) -> Result<Vec<Numbered>> {
-        self.transaction(|db| {
+        self.transaction(format_args!("advance {}", run.point.as_str()), |db| {
             save(db, run)?;
             outbox::post(db, self.keeps_reports.get(), reports)
         })
@@ -100,7 +175,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn switch(&self, run: &RunRecord, release: &Release, now: Timestamp) -> Result<()> {
-        self.transaction(|db| {
+        self.transaction(format_args!("switch"), |db| {
             make_live(db, release, now)?;
             // What was deployed is to run, also if somebody had stopped it.
             db.execute("INSERT OR REPLACE INTO wanted (project, running) VALUES (?1, 1)", [&release.project])?;
@@ -108,14 +183,17 @@ impl Journal {
         })
     }
 
-    /// Writes how a run ended: run, grant and report in one transaction.
+    /// Writes how a run ended: run, head, grant and report in one transaction.
     ///
     /// # Errors
     ///
     /// When the journal cannot be written.
     pub fn end(&self, run: &RunRecord, reports: Vec<Report>) -> Result<Vec<Numbered>> {
-        self.transaction(|db| {
+        self.transaction(format_args!("end"), |db| {
             save(db, run)?;
+            if let Some(commit) = run.concluded() {
+                heads::conclude(db, &run.project, commit)?;
+            }
             if let Some(holding) = run.holding() {
                 grants::settle(db, holding)?;
             }
@@ -124,6 +202,25 @@ impl Journal {
                 [KEPT_MAX],
             )?;
             outbox::post(db, self.keeps_reports.get(), reports)
+        })
+    }
+
+    /// This daemon ends because it was told to: that counts against no run.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn forgive_open_runs(&self) -> Result<()> {
+        let open = self.open_runs()?;
+        if open.is_empty() {
+            return Ok(());
+        }
+        self.transaction(format_args!("forgive"), |db| {
+            for mut run in open.into_iter().filter(|run| run.forgiven < run.begun) {
+                run.forgiven += 1;
+                save(db, &run)?;
+            }
+            Ok(())
         })
     }
 

@@ -1,15 +1,16 @@
 //! What is written is there again, whole.
 
 use super::*;
-use doorstep_shared::ids::{Action, Cause, JobId, RunState};
-use doorstep_shared::protocol::{Grant, Holding, Report};
+use doorstep_shared::ids::{Action, Cause, FailureKind, JobId, RunState};
+use doorstep_shared::protocol::{Failure, Grant, Holding, Report};
 use doorstep_shared::time::Timestamp;
 
 fn grant(job: u64, attempt: u32) -> Grant {
     Grant { job: JobId(job), attempt, project: "shop".parse().unwrap(), action: Action::Deploy, cause: Cause::Push, hint_commit: None }
 }
 
-fn run(id: &str, job: u64) -> RunRecord {
+/// A deploy that was just begun.
+pub(crate) fn run(id: &str, job: u64) -> RunRecord {
     RunRecord {
         id: id.into(),
         project: "shop".into(),
@@ -20,9 +21,13 @@ fn run(id: &str, job: u64) -> RunRecord {
         started: Timestamp(1),
         ended: None,
         state: RunState::Running,
-        point: Point::Preparing,
+        point: Point::Begun,
         release: None,
         begun: 1,
+        forgiven: 0,
+        steps: 0,
+        commit: None,
+        failure: None,
     }
 }
 
@@ -115,4 +120,86 @@ fn a_journal_that_a_first_daemon_is_just_making_is_none_yet() {
     assert!(Journal::look(dir.path()).unwrap().is_none());
     drop(Journal::open(dir.path()).unwrap());
     assert!(Journal::look(dir.path()).unwrap().is_some());
+}
+
+#[test]
+fn rows_of_schema_one_are_read_and_its_tables_grow() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let db = Connection::open(dir.path().join("journal.db")).unwrap();
+        db.execute_batch(&format!("{} PRAGMA user_version = 1;", MIGRATIONS[0])).unwrap();
+        for (at, point) in ["preparing", "starting", "replacing", "switching", "retiring"].into_iter().enumerate() {
+            let body = format!(
+                r#"{{"id":"{at}","project":"shop","action":"deploy","cause":"push","job":1,"attempt":1,"started":1,"ended":null,"state":"running","point":"{point}","release":4,"begun":1}}"#
+            );
+            db.execute("INSERT INTO runs (id, project, point, begun, body) VALUES (?1, 'shop', ?2, 1, ?3)", (at.to_string(), point, body)).unwrap();
+        }
+        let row = r#"{"project":"shop","pid":5,"start_ticks":6,"port":null,"release":4}"#;
+        db.execute("INSERT INTO processes (pid, project, body) VALUES (5, 'shop', ?1)", [row]).unwrap();
+    }
+    let journal = Journal::open(dir.path()).unwrap();
+    let points: Vec<_> = journal.open_runs().unwrap().into_iter().map(|run| run.point).collect();
+    assert_eq!(points, [Point::Begun, Point::Starting, Point::Replacing, Point::Switching, Point::Retiring]);
+    assert_eq!(journal.processes().unwrap()[0].run, None);
+    assert_eq!(journal.concluded_head("shop").unwrap(), None);
+}
+
+#[test]
+fn every_point_is_its_word_in_the_row() {
+    for point in Point::ALL {
+        assert_eq!(serde_json::to_value(point).unwrap(), point.as_str());
+    }
+}
+
+#[test]
+fn a_head_is_concluded_unless_the_network_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let ended = |id: &str, state, kind: Option<FailureKind>| RunRecord {
+        state,
+        ended: Some(Timestamp(2)),
+        point: Point::Ended,
+        commit: Some(id.into()),
+        failure: kind.map(|kind| Failure { kind, step: "s".into(), message: "m".into() }),
+        ..run(id, 1)
+    };
+    let head = || journal.concluded_head("shop").unwrap();
+    let mut before = None;
+    for (id, state, kind, is_concluded) in [
+        ("a", RunState::Failed, Some(FailureKind::Network), false),
+        ("b", RunState::Succeeded, None, true),
+        ("c", RunState::Failed, Some(FailureKind::Network), false),
+        ("d", RunState::RolledBack, Some(FailureKind::Health), true),
+        ("e", RunState::Failed, Some(FailureKind::Build), true),
+        ("f", RunState::Refused, Some(FailureKind::Policy), true),
+        ("g", RunState::Failed, Some(FailureKind::Host), true),
+    ] {
+        journal.end(&ended(id, state, kind), vec![]).unwrap();
+        let expected = if is_concluded { Some(id.to_owned()) } else { before };
+        assert_eq!(head(), expected, "{id}");
+        before = expected;
+    }
+    journal.end(&RunRecord { action: Action::Restart, ..ended("h", RunState::Succeeded, None) }, vec![]).unwrap();
+    journal.end(&RunRecord { commit: None, ..ended("i", RunState::Succeeded, None) }, vec![]).unwrap();
+    assert_eq!(head(), before, "only a deploy whose commit is known settles one");
+}
+
+#[test]
+fn a_daemon_that_is_told_to_end_counts_against_no_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let mut record = run("a", 1);
+    journal.advance(&record, vec![]).unwrap();
+    assert_eq!(record.deaths(), 0);
+    for daemon in 2..6 {
+        journal.forgive_open_runs().unwrap();
+        journal.forgive_open_runs().unwrap();
+        record = journal.open_runs().unwrap().remove(0);
+        assert_eq!(record.forgiven, daemon - 1, "each daemon is forgiven once");
+        record.begun += 1;
+        journal.advance(&record, vec![]).unwrap();
+        assert_eq!((record.begun, record.deaths()), (daemon, 0));
+    }
+    record.begun += 3;
+    assert_eq!(record.deaths(), 3);
 }

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config;
 use crate::git::{self, Bounds, CommitInfo, FetchError, Origin};
 use crate::health::{self, Place, Verdict};
-use crate::journal::{Point, Release, ReleaseState};
+use crate::journal::{Point, Release, RunRecord};
 use crate::plan::{Facts, Plan, Takeover, plan};
 use crate::process::Process;
 use crate::release::choose_slot;
@@ -64,11 +64,12 @@ impl Runner {
     }
 
     async fn fetch(&mut self) -> Result<CommitInfo, Fault> {
-        self.begin("fetch")?;
+        // What an earlier daemon fetched for this run may not be the head any more.
+        self.record.commit = None;
+        self.begin(Point::Fetching, "fetch")?;
         let outcome = self.fetch_branch().await;
-        let info = self.end(outcome)?;
-        self.commit = Some(info.id.clone());
-        Ok(info)
+        self.record.commit = outcome.as_ref().ok().map(|(info, _)| info.id.clone());
+        self.end(outcome)
     }
 
     async fn fetch_branch(&mut self) -> Result<(CommitInfo, String), Wrong> {
@@ -95,7 +96,7 @@ impl Runner {
     }
 
     async fn verify(&mut self, target: &CommitInfo) -> Result<(), Fault> {
-        self.begin("verify")?;
+        self.begin(Point::Verifying, "verify")?;
         let dir = self.shared.supervisor.layout(&self.project).dir().to_path_buf();
         let live = self.shared.journal.live_release(&self.project.name).ok().flatten().map(|live| live.commit);
         let commit = target.id.clone();
@@ -135,7 +136,7 @@ impl Runner {
     }
 
     async fn build(&mut self, target: &CommitInfo) -> Result<Release, Fault> {
-        self.begin("build")?;
+        self.begin(Point::Building, "build")?;
         let outcome = self.check_out(target).await;
         self.end(outcome)
     }
@@ -177,27 +178,26 @@ impl Runner {
         // While the app starts, what was built goes to the disk for good.
         let durable = self.make_durable();
         if let Err(fault) = self.check(process.as_ref(), &release).await {
-            return Err(self.put_back(process, &release, fault).await);
+            return Err(self.put_back(process, Some(&release), fault).await);
         }
         if let Err(fault) = self.is_durable(durable, &release).await {
-            return Err(self.put_back(process, &release, fault).await);
+            return Err(self.put_back(process, Some(&release), fault).await);
         }
         if let Err(fault) = self.switch(process.as_ref(), &release).await {
-            return Err(self.put_back(process, &release, fault).await);
+            return Err(self.put_back(process, Some(&release), fault).await);
         }
         let old = self.shared.supervisor.take(&self.project.name);
         if let Some(process) = process {
             self.shared.supervisor.watch(&self.project, release, process);
         }
         if let Some(old) = old {
-            self.retire(old).await.map_err(failed)?;
+            self.retire(Point::Retiring, old).await;
         }
         Ok(())
     }
 
     async fn start_beside(&mut self, release: &Release) -> Result<Process, Fault> {
-        self.record.point = Point::Starting;
-        self.begin("start")?;
+        self.begin(Point::Starting, "start")?;
         // The address is claimed first: a port that somebody else has is found
         // before anything was started.
         let live = self.shared.supervisor.live_process(&self.project.name).and_then(|process| process.port);
@@ -217,16 +217,15 @@ impl Runner {
     }
 
     async fn start_in_place(&mut self, release: &Release) -> Result<Process, Failed> {
-        self.record.point = Point::Replacing;
-        self.begin("stop").map_err(failed)?;
+        self.begin(Point::Replacing, "stop").map_err(failed)?;
         let detail = match self.shared.supervisor.take(&self.project.name) {
             Some(old) => self.stop_process(&old).await,
             None => "nothing ran".to_owned(),
         };
         if let Err(fault) = self.end(Ok(((), detail))) {
-            return Err(self.put_back(None, release, fault).await);
+            return Err(self.put_back(None, Some(release), fault).await);
         }
-        let started = match self.begin("start") {
+        let started = match self.begin(Point::Starting, "start") {
             Ok(()) => {
                 let launched = self.launch(release);
                 self.end(launched)
@@ -235,7 +234,7 @@ impl Runner {
         };
         match started {
             Ok(process) => Ok(process),
-            Err(fault) => Err(self.put_back(None, release, fault).await),
+            Err(fault) => Err(self.put_back(None, Some(release), fault).await),
         }
     }
 
@@ -243,7 +242,7 @@ impl Runner {
         if process.is_none() && self.project.health.is_none() {
             return Ok(());
         }
-        self.begin("check")?;
+        self.begin(Point::Checking, "check")?;
         let client = health::client();
         let cancel = self.cancel.clone();
         let supervisor = &self.shared.supervisor;
@@ -280,39 +279,29 @@ impl Runner {
     }
 
     async fn switch(&mut self, process: Option<&Process>, release: &Release) -> Result<(), Fault> {
-        self.record.point = Point::Switching;
-        self.begin("switch")?;
+        self.begin(Point::Switching, "switch")?;
         let outcome = self.switch_to(process, release).await;
         self.end(outcome)
     }
 
-    /// Points `current`, the proxy and the journal at a release whose checks were good.
+    /// Points `current`, the proxy and the journal at a release whose checks
+    /// were good. When one of them fails the caller puts all of them back.
     pub(super) async fn switch_to(&mut self, process: Option<&Process>, release: &Release) -> Result<((), String), Wrong> {
-        let layout = self.shared.supervisor.layout(&self.project);
-        let before = layout.current();
-        layout.switch(release.slot).map_err(Wrong::host)?;
-        let mut switched = self.shared.supervisor.route(&self.project, process.and_then(|process| process.port)).await.map(|_| ());
-        if switched.is_ok() {
-            self.record.point = Point::Retiring;
-            switched = self.shared.journal.switch(&self.record, release, clock::wall());
-        }
-        match (switched, before) {
-            (Ok(()), _) => Ok(((), format!("release {} is live", release.id))),
-            (Err(fault), Some(before)) => {
-                // The caller puts the process and the proxy back.
-                layout.switch(before).map_err(Wrong::host)?;
-                Err(Wrong::host(format!("{fault:#}")))
-            }
-            (Err(fault), None) => {
-                layout.forget().map_err(Wrong::host)?;
-                Err(Wrong::host(format!("{fault:#}")))
-            }
-        }
+        self.shared.supervisor.layout(&self.project).switch(release.slot).map_err(Wrong::host)?;
+        let port = process.and_then(|process| process.port);
+        self.shared.supervisor.route(&self.project, port).await.map_err(Wrong::host)?;
+        let switched = RunRecord { point: Point::Retiring, ..self.record.clone() };
+        self.shared.journal.switch(&switched, release, clock::wall()).map_err(Wrong::host)?;
+        self.record = switched;
+        Ok(((), format!("release {} is live", release.id)))
     }
 
-    /// Stops the old process once what it has in flight has ended.
-    pub(super) async fn retire(&mut self, old: Process) -> Result<(), Fault> {
-        self.begin_anyway("stop")?;
+    /// Stops the old process once what it has in flight has ended. That must
+    /// not depend on a row about it: nobody else would.
+    pub(super) async fn retire(&mut self, point: Point, old: Process) {
+        if let Err(fault) = self.begin_anyway(point, "stop") {
+            tracing::warn!("{}", fault.message);
+        }
         let mut left = 0;
         if let Some(port) = old.port.filter(|_| crate::supervisor::listen_of(&self.project).is_some())
             && let Ok(proxy) = self.shared.supervisor.proxy().await
@@ -327,7 +316,9 @@ impl Runner {
         if left > 0 {
             detail.push_str(&format!("; {left} requests were cut after {} s", DRAIN_LIMIT.as_secs()));
         }
-        self.end(Ok(((), detail)))
+        if let Err(fault) = self.end(Ok(((), detail))) {
+            tracing::warn!("{}", fault.message);
+        }
     }
 
     /// Stops a process and says how it went.
@@ -342,44 +333,6 @@ impl Runner {
         } else {
             format!("process {} ended", process.pid())
         }
-    }
-
-    /// The new release is not well: it goes, and the old one serves.
-    async fn put_back(&mut self, process: Option<Process>, release: &Release, fault: Fault) -> Failed {
-        // Putting back must not depend on a row about it.
-        if let Err(fault) = self.begin_anyway("roll back") {
-            tracing::warn!("{}", fault.message);
-        }
-        self.record.point = Point::Starting;
-        // The proxy first: it may point at what is stopped next.
-        if let Some(live) = self.shared.supervisor.live_process(&self.project.name)
-            && let Err(fault) = self.shared.supervisor.route(&self.project, live.port).await
-        {
-            tracing::warn!("{fault:#}");
-        }
-        if let Some(process) = process {
-            let _ = self.stop_process(&process).await;
-        }
-        // A restart's release was live before, and stays what it is.
-        if fault.kind == FailureKind::Health
-            && release.state == ReleaseState::Built
-            && let Err(wrong) = self.shared.journal.mark_bad(release)
-        {
-            tracing::warn!("{wrong:#}");
-        }
-        let old = self.shared.journal.live_release(&self.project.name).ok().flatten();
-        let restored = self.shared.supervisor.ensure_live(&self.project).await;
-        let outcome = match (&old, restored) {
-            (Some(old), Ok(())) => Ok(((), format!("release {} ({}) serves", old.id, short(&old.commit)))),
-            (None, Ok(())) => Ok(((), "there is no earlier release".to_owned())),
-            (_, Err(wrong)) => Err(Wrong::host(format!("the old release does not start again: {wrong:#}"))),
-        };
-        let state = if old.is_some() && outcome.is_ok() { RunState::RolledBack } else { RunState::Failed };
-        if let Err(also) = self.end(outcome) {
-            let message = format!("{}; and then: {}", fault.message, also.message);
-            return (Fault { message, ..fault }, RunState::Failed);
-        }
-        (fault, state)
     }
 }
 

@@ -4,7 +4,7 @@ use doorstep_shared::ids::{FailureKind, RunState};
 
 use super::steps::Wrong;
 use super::{Fault, Runner};
-use crate::journal::Release;
+use crate::journal::{Point, Release};
 use crate::plan::Takeover;
 use crate::supervisor::owns_port;
 
@@ -19,7 +19,8 @@ impl Runner {
     pub(super) async fn restart(&mut self) -> Result<(), (Fault, RunState)> {
         let failed = |fault| (fault, RunState::Failed);
         let release = self.live("restart").map_err(failed)?;
-        self.commit = Some(release.commit.clone());
+        self.record.commit = Some(release.commit.clone());
+        self.record.release = Some(release.id);
         self.want(true).map_err(failed)?;
         let takeover = if owns_port(&self.project) { Takeover::Beside } else { Takeover::InPlace };
         self.take_over(takeover, release).await
@@ -28,25 +29,29 @@ impl Runner {
     /// Stops what is live and keeps it stopped.
     pub(super) async fn stop(&mut self) -> Result<(), Fault> {
         let release = self.live("stop")?;
-        self.commit = Some(release.commit);
+        self.record.commit = Some(release.commit);
+        // What is wanted is this run's doing too: its row comes first.
+        self.record.point = Point::Stopping;
+        self.advance(Vec::new())?;
         self.want(false)?;
         match self.shared.supervisor.take(&self.project.name) {
             Some(process) => {
                 if let Err(fault) = self.shared.supervisor.route(&self.project, None).await {
                     tracing::warn!("{fault:#}");
                 }
-                self.retire(process).await
+                self.retire(Point::Stopping, process).await;
             }
-            None => Ok(()),
+            None => self.say("nothing ran"),
         }
+        Ok(())
     }
 
     /// Starts what is live, if it does not run.
     pub(super) async fn start(&mut self) -> Result<(), Fault> {
         let release = self.live("start")?;
-        self.commit = Some(release.commit.clone());
+        self.record.commit = Some(release.commit.clone());
+        self.begin(Point::Starting, "start")?;
         self.want(true)?;
-        self.begin("start")?;
         let started = self.shared.supervisor.ensure_live(&self.project).await;
         self.end(started.map(|()| ((), format!("release {}", release.id))).map_err(|fault| Wrong::host(format!("{fault:#}"))))
     }

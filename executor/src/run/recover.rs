@@ -1,31 +1,38 @@
-//! A run that another daemon left open: put back or finished.
+//! A run that another daemon left open: begun again, finished or put back, as
+//! [`after_crash`] says.
 
-use doorstep_shared::ids::{Action, RunState};
+use doorstep_shared::ids::RunState;
 
+use super::steps::Wrong;
 use super::{Fault, Runner};
-use crate::journal::{Point, Release};
+use crate::journal::{Point, ProcessRow, Release};
 use crate::plan::{Recovery, after_crash};
-use crate::process::{Process, kill_marked};
+use crate::process::Process;
 
 impl Runner {
     /// True when the run is finished; false when it is to be begun again.
     pub(super) async fn recover(&mut self, left_at: Point) -> Result<bool, (Fault, RunState)> {
-        let failed = |fault| (fault, RunState::Failed);
         self.say(&format!("the daemon ended while this run was {}; recovering", left_at.as_str()));
-        let release = self.release_of_run().map_err(failed)?;
+        let release = self.release_of_run().map_err(|fault| (fault, RunState::Failed))?;
         match (after_crash(left_at), release) {
             (Recovery::Nothing, _) => Ok(true),
-            (Recovery::Forward, Some(release)) if matches!(self.record.action, Action::Deploy) => {
-                let finished = self.finish_switch(release).await;
-                if let Ok(true) = finished {
-                    return Ok(true);
-                }
-                self.undo().await.map_err(failed)?;
-                finished.map_err(failed)
+            (Recovery::Again, _) | (Recovery::Forward | Recovery::Finish, None) => Ok(self.undo().await),
+            (Recovery::Forward, Some(release)) => match self.finish_switch(&release).await {
+                Ok(true) => Ok(true),
+                Ok(false) => Ok(self.undo().await),
+                Err(fault) => Err(self.put_back(None, Some(&release), fault).await),
+            },
+            (Recovery::Finish, Some(release)) => {
+                self.finish(release).await.map_err(|fault| (fault, RunState::Failed))?;
+                Ok(true)
             }
-            (Recovery::Again | Recovery::Forward, _) => {
-                self.undo().await.map_err(failed)?;
-                Ok(false)
+            (Recovery::PutBack, release) => {
+                let fault = match self.record.failure.clone() {
+                    Some(why) => Fault { kind: why.kind, step: why.step, message: why.message },
+                    // It is written with the point; without it nothing better can be said.
+                    None => self.fault("roll back", "the run had failed, and the daemon ended while it was put back"),
+                };
+                Err(self.put_back(None, release.as_ref(), fault).await)
             }
         }
     }
@@ -36,80 +43,84 @@ impl Runner {
         Ok(releases.into_iter().find(|release| Some(release.id) == self.record.release))
     }
 
-    /// Removes what the run started, and sees that the old release serves.
-    async fn undo(&mut self) -> Result<(), Fault> {
-        let live = self.shared.supervisor.live_process(&self.project.name);
-        for row in self.shared.journal.processes().map_err(|fault| self.fault("recover", &format!("{fault:#}")))? {
-            if row.project != self.project.name || live.as_ref().is_some_and(|live| live.pid() == row.pid) {
-                continue;
-            }
-            if let Some(process) = Process::find(row.pid, row.start_ticks, row.port) {
-                process.kill().await;
-            }
-            self.shared.journal.process_ended(row.pid).map_err(|fault| self.fault("recover", &format!("{fault:#}")))?;
+    /// Puts everything back so that the run can be begun again. What could not
+    /// be put back is said; it does not keep the new release from coming.
+    async fn undo(&mut self) -> bool {
+        if let Err(fault) = self.restore().await {
+            self.say(&format!("not everything was put back: {}", fault.message));
         }
-        // What was started and not yet written down. The live process was
-        // started by an earlier run and carries another mark.
-        kill_marked(&format!("DOORSTEP_RUN={}", self.record.id), live.as_ref().map(Process::pid).as_slice());
-        if let Some(live) = self.shared.journal.live_release(&self.project.name).ok().flatten() {
-            let layout = self.shared.supervisor.layout(&self.project);
-            if layout.current() != Some(live.slot) {
-                layout.switch(live.slot).map_err(|fault| self.fault("recover", &fault.to_string()))?;
-            }
-        }
-        self.shared.supervisor.ensure_live(&self.project).await.map_err(|fault| self.fault("recover", &format!("{fault:#}")))?;
-        self.record.point = Point::Preparing;
-        Ok(())
+        self.record.release = None;
+        self.record.point = Point::Begun;
+        false
     }
 
     /// The checks were good before the crash: the new release goes live.
     /// False when that cannot be, because its process is gone.
-    async fn finish_switch(&mut self, release: Release) -> Result<bool, Fault> {
-        self.commit = Some(release.commit.clone());
-        let rows = self.shared.journal.processes().map_err(|fault| self.fault("recover", &format!("{fault:#}")))?;
-        let row = rows.iter().find(|row| row.project == self.project.name && row.release == release.id);
-        let live = self.shared.supervisor.live_process(&self.project.name);
-        let is_ours = |process: &Process| row.is_some_and(|row| row.pid == process.pid());
-        self.begin_anyway("switch")?;
-        let process = match (&live, row) {
-            (Some(live), _) if is_ours(live) => Some(live.clone()),
-            (_, Some(row)) => Process::find(row.pid, row.start_ticks, row.port),
-            (_, None) => None,
-        };
+    async fn finish_switch(&mut self, release: &Release) -> Result<bool, Fault> {
+        let process = self.process_of_run(release)?;
+        self.begin_anyway(Point::Switching, "switch")?;
         if process.is_none() && self.project.process.is_some() {
             // The machine went down too: what was checked does not run any more.
             self.end(Ok(((), "the new process is gone; the run begins again".to_owned())))?;
             return Ok(false);
         }
-        let outcome = self.switch_to(process.as_ref(), &release).await;
+        let outcome = self.switch_to(process.as_ref(), release).await;
         self.end(outcome)?;
-        let old = match (&process, self.shared.supervisor.live_process(&self.project.name)) {
-            (Some(new), Some(live)) if live.pid() == new.pid() => None,
-            _ => self.shared.supervisor.take(&self.project.name),
-        };
-        if let Some(process) = process
-            && self.shared.supervisor.live_process(&self.project.name).is_none()
-        {
+        let old = self.shared.supervisor.take(&self.project.name);
+        if let Some(process) = process {
             self.shared.supervisor.watch(&self.project, release.clone(), process);
         }
-        match old {
-            Some(old) => self.retire(old).await?,
-            None => self.stop_strays(release.id).await?,
+        if let Some(old) = old {
+            self.retire(Point::Retiring, old).await;
         }
+        self.stop_others().await?;
         Ok(true)
     }
 
-    /// Stops processes of other releases of this project: the one that the
-    /// dead daemon was stopping.
-    async fn stop_strays(&mut self, live: u64) -> Result<(), Fault> {
-        let rows = self.shared.journal.processes().map_err(|fault| self.fault("recover", &format!("{fault:#}")))?;
-        let name = self.project.name.clone();
-        for row in rows.into_iter().filter(|row| row.project == name && row.release != live) {
+    /// The process that this run started, if it still runs.
+    fn process_of_run(&self, release: &Release) -> Result<Option<Process>, Fault> {
+        // A row of schema 1 does not name its run; a deploy's release does.
+        let is_ours = |row: &ProcessRow| match &row.run {
+            Some(run) => *run == self.record.id,
+            None => row.release == release.id && release.live_since.is_none(),
+        };
+        let row = self.rows()?.into_iter().find(is_ours);
+        Ok(row.and_then(|row| Process::find(row.pid, row.start_ticks, row.port)))
+    }
+
+    /// The new release is live; the daemon was killed while it stopped the old one.
+    async fn finish(&mut self, release: Release) -> Result<(), Fault> {
+        let layout = self.shared.supervisor.layout(&self.project);
+        if layout.current() != Some(release.slot) {
+            layout.switch(release.slot).map_err(|fault| self.fault("recover", &fault.to_string()))?;
+        }
+        self.begin_anyway(Point::Retiring, "switch")?;
+        let runs = self.shared.supervisor.ensure_live(&self.project).await;
+        let runs = runs.map(|()| ((), format!("release {} is live", release.id)));
+        self.end(runs.map_err(Wrong::host))?;
+        self.stop_others().await
+    }
+
+    /// Stops every process of this project but the live one, with all the time
+    /// that its requests need: the dead daemon was stopping it.
+    async fn stop_others(&mut self) -> Result<(), Fault> {
+        let live = self.shared.supervisor.live_process(&self.project.name).map(|live| live.pid());
+        for row in self.rows()?.into_iter().filter(|row| Some(row.pid) != live) {
             match Process::find(row.pid, row.start_ticks, row.port) {
-                Some(stray) => self.retire(stray).await?,
-                None => self.shared.journal.process_ended(row.pid).map_err(|fault| self.fault("recover", &format!("{fault:#}")))?,
+                Some(other) => self.retire(Point::Retiring, other).await,
+                None => self.forget_process(row.pid)?,
             }
         }
         Ok(())
+    }
+
+    /// The processes of this project that were not seen to end.
+    pub(super) fn rows(&self) -> Result<Vec<ProcessRow>, Fault> {
+        let rows = self.shared.journal.processes().map_err(|fault| self.fault("recover", &format!("{fault:#}")))?;
+        Ok(rows.into_iter().filter(|row| row.project == self.project.name).collect())
+    }
+
+    pub(super) fn forget_process(&self, pid: i32) -> Result<(), Fault> {
+        self.shared.journal.process_ended(pid).map_err(|fault| self.fault("recover", &format!("{fault:#}")))
     }
 }

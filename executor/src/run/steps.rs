@@ -8,6 +8,7 @@ use doorstep_shared::text::cut;
 
 use super::{Fault, Runner};
 use crate::clock;
+use crate::journal::Point;
 
 /// Longest detail of a step, in bytes.
 const DETAIL_BYTES_MAX: usize = 500;
@@ -33,18 +34,20 @@ impl Wrong {
 }
 
 impl Runner {
-    /// Begins a step: its row is written before its effect.
-    pub(super) fn begin(&mut self, name: &'static str) -> Result<(), Fault> {
+    /// Begins a step: its row, which says how far the run has come, is written
+    /// before its effect.
+    pub(super) fn begin(&mut self, point: Point, name: &'static str) -> Result<(), Fault> {
         if self.cancel.is_cancelled() {
             return Err(self.cancelled(name));
         }
-        self.begin_anyway(name)
+        self.begin_anyway(point, name)
     }
 
     /// Begins a step that a cancel does not stop: one that puts things right.
-    pub(super) fn begin_anyway(&mut self, name: &'static str) -> Result<(), Fault> {
-        let open = Open { index: self.next_step, name, begun: Instant::now() };
-        self.next_step += 1;
+    pub(super) fn begin_anyway(&mut self, point: Point, name: &'static str) -> Result<(), Fault> {
+        self.record.point = point;
+        // What a crash left open has not ended, and gives its place to this one.
+        let open = Open { index: self.record.steps, name, begun: Instant::now() };
         let report = self.step_report(&open, StepState::Started, None, "");
         self.step = Some(open);
         self.advance(vec![report])
@@ -74,6 +77,7 @@ impl Runner {
         let Some(open) = self.step.take() else { return Ok(()) };
         let ms = u64::try_from(open.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let report = self.step_report(&open, state, Some(ms), detail);
+        self.record.steps = self.record.steps.saturating_add(1);
         self.advance(vec![report])
     }
 

@@ -10,7 +10,7 @@ use super::steps::Wrong;
 use super::{Fault, Runner};
 use crate::child::{self, End, Tool};
 use crate::environment;
-use crate::journal::Release;
+use crate::journal::{Point, Release};
 use crate::plan::{Environment, Plan};
 use crate::python;
 
@@ -25,7 +25,7 @@ impl Runner {
         if plan.environment == Environment::None {
             return Ok(());
         }
-        self.begin("sync")?;
+        self.begin(Point::Syncing, "sync")?;
         let outcome = self.make_environment(plan.environment, release).await;
         self.end(outcome)
     }

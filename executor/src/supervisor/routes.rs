@@ -5,12 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use tracing::warn;
 
 use super::{Supervisor, listen_of};
 use crate::config::Project;
+use crate::crash;
 use crate::proxy::{ClientError, ProxyClient};
 
 impl Supervisor {
@@ -36,6 +38,7 @@ impl Supervisor {
         let Some(listen) = listen_of(project) else { return Ok(None) };
         let upstream = port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let client = self.proxy().await?;
+        crash::before(format_args!("effect proxy"));
         let set = match client.set(&project.name, listen, upstream).await {
             // The proxy was ended by somebody; a new one is started.
             Err(ClientError::Unreachable { .. }) => {
@@ -45,6 +48,7 @@ impl Supervisor {
             }
             other => other,
         };
+        crash::after(format_args!("effect proxy"));
         set.map(Some).with_context(|| format!("the proxy cannot serve {listen}"))
     }
 
@@ -85,12 +89,12 @@ impl Supervisor {
         }
     }
 
-    /// Points a project's address at its live process once more: after a run,
-    /// whatever happened meanwhile.
-    pub async fn route_again(&self, project: &str) {
-        if let Some(project) = self.projects.get(project)
-            && let Err(fault) = self.route_live(project).await
-        {
+    /// After a run, whatever happened meanwhile: what should run is started,
+    /// and the project's address points at it once more.
+    pub async fn route_again(self: &Rc<Self>, project: &str) {
+        let Some(project) = self.projects.get(project) else { return };
+        self.revive_if_down(project);
+        if let Err(fault) = self.route_live(project).await {
             warn!(project = project.name, "the proxy does not serve: {fault:#}");
         }
     }

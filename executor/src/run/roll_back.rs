@@ -1,0 +1,83 @@
+//! Putting the old release back, in the run that failed or in the next daemon.
+//!
+//! Invariant: why the run failed is in its row before anything is put back, so
+//! a crash meanwhile is followed by more of the same and never by another try.
+//! Every step may be done twice.
+
+use doorstep_shared::ids::{FailureKind, RunState};
+
+use super::deploy::short;
+use super::steps::Wrong;
+use super::{Fault, Runner};
+use crate::journal::{Point, Release, ReleaseState};
+use crate::process::{Process, kill_marked};
+
+impl Runner {
+    /// The new release is not well: it goes, and the old one serves.
+    pub(super) async fn put_back(&mut self, process: Option<Process>, release: Option<&Release>, fault: Fault) -> (Fault, RunState) {
+        self.record.failure = Some(self.failure(&fault));
+        // Putting back must not depend on a row about it.
+        if let Err(fault) = self.begin_anyway(Point::RollingBack, "roll back") {
+            tracing::warn!("{}", fault.message);
+        }
+        // The proxy first, then `current`: they may lead to what is stopped next.
+        let port = self.shared.supervisor.live_process(&self.project.name).and_then(|live| live.port);
+        if let Err(fault) = self.shared.supervisor.route(&self.project, port).await {
+            tracing::warn!("{fault:#}");
+        }
+        if let Err(fault) = self.restore_current() {
+            tracing::warn!("`current` is not put back yet: {fault}");
+        }
+        if let Some(process) = process {
+            let _ = self.stop_process(&process).await;
+        }
+        // A restart's release was live before, and stays what it is.
+        if let Some(release) = release
+            && fault.kind == FailureKind::Health
+            && release.state == ReleaseState::Built
+            && let Err(wrong) = self.shared.journal.mark_bad(release)
+        {
+            tracing::warn!("{wrong:#}");
+        }
+        let restored = self.restore().await;
+        let old = self.shared.journal.live_release(&self.project.name).ok().flatten();
+        let outcome = match (&old, restored) {
+            (Some(old), Ok(())) => Ok(((), format!("release {} ({}) serves", old.id, short(&old.commit)))),
+            (None, Ok(())) => Ok(((), "there is no earlier release".to_owned())),
+            (_, Err(wrong)) => Err(Wrong::host(format!("the old release does not start again: {}", wrong.message))),
+        };
+        let state = if old.is_some() && outcome.is_ok() { RunState::RolledBack } else { RunState::Failed };
+        if let Err(also) = self.end(outcome) {
+            let message = format!("{}; and then: {}", fault.message, also.message);
+            return (Fault { message, ..fault }, RunState::Failed);
+        }
+        (fault, state)
+    }
+
+    /// Removes what this run started, points `current` at what the journal
+    /// calls live, and sees that it serves.
+    pub(super) async fn restore(&mut self) -> Result<(), Fault> {
+        let live = self.shared.supervisor.live_process(&self.project.name).map(|live| live.pid());
+        for row in self.rows()?.into_iter().filter(|row| Some(row.pid) != live) {
+            if let Some(process) = Process::find(row.pid, row.start_ticks, row.port) {
+                process.kill().await;
+            }
+            self.forget_process(row.pid)?;
+        }
+        // What was started and not yet written down. The live process was
+        // started by an earlier run and carries another mark.
+        kill_marked(&format!("DOORSTEP_RUN={}", self.record.id), live.as_slice());
+        self.restore_current().map_err(|fault| self.fault("recover", &fault.to_string()))?;
+        self.shared.supervisor.ensure_live(&self.project).await.map_err(|fault| self.fault("recover", &format!("{fault:#}")))
+    }
+
+    fn restore_current(&self) -> std::io::Result<()> {
+        let layout = self.shared.supervisor.layout(&self.project);
+        let live = self.shared.journal.live_release(&self.project.name).map_err(std::io::Error::other)?;
+        match (live, layout.current()) {
+            (Some(live), current) if current != Some(live.slot) => layout.switch(live.slot),
+            (None, Some(_)) => layout.forget(),
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+}
