@@ -316,16 +316,18 @@ impl Queue {
         }
         let mut released = Vec::new();
         for job in self.jobs.values_mut().filter(|job| is_live(job.state)) {
+            if job.state == JobState::Leased && job.lease_until <= now {
+                job.state = JobState::Waiting;
+                job.not_before = now;
+                turn.touch(job.id);
+                released.push(job.id);
+            }
+            // Also of a lease that just ran out: its deadline would have passed.
             let waits_too_long = job.state == JobState::Waiting && job.created.plus_ms(WAIT_MS_MAX) <= now;
             if waits_too_long || job.created.plus_ms(AGE_MS_MAX) <= now {
                 job.state = JobState::Dead;
                 job.reason = Some("nobody carried it out within 14 days".to_owned());
                 turn.touch(job.id);
-            } else if job.state == JobState::Leased && job.lease_until <= now {
-                job.state = JobState::Waiting;
-                job.not_before = now;
-                turn.touch(job.id);
-                released.push(job.id);
             }
         }
         for id in released {
@@ -347,13 +349,15 @@ impl Queue {
         for job in self.jobs.values_mut().filter(|job| job.state == JobState::Waiting) {
             let key = (job.host.clone(), job.project.clone());
             // A job that waits for its next try holds its place: order is kept.
-            if !busy.insert(key) || !self.online.contains(&job.host) || job.not_before > now {
+            if !busy.insert(key.clone()) || !self.online.contains(&job.host) || job.not_before > now {
                 continue;
             }
             turn.touch(job.id);
             if job.attempt >= ATTEMPTS_MAX {
                 job.state = JobState::Dead;
                 job.reason = Some(format!("granted {ATTEMPTS_MAX} times and never settled"));
+                // The next of the project has its turn now, not at a deadline that has passed.
+                busy.remove(&key);
                 continue;
             }
             job.state = JobState::Leased;
