@@ -50,7 +50,7 @@ fn strip(line: &str, enough: usize) -> String {
 
 /// Characters that reorder what a reader sees (Trojan Source, CVE-2021-42574):
 /// those with Unicode's property `Bidi_Control`.
-fn is_bidi_control(c: char) -> bool {
+pub(crate) fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
