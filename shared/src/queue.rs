@@ -377,16 +377,17 @@ impl Queue {
         }
         let mut released = Vec::new();
         for job in self.jobs.values_mut().filter(|job| is_live(job.state)) {
-            let waits_too_long = job.state == JobState::Waiting && job.waits_until() <= now;
-            if waits_too_long || job.ends_by() <= now {
-                let days = WAIT_MS_MAX / (24 * 3_600 * 1_000);
-                turn.bury(job, format!("its host did not carry it out within {days} days"));
-            } else if job.state == JobState::Leased && job.lease_until <= now {
+            if job.state == JobState::Leased && job.lease_until <= now {
                 release(job, now);
                 turn.touch(job.id);
                 released.push(job.id);
             } else if job.state == JobState::Leased && job.runs_until() <= now {
                 turn.bury(job, format!("it ran for more than {} hours", RUN_MS_MAX / 3_600_000));
+            }
+            // Also of a lease that just ran out: its deadline would have passed.
+            if job.state == JobState::Waiting && job.waits_until() <= now {
+                let days = WAIT_MS_MAX / (24 * 3_600 * 1_000);
+                turn.bury(job, format!("its host did not carry it out within {days} days"));
             }
         }
         for id in released {
@@ -409,13 +410,15 @@ impl Queue {
             let key = (job.host.clone(), job.project.clone());
             // A job that waits for its next try holds its place: order is kept.
             let takes_jobs = self.online.contains(&job.host) && !self.parked.contains(&job.host);
-            if !busy.insert(key) || !takes_jobs || job.not_before > now {
+            if !busy.insert(key.clone()) || !takes_jobs || job.not_before > now {
                 continue;
             }
             turn.touch(job.id);
             if job.attempt.saturating_sub(job.spared) >= ATTEMPTS_MAX {
                 job.state = JobState::Dead;
                 job.reason = Some(format!("granted {ATTEMPTS_MAX} times and never settled"));
+                // The next of the project has its turn now, not at a deadline that has passed.
+                busy.remove(&key);
                 continue;
             }
             job.state = JobState::Leased;

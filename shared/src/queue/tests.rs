@@ -329,3 +329,42 @@ fn grants_that_are_let_go_again_and_again_come_slower() {
     // minutes, and full jitter takes about half.
     assert!(now.ms_since(T0) > 60_000, "{} ms", now.ms_since(T0));
 }
+
+/// Found by fuzzing: the next one waited for a deadline that had passed.
+#[test]
+fn a_job_that_is_buried_makes_way_in_the_same_turn() {
+    let mut q = Queue::default();
+    q.handle(push(1), T0);
+    let restart = NewJob {
+        id: JobId(2),
+        host: name("attic"),
+        project: name("shop"),
+        action: Action::Restart,
+        cause: Cause::Dashboard,
+        hint_commit: None,
+    };
+    q.handle(Input::Enqueue(restart), T0);
+    connect(&mut q, &[], T0);
+    let mut now = T0;
+    let mut outputs = Vec::new();
+    while q.jobs().any(|job| job.id == JobId(1)) {
+        now = q.deadline().unwrap();
+        outputs = q.handle(Input::Tick, now);
+    }
+    assert_eq!(saved(&outputs, 1), JobState::Dead);
+    assert_eq!(granted(&outputs), [(2, 1)]);
+    assert!(q.deadline().unwrap() > now);
+}
+
+/// Found by fuzzing: it was buried a turn later, at a deadline that had passed.
+#[test]
+fn a_lease_that_ran_out_after_14_days_is_buried_in_the_same_turn() {
+    let mut q = Queue::default();
+    q.handle(push(1), T0);
+    let now = T0.plus_ms(WAIT_MS_MAX - 1);
+    assert_eq!(granted(&connect(&mut q, &[], now)), [(1, 1)]);
+    q.handle(Input::Disconnected { host: name("attic") }, now);
+    let outputs = q.handle(Input::Tick, now.plus_ms(LEASE_MS));
+    assert_eq!(saved(&outputs, 1), JobState::Dead);
+    assert_eq!(q.deadline(), None);
+}
