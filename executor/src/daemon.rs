@@ -441,7 +441,8 @@ impl Daemon {
 
     fn holding(&self) -> Result<Vec<Holding>> {
         let grants = self.shared.journal.held_grants()?;
-        Ok(grants.iter().map(|grant| Holding { job: grant.job, attempt: grant.attempt }).collect())
+        let under_way = grants.iter().map(|grant| Holding { job: grant.job, attempt: grant.attempt });
+        Ok(under_way.chain(self.link.outcomes()).collect())
     }
 
     fn renew(&mut self) {

@@ -119,3 +119,22 @@ async fn commits_that_touch_none_of_the_paths_are_passed_over() {
     App::bare("2").file("README.md", "Read me again.").push_to(&shop.origin, "code");
     shop.serves("2").await;
 }
+
+#[tokio::test]
+async fn what_ended_while_the_edge_was_gone_is_told_and_not_carried_out_again() {
+    let gate = tempfile::tempdir().unwrap();
+    let open = gate.path().join("open");
+    let mut shop = Shop::open_on(Terms::of(&App::bare("1")).within("10s"), &App::bare("1")).await;
+    let crashes = format!("import os, sys, time\nwhile not os.path.exists({open:?}):\n    time.sleep(0.005)\nsys.exit(3)");
+    let pushed = shop.push(&App::bare("2").beginning(&crashes)).await;
+    wait::until("the run to check", async || shop.edge.jobs().await, |jobs| jobs.iter().any(|job| job["state"] == "leased")).await;
+    wait::until("the run to be told", async || shop.runs().await.len(), |runs| *runs == 2).await;
+    shop.edge.stop().await;
+    std::fs::write(&open, "").unwrap();
+    shop.status_when("the run to end", |shop| shop["last_run"]["state"] == "rolled_back").await;
+    shop.edge.restart().await;
+    let run = shop.ended(&pushed).await;
+    assert_eq!((&run["run"]["state"], &run["run"]["attempt"]), (&json!("rolled_back"), &json!(1)), "{run:#}");
+    shop.is_idle().await;
+    assert_eq!(shop.runs().await.len(), 2, "carried out once");
+}
