@@ -42,6 +42,7 @@ struct Hub {
     queue: Queue,
     rows: BTreeMap<JobId, Job>,
     online: BTreeSet<Name>,
+    parked: BTreeSet<Name>,
     /// Attempts whose outcome was obeyed.
     settled: BTreeSet<Holding>,
     now: Timestamp,
@@ -53,6 +54,7 @@ impl Hub {
             queue: Queue::default(),
             rows: BTreeMap::new(),
             online: BTreeSet::new(),
+            parked: BTreeSet::new(),
             settled: BTreeSet::new(),
             now: Timestamp(1_000_000),
         }
@@ -94,6 +96,8 @@ impl Hub {
             }
             10 => Input::Cancel { job: job?.id },
             11 if variant == 3 => Input::Revoke { host },
+            12 => Input::Revive(job?.clone()),
+            13 => Input::Parked { host, parked: variant % 2 == 0 },
             _ => Input::Tick,
         })
     }
@@ -114,14 +118,21 @@ impl Hub {
     /// Memory was dropped; storage is all there is.
     fn wakes_again(&mut self) {
         self.queue = Queue::load(self.rows.values().cloned(), self.online.iter().cloned());
+        self.queue.load_parked(self.parked.iter().cloned());
         self.rests();
     }
 
     fn turn(&mut self, input: Input) {
         match &input {
             Input::Connected { host, .. } => drop(self.online.insert(host.clone())),
-            Input::Disconnected { host } | Input::Revoke { host } => drop(self.online.remove(host)),
-            Input::Enqueue(_) | Input::Renew { .. } | Input::Settle { .. } | Input::Cancel { .. } | Input::Tick => {}
+            Input::Disconnected { host } => drop(self.online.remove(host)),
+            Input::Revoke { host } => {
+                self.online.remove(host);
+                self.parked.remove(host);
+            }
+            Input::Parked { host, parked: true } => drop(self.parked.insert(host.clone())),
+            Input::Parked { host, parked: false } => drop(self.parked.remove(host)),
+            Input::Revive(_) | Input::Enqueue(_) | Input::Renew { .. } | Input::Settle { .. } | Input::Cancel { .. } | Input::Tick => {}
         }
         let mut raised = BTreeSet::new();
         for output in self.queue.handle(input.clone(), self.now) {
@@ -140,7 +151,9 @@ impl Hub {
             Output::Save(job) => {
                 let old = self.rows.remove(&job.id);
                 self.may_become(old.as_ref(), &job, input);
-                if old.map_or(0, |old| old.attempt) != job.attempt {
+                // Reviving takes a number that is never granted.
+                let void = Attempt::from(is_revived(input, old.as_ref()));
+                if old.map_or(0, |old| old.attempt) + void != job.attempt {
                     raised.insert(job.id);
                 }
                 self.rows.insert(job.id, job);
@@ -150,9 +163,10 @@ impl Hub {
                 let held = job.is_some_and(|job| {
                     job.state == JobState::Leased && job.attempt == grant.attempt && job.host == host
                 });
-                assert!(held && self.online.contains(&host), "{grant:?} for {host}");
+                let takes_jobs = self.online.contains(&host) && !self.parked.contains(&host);
+                assert!(held && takes_jobs, "{grant:?} for {host}");
                 assert!(raised.remove(&grant.job), "{grant:?} was given before");
-                assert!(grant.attempt <= ATTEMPTS_MAX, "{grant:?}");
+                assert!(grant.attempt - job.map_or(0, |job| job.spared) <= ATTEMPTS_MAX, "{grant:?}");
             }
             // Something that is not stored, or not stored like this, may be stopped; what runs may not.
             Output::Cancel { host, holding } => {
@@ -167,8 +181,9 @@ impl Hub {
 
     /// May this row become that row?
     fn may_become(&mut self, old: Option<&Job>, new: &Job, input: &Input) {
-        assert!(old.is_none_or(|old| is_live(old.state)), "{new:?} came back to life");
-        let attempt = old.map_or(0, |old| old.attempt);
+        let revived = is_revived(input, old);
+        assert!(revived || old.is_none_or(|old| is_live(old.state)), "{new:?} came back to life");
+        let attempt = old.map_or(0, |old| old.attempt) + Attempt::from(revived);
         assert!(new.attempt == attempt || new.attempt == attempt + 1, "{new:?} after attempt {attempt}");
         let ended = !is_live(new.state) && new.state != JobState::Done;
         assert!(!ended || new.reason.is_some(), "{new:?} ended and nobody knows why");
@@ -180,7 +195,7 @@ impl Hub {
         };
         let told = old.is_some_and(told);
         assert!(new.state != JobState::Done || told, "{new:?} is done and its attempt did not say so");
-        let failures = old.map_or(0, |old| old.failures);
+        let failures = old.filter(|_| !revived).map_or(0, |old| old.failures);
         assert!(new.failures == failures || told && new.failures == failures + 1, "{new:?} after {failures} failures");
         if new.failures > failures || new.state == JobState::Done {
             let first = self.settled.insert(Holding { job: new.id, attempt });
@@ -232,4 +247,8 @@ fn verdict(what: u8, which: usize) -> Verdict {
 
 fn is_live(state: JobState) -> bool {
     matches!(state, JobState::Waiting | JobState::Leased)
+}
+
+fn is_revived(input: &Input, old: Option<&Job>) -> bool {
+    old.is_some_and(|old| old.state == JobState::Dead && matches!(input, Input::Revive(job) if job.id == old.id))
 }
