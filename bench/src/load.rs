@@ -42,10 +42,8 @@ pub struct Options {
     pub delay: Duration,
     /// Rounds of the flood; the bare insert takes turns with it.
     pub rounds: u64,
-    /// Deliveries of one run each, told with the least.
-    pub singles: u64,
-    /// Deliveries of one run each, told in full.
-    pub histories: u64,
+    /// Is the bare insert measured too?
+    pub insert: bool,
     /// How long nothing happens.
     pub idle: Duration,
     /// Kill workerd in the middle instead.
@@ -60,14 +58,13 @@ const WHOLE: Options = Options {
     connections: 64,
     delay: Duration::ZERO,
     rounds: 5,
-    singles: 2_000,
-    histories: 500,
+    insert: true,
     idle: Duration::from_secs(30),
     kill: false,
 };
 
 /// What differs with `--quick`.
-const QUICK: Options = Options { deliveries: 5_000, executors: 300, rounds: 2, singles: 200, histories: 50, idle: Duration::from_secs(5), ..WHOLE };
+const QUICK: Options = Options { deliveries: 5_000, executors: 300, rounds: 2, idle: Duration::from_secs(5), ..WHOLE };
 
 /// What differs with `--kill`.
 const KILL: Options = Options { deliveries: 2_000, projects: 50, executors: 100, kill: true, ..WHOLE };
@@ -80,6 +77,16 @@ pub async fn run(words: &[String]) -> Result<()> {
 }
 
 impl Options {
+    /// Deliveries that are sent one at a time, each told with the least.
+    fn singles(&self) -> u64 {
+        (self.deliveries / 25).clamp(1, 2_000)
+    }
+
+    /// The same, each told in full.
+    fn histories(&self) -> u64 {
+        (self.deliveries / 100).clamp(1, 500)
+    }
+
     fn read(words: &[String]) -> Result<Self> {
         let has = |word: &str| words.iter().any(|given| given == word);
         let mut options = match (has("--kill"), has("--quick")) {
@@ -92,13 +99,14 @@ impl Options {
             let mut number = || -> Result<u64> { words.next().and_then(|word| word.parse().ok()).with_context(|| format!("{word} needs a number")) };
             match word.as_str() {
                 "--quick" | "--kill" => {}
+                "--no-insert" => options.insert = false,
                 "--deliveries" => options.deliveries = number()?,
                 "--projects" => options.projects = usize::try_from(number()?)?,
                 "--executors" => options.executors = usize::try_from(number()?)?,
                 "--followers" => options.followers = usize::try_from(number()?)?,
                 "--connections" => options.connections = usize::try_from(number()?)?,
                 "--delay-ms" => options.delay = Duration::from_millis(number()?),
-                other => bail!("load knows --quick, --kill, --deliveries, --projects, --executors, --followers, --connections and --delay-ms, not {other}"),
+                other => bail!("load knows --quick, --kill, --no-insert, --deliveries, --projects, --executors, --followers, --connections and --delay-ms, not {other}"),
             }
         }
         options.check()

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use doorstep_tests::{Edge, wait};
@@ -70,7 +70,44 @@ struct Phase {
 
 /// Runs all phases and prints their lines.
 pub async fn run(options: &Options) -> Result<()> {
-    println!("{}", machine::class());
+    say_what(options);
+    let (stage, connect) = Stage::set(options).await?;
+    stage.idle(options).await?;
+    let insert = if options.insert { Some(Insert::start().await?) } else { None };
+    let flood = stage.flood(options, insert.as_ref()).await?;
+    drop(insert);
+    let waits = stage.ledger.take_waits();
+    stage.say_latency("flood", &waits);
+    // A job that was never granted was superseded.
+    let made = options.deliveries as f64 * options.followers as f64;
+    let replaced = 100.0 * (1.0 - waits.len() as f64 / made);
+    let singles = options.deliveries + 1..options.deliveries + 1 + options.singles();
+    let histories = singles.end..singles.end + options.histories();
+    let single = stage.one_by_one(singles, Telling::Outcome).await?;
+    stage.say_latency("one at a time", &stage.ledger.take_waits());
+    let whole = stage.one_by_one(histories.clone(), Telling::Whole).await?;
+    let phases = [
+        (format!("flood ({replaced:.0} % of its jobs superseded, {} reports a run)", Telling::Brief.reports()), &flood),
+        ("queue path (delivery, event, job, lease, outcome; nothing superseded)".to_owned(), &single),
+        (format!("queue path and history ({} reports a run)", Telling::Whole.reports()), &whole),
+    ];
+    for (what, per) in &phases {
+        println!("rows per event, {what}: {}", per.rows());
+    }
+    for (what, per) in &phases {
+        println!("awake per event, {what}: {}", per.awake());
+    }
+    say_costs(&single, &whole, &connect);
+    stage.say_memory()?;
+    let verdict = stage.verdict(histories.end - 1).await?;
+    if verdict.lost + verdict.doubled > 0 {
+        bail!("deliveries were lost or had their effect twice");
+    }
+    Ok(())
+}
+
+fn say_what(options: &Options) {
+    println!("{} Load before: {}.", machine::class(), machine::Patience::new(Duration::ZERO).wait("load"));
     println!(
         "load: {} deliveries of 8 KiB for {} projects, {} connected executors ({} follow a project, {} for each project: one delivery makes {} job(s)), runs take {} ms, {} connections",
         options.deliveries,
@@ -82,38 +119,6 @@ pub async fn run(options: &Options) -> Result<()> {
         options.delay.as_millis(),
         options.connections
     );
-    let (stage, connect) = Stage::set(options).await?;
-    stage.idle(options).await?;
-    let insert = if std::env::var_os("DOORSTEP_BENCH_INSERT_DIR").is_some() { Some(Insert::start().await?) } else { None };
-    let flood = stage.flood(options, insert.as_ref()).await?;
-    drop(insert);
-    let waits = stage.ledger.take_waits();
-    stage.say_latency("flood", &waits);
-    // A job that was never granted was superseded.
-    let made = options.deliveries as f64 * options.followers as f64;
-    let replaced = 100.0 * (1.0 - waits.len() as f64 / made);
-    let singles = options.deliveries + 1..options.deliveries + 1 + options.singles;
-    let histories = singles.end..singles.end + options.histories;
-    let single = stage.one_by_one(singles, Telling::Outcome).await?;
-    stage.say_latency("one at a time", &stage.ledger.take_waits());
-    let whole = stage.one_by_one(histories.clone(), Telling::Whole).await?;
-    println!("rows per event, flood ({replaced:.0} % of its jobs superseded, {} reports a run): {}", Telling::Brief.reports(), flood.rows());
-    println!("rows per event, queue path (delivery, event, job, lease, outcome; nothing superseded): {}", single.rows());
-    println!("rows per event, queue path and history ({} reports a run): {}", Telling::Whole.reports(), whole.rows());
-    for (what, per) in [("flood", &flood), ("queue path", &single), ("with history", &whole)] {
-        println!(
-            "awake per event, {what}: at least {} ms (processor time of workerd), at most {} ms (wall time until the hub has the outcome, sender and executor included)",
-            figure(per.cpu_ms),
-            figure(per.wall_ms)
-        );
-    }
-    say_costs(&single, &whole, &connect);
-    stage.say_memory()?;
-    let verdict = stage.verdict(histories.end - 1).await?;
-    if verdict.lost + verdict.doubled > 0 {
-        bail!("deliveries were lost or had their effect twice");
-    }
-    Ok(())
 }
 
 impl Stage {
@@ -122,7 +127,7 @@ impl Stage {
         let edge = Edge::start().await;
         let workerd = edge.child().descendants("workerd").first().copied().context("no workerd runs below doorstep edge")?;
         let bodies = Arc::new(Bodies::new(OURS));
-        let all = options.deliveries + options.singles + options.histories;
+        let all = options.deliveries + options.singles() + options.histories();
         let ledger = Arc::new(Ledger::new(all, options.projects, options.followers));
         let plan = Plan { executors: options.executors, projects: options.projects, delay: options.delay };
         let begun = Instant::now();
@@ -181,7 +186,7 @@ impl Stage {
             let verdict = if ratio >= RATE_RATIO_MIN { "reached" } else { "missed" };
             println!("bare insert in the same run: {} requests a second; ours are {} times as many (goal: at least {RATE_RATIO_MIN}, {verdict})", theirs.range(), figure(ratio));
         } else {
-            println!("bare insert: not measured, DOORSTEP_BENCH_INSERT_DIR is not set");
+            println!("bare insert: not measured");
         }
         Ok(PerEvent::mean(&total))
     }
@@ -260,6 +265,10 @@ impl Usage {
 impl PerEvent {
     fn rows(&self) -> String {
         format!("{:.2} written (alarms {:.3} of them), {:.2} read", self.rows_written, self.alarms, self.rows_read)
+    }
+
+    fn awake(&self) -> String {
+        format!("at least {} ms (processor time of workerd), at most {} ms (wall time until every outcome is stored, sender and executors included)", figure(self.cpu_ms), figure(self.wall_ms))
     }
 
     /// Of several rounds, each by its count.
