@@ -27,6 +27,8 @@ const BARE: u64 = 2;
 const RATE_RATIO_MIN: f64 = 1.2;
 /// Events of the month whose price is said.
 const EVENTS: f64 = 1e6;
+/// The hub keeps history this long: 90 days.
+const MONTHS_KEPT: f64 = 3.0;
 /// How often in a month the platform cuts every socket: a daily new version.
 const RECONNECTS: f64 = 30.0;
 /// Of heartbeats that the platform answers itself, nothing is billed.
@@ -293,7 +295,7 @@ impl PerEvent {
             awake_s: events * self.wall_ms / 1e3,
             rows_read: events * self.rows_read,
             rows_written: events * self.rows_written,
-            stored_bytes: events * self.bytes,
+            stored_bytes: events * self.bytes * MONTHS_KEPT,
         }
     }
 }
@@ -303,7 +305,13 @@ fn say_costs(single: &PerEvent, whole: &PerEvent, connect: &PerEvent) {
         let month = per.month(EVENTS, reports);
         println!("cost of a million events a month, {what}: ${:.2} at list price, ${:.2} paid with the plan's ${:.0} ({})", month.list_price(), month.paid(), cost::PLAN, month.parts());
     }
-    println!("stored: {:.1} KB an event with history, so one object's {OBJECT_STORES_GB_MAX} GB hold {:.2} million events", whole.bytes / 1e3, OBJECT_STORES_GB_MAX * 1e9 / whole.bytes / 1e6);
+    println!(
+        "stored: {:.1} KB an event, {:.1} with history, so one object's {OBJECT_STORES_GB_MAX} GB hold {:.2} million events; the {MONTHS_KEPT} months that are kept take {:.1} GB",
+        single.bytes / 1e3,
+        whole.bytes / 1e3,
+        OBJECT_STORES_GB_MAX * 1e9 / whole.bytes / 1e6,
+        EVENTS * whole.bytes * MONTHS_KEPT / 1e9
+    );
     // Heartbeats cost nothing; a dial is a request, and its hello a frame.
     let idle = connect.month(IDLE_HOSTS * RECONNECTS, 1);
     println!("cost of {IDLE_HOSTS} idle hosts a month that all connect {RECONNECTS} times: ${:.2} at list price, ${:.2} paid with the plan ({})", idle.list_price(), idle.paid(), idle.parts());
