@@ -60,7 +60,7 @@ pub fn get(address: SocketAddr, path: &str) -> Result<Answer> {
 }
 
 /// The answer, once it is whole.
-fn parse(bytes: &[u8]) -> Result<Option<Answer>> {
+pub fn parse(bytes: &[u8]) -> Result<Option<Answer>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let (head, rest) = bytes.split_at(end);
     let rest = rest.get(4..).unwrap_or_default();

@@ -14,6 +14,7 @@ mod deploy;
 mod http;
 mod idle;
 mod insert;
+mod load;
 mod machine;
 mod probe;
 mod push;
@@ -72,19 +73,28 @@ const QUICK: Effort = Effort {
 const PARTS: [&str; 4] = ["ack", "delivery", "deploy", "idle"];
 
 fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((first, rest)) = words.split_first()
+        && first == "load"
+    {
+        return runtime()?.block_on(load::run(rest));
+    }
     let (mut effort, mut parts) = (WHOLE, Vec::new());
-    for word in std::env::args().skip(1) {
+    for word in words {
         match word.as_str() {
             "--quick" => effort = QUICK,
             part if PARTS.contains(&part) => parts.push(part.to_owned()),
-            other => bail!("{other} is neither --quick nor one of {}", PARTS.join(", ")),
+            other => bail!("{other} is neither --quick nor one of load, {}", PARTS.join(", ")),
         }
     }
     if parts.is_empty() {
         parts = PARTS.map(str::to_owned).to_vec();
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(measure(&effort, &parts))
+    runtime()?.block_on(measure(&effort, &parts))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
 }
 
 async fn measure(effort: &Effort, parts: &[String]) -> Result<()> {

@@ -32,6 +32,11 @@ impl Pushes {
         Self { template, commit: delivery.commit(), series, made: 0 }
     }
 
+    /// The body that all are made of, and the commit in it that each replaces.
+    pub fn into_template(self) -> (String, String) {
+        (self.template, self.commit)
+    }
+
     /// The next one, as the bytes of an HTTP request.
     pub fn next(&mut self, path: &str) -> Vec<u8> {
         self.made += 1;

@@ -71,6 +71,8 @@ pub enum Call {
     },
     /// The deliveries' page.
     DeliveriesPage,
+    /// What the hub cost since it woke.
+    Usage,
     /// How deliveries fare.
     Health,
     /// The history.

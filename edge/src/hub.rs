@@ -187,7 +187,12 @@ impl Hub {
         let wait_ms = at.ms_since(now).max(10);
         let wait_ms = i64::try_from(wait_ms).unwrap_or(i64::MAX);
         match self.state.storage().set_alarm(wait_ms).await {
-            Ok(()) => self.alarm_at.set(Some(at.0.max(now.0.saturating_add(10)))),
+            Ok(()) => {
+                self.alarm_at.set(Some(at.0.max(now.0.saturating_add(10))));
+                if let Ok(store) = self.store() {
+                    store.count_alarm();
+                }
+            }
             Err(fault) => console_error!("the alarm was not set: {fault}"),
         }
     }

@@ -110,6 +110,7 @@ fn call_of(route: Route, req: &Request) -> Option<Call> {
         Route::Enroll => Call::Enroll { origin: origin_of(req), client: Client::Page },
         Route::ApiEnroll => Call::Enroll { origin: origin_of(req), client: Client::Api },
         Route::ApiRevoke(host) => Call::Revoke { host },
+        Route::ApiUsage => Call::Usage,
         Route::Deliver
         | Route::Healthz
         | Route::LoginPage

@@ -60,6 +60,8 @@ pub enum Route {
     Enroll,
     /// Revoke a host.
     ApiRevoke(Name),
+    /// What the hub cost since it woke.
+    ApiUsage,
     /// The path exists, the method does not; what is allowed.
     WrongMethod(&'static str),
     /// No such path.
@@ -110,7 +112,8 @@ impl Route {
             | Self::ApiRunLog(_)
             | Self::ApiAct(..)
             | Self::ApiEnroll
-            | Self::ApiRevoke(_) => Access::SignedInOrBearer,
+            | Self::ApiRevoke(_)
+            | Self::ApiUsage => Access::SignedInOrBearer,
         }
     }
 
@@ -180,6 +183,7 @@ fn api(method: &str, parts: &[&str]) -> Route {
         ["hosts", "enrollments"] => only(method, "POST", Route::ApiEnroll),
         ["hosts", host] => host.parse().map_or(Route::Unknown, |host| only(method, "DELETE", Route::ApiRevoke(host))),
         ["projects"] => get(method, Route::ApiProjects),
+        ["usage"] => get(method, Route::ApiUsage),
         ["projects", host, project, action] => only(method, "POST", act(host, project, action, Route::ApiAct)),
         ["runs"] => get(method, Route::ApiRuns),
         ["runs", id] => get(method, id_route(id, Route::ApiRun)),

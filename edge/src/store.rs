@@ -9,12 +9,14 @@
 //! What is stored as JSON in `body` columns is read back by `serde`; columns
 //! of their own exist for what is asked for.
 
+use std::cell::Cell;
+
 use doorstep_shared::ids::{JobId, Name};
 use doorstep_shared::protocol::ProjectView;
 use doorstep_shared::queue::Job;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use wasm_bindgen::prelude::*;
-use worker::{Error, Result, SqlStorageValue, State};
+use worker::{Error, Result, SqlCursor, SqlStorageValue, State};
 
 /// Migrations in order; one already carried out is never changed.
 const MIGRATIONS: &[&[&str]] = &[&[
@@ -109,6 +111,20 @@ impl Row {
 pub struct Store {
     sql: worker::SqlStorage,
     transactions: Transactions,
+    usage: Cell<Usage>,
+}
+
+/// What this object cost since it woke, in Cloudflare's units: of rows, what the
+/// cursors count, and one for each setting of the alarm.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Usage {
+    rows_read: u64,
+    rows_written: u64,
+    /// Turns that wrote something.
+    turns_written: u64,
+    alarms_set: u64,
+    /// What is stored now.
+    database_bytes: u64,
 }
 
 impl Store {
@@ -119,7 +135,7 @@ impl Store {
     /// When the storage cannot be written.
     pub fn open(state: &State) -> Result<Self> {
         let raw = state.as_raw().storage().map_err(Error::from)?;
-        let store = Self { sql: state.storage().sql(), transactions: JsValue::from(raw).unchecked_into() };
+        let store = Self { sql: state.storage().sql(), transactions: JsValue::from(raw).unchecked_into(), usage: Cell::default() };
         store.migrate()?;
         Ok(store)
     }
@@ -142,7 +158,10 @@ impl Store {
     /// When SQLite says so.
     pub fn rows<const N: usize>(&self, sql: &str, values: [SqlStorageValue; N]) -> Result<Vec<Row>> {
         let values = if N == 0 { None } else { Some(values.into()) };
-        self.sql.exec(sql, values)?.raw().map(|row| row.map(Row)).collect()
+        let cursor = self.sql.exec(sql, values)?;
+        let rows = cursor.raw().map(|row| row.map(Row)).collect();
+        self.count(&cursor);
+        rows
     }
 
     /// Writes all of these or none.
@@ -158,11 +177,40 @@ impl Store {
         let outcome = self.transactions.transaction_sync(&mut || {
             for Statement { sql, values } in statements.take().unwrap_or_default() {
                 let values = if values.is_empty() { None } else { Some(values) };
-                self.sql.exec(sql, values).map_err(|fault| JsValue::from_str(&fault.to_string()))?;
+                let cursor = self.sql.exec(sql, values).map_err(|fault| JsValue::from_str(&fault.to_string()))?;
+                self.count(&cursor);
             }
             Ok(())
         });
+        let usage = self.usage.get();
+        self.usage.set(Usage { turns_written: usage.turns_written.saturating_add(1), ..usage });
         outcome.map(|_| ()).map_err(Error::from)
+    }
+
+    /// What this object cost since it woke.
+    pub fn usage(&self) -> Usage {
+        Usage { database_bytes: self.sql.database_size() as u64, ..self.usage.get() }
+    }
+
+    /// The alarm was set, which is billed as a written row.
+    pub fn count_alarm(&self) {
+        let usage = self.usage.get();
+        self.usage.set(Usage {
+            rows_written: usage.rows_written.saturating_add(1),
+            alarms_set: usage.alarms_set.saturating_add(1),
+            ..usage
+        });
+    }
+
+    /// Adds what a statement cost, once all its rows were read. The two
+    /// readers of the cursor are plain numbers and do not throw.
+    fn count(&self, cursor: &SqlCursor) {
+        let usage = self.usage.get();
+        self.usage.set(Usage {
+            rows_read: usage.rows_read.saturating_add(cursor.rows_read() as u64),
+            rows_written: usage.rows_written.saturating_add(cursor.rows_written() as u64),
+            ..usage
+        });
     }
 
     /// The jobs that have not ended.

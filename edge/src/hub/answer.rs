@@ -31,6 +31,7 @@ impl Hub {
                 None => missing_page("No run of this number was reported here."),
             },
             Call::DeliveriesPage => reply::page(200, pages::deliveries(&self.events(&EventsQuery::default())?, now())),
+            Call::Usage => reply::json(200, &self.store()?.usage()),
             Call::Health => reply::json(200, &self.health()?),
             Call::Events(query) => reply::json(200, &serde_json::json!({"events": self.events(&query)?})),
             Call::BadQuery => reply::error(400, "bad_query", "a part of the query is not what it should be"),

@@ -5,8 +5,8 @@ use doorstep_tests::{API_TOKEN, Answer, Edge, GitHub, PASSWORD, Page, Push, Raw,
 use crate::shared_edge;
 
 const PAGES: [&str; 4] = ["/", "/deliveries", "/runs/r1", "/projects/attic/shop"];
-const API: [&str; 6] =
-    ["/api/hosts", "/api/projects", "/api/runs", "/api/runs/r1", "/api/runs/r1/log", "/webhooks/github/events"];
+const API: [&str; 7] =
+    ["/api/hosts", "/api/projects", "/api/runs", "/api/runs/r1", "/api/runs/r1/log", "/api/usage", "/webhooks/github/events"];
 
 fn upgrade(path: &str) -> Raw {
     Raw::new("GET", path)
