@@ -42,6 +42,9 @@ impl Hub {
             Call::Hosts => reply::json(200, &serde_json::json!({"hosts": self.hosts()?})),
             Call::Projects => reply::json(200, &serde_json::json!({"projects": self.project_rows(None)?})),
             Call::Runs(query) => reply::json(200, &serde_json::json!({"runs": self.runs(&query)?})),
+            Call::Jobs(query) => reply::json(200, &self.jobs(&query)?),
+            Call::Cancel { job, client } => self.cancel(job, client).await,
+            Call::Revive { job, client } => self.revive(job, client).await,
             Call::Run { id } => match self.run(&id)? {
                 Some(view) => reply::json(200, &serde_json::json!({"run": view.run, "steps": view.steps})),
                 None => missing("no run has this id"),
@@ -73,16 +76,17 @@ impl Hub {
             memory.projects.get(&(host.clone(), project.clone())).map(|view| view.remote.contains(&action))
         };
         match allowed {
-            None => return missing("no host announced a project of this name"),
+            None => return refused(client, 404, "not_found", "no host announced a project of this name"),
             Some(false) => {
                 let message = format!("the file of {host} does not allow `{action}` from here");
-                return reply::error(403, "not_allowed", &message);
+                return refused(client, 403, "not_allowed", &message);
             }
             Some(true) => {}
         }
         let job = self.turn(|memory, turn| enqueue_one(host, project, action, Cause::Dashboard, None, memory, turn)).await?;
+        let host_online = self.presence().get(host).is_some_and(|host| host.online);
         match client {
-            Client::Api => reply::json(202, &serde_json::json!({"job": job})),
+            Client::Api => reply::json(202, &serde_json::json!({"job": job, "host_online": host_online})),
             Client::Page => reply::redirect(&format!("/projects/{host}/{project}"), None),
         }
     }
@@ -163,6 +167,14 @@ impl Hub {
         })
         .await?;
         Response::empty()
+    }
+}
+
+/// A refusal for whoever reads it.
+pub(super) fn refused(client: Client, status: u16, code: &str, message: &str) -> Result<Response> {
+    match client {
+        Client::Api => reply::error(status, code, message),
+        Client::Page => reply::page(status, pages::problem(status, "That was not done", message)),
     }
 }
 

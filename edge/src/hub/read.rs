@@ -1,6 +1,6 @@
 //! Rows as views: what pages and `/api` show.
 
-use doorstep_shared::ids::Name;
+use doorstep_shared::ids::{JobState, Name, RunState};
 use doorstep_shared::protocol::ProjectView;
 use doorstep_shared::queue::Job;
 use doorstep_shared::time::Timestamp;
@@ -13,22 +13,24 @@ use crate::store::{first_number, number, text};
 use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectPage, ProjectRow, RunRow, RunView};
 
 /// Rows of one answer.
-const LIMIT_MAX: u64 = 200;
-const LIMIT_DEFAULT: u64 = 50;
+pub(super) const LIMIT_MAX: u64 = 200;
+pub(super) const LIMIT_DEFAULT: u64 = 50;
 const HOUR_MS: u64 = 3_600 * 1_000;
 
 impl Hub {
     pub(super) fn hosts(&self) -> Result<Vec<HostView>> {
-        let online = self.hosts_heard();
+        let mut presence = self.presence();
         let rows = self.store()?.rows("SELECT name, enrolled, last_seen, version FROM hosts WHERE revoked = 0 ORDER BY name", [])?;
         let view = |row: &crate::store::Row| {
             let name: Name = row.text(0).parse().ok()?;
-            let is_online = online.contains(&name);
+            let stored = Timestamp(row.number(2));
+            let present = presence.remove(&name);
             Some(HostView {
-                online: is_online,
-                last_seen: Some(Timestamp(row.number(2))),
+                online: present.as_ref().is_some_and(|host| host.online),
+                last_seen: Some(present.as_ref().map_or(stored, |host| host.heard_at.max(stored))),
                 enrolled: Timestamp(row.number(1)),
                 executor_version: row.text(3).to_owned(),
+                parked: present.and_then(|host| host.parked),
                 name,
             })
         };
@@ -40,7 +42,7 @@ impl Hub {
     }
 
     pub(super) fn project_rows(&self, only: Option<(&Name, &Name)>) -> Result<Vec<ProjectRow>> {
-        let online = self.hosts_heard();
+        let hosts = self.hosts_by_name()?;
         let known: Vec<(Name, ProjectView, Vec<JobRow>)> = {
             let memory = self.memory()?;
             let wanted = |host: &Name, name: &Name| only.is_none_or(|(h, n)| h == host && n == name);
@@ -50,16 +52,25 @@ impl Hub {
                 .filter(|((host, name), _)| wanted(host, name))
                 .map(|((host, name), view)| {
                     let jobs = memory.queue.jobs().filter(|job| &job.host == host && &job.project == name);
-                    (host.clone(), view.clone(), jobs.map(job_row).collect())
+                    (host.clone(), view.clone(), jobs.map(|job| job_row(job, hosts.get(host), None)).collect())
                 })
                 .collect()
         };
+        let mut dead = self.dead_jobs(only)?;
         known
             .into_iter()
             .map(|(host, view, jobs)| {
                 let last_run = self.runs_of(&host, &view.name, 1)?.pop();
+                let mut dead = dead.remove(&(host.clone(), view.name.clone())).unwrap_or_default();
+                if only.is_none() {
+                    dead.truncate(1);
+                    dead.retain(|job| !is_made_good(job, last_run.as_ref()));
+                }
+                let of = hosts.get(&host);
                 Ok(ProjectRow {
-                    online: online.contains(&host),
+                    online: of.is_some_and(|of| of.online),
+                    host_last_seen: of.and_then(|of| of.last_seen),
+                    dead,
                     host,
                     name: view.name,
                     repo: view.repo,
@@ -162,7 +173,15 @@ impl Hub {
     }
 }
 
-fn job_row(job: &Job) -> JobRow {
+/// Did a run succeed after this job died?
+fn is_made_good(dead: &JobRow, last_run: Option<&RunRow>) -> bool {
+    last_run.is_some_and(|run| run.state == RunState::Succeeded && dead.died.is_none_or(|died| run.started >= died))
+}
+
+/// A job as its host makes it look.
+pub(super) fn job_row(job: &Job, host: Option<&HostView>, died: Option<Timestamp>) -> JobRow {
+    let waits = job.state == JobState::Waiting;
+    let is_off = !host.is_some_and(|host| host.online);
     JobRow {
         id: job.id,
         host: job.host.clone(),
@@ -171,8 +190,12 @@ fn job_row(job: &Job) -> JobRow {
         cause: job.cause,
         state: job.state,
         attempt: job.attempt,
+        failures: job.failures,
         created: job.created,
         reason: job.reason.clone(),
         hint_commit: job.hint_commit.clone(),
+        waits_until: (waits && is_off).then(|| job.waits_until()),
+        parked: host.filter(|_| waits).and_then(|host| host.parked.clone()),
+        died,
     }
 }
