@@ -207,6 +207,14 @@ pub fn save_job(job: &Job, now: Timestamp) -> Result<Statement> {
     ))
 }
 
+/// The statement that counts one delivery under this code, by the minute.
+pub fn count_refusal(now: Timestamp, code: &str) -> Statement {
+    Statement::new(
+        "INSERT INTO refusals (minute, code, count) VALUES (?, ?, 1) ON CONFLICT (minute, code) DO UPDATE SET count = count + 1",
+        [number(now.0 / 60_000), text(code)],
+    )
+}
+
 /// The smallest number made at this time.
 pub fn first_number(ms: u64) -> u64 {
     ms.saturating_mul(1024)

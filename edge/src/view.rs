@@ -191,6 +191,15 @@ pub struct DeliveryRow {
     pub jobs: Vec<JobId>,
 }
 
+/// The deliveries' page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DeliveriesView {
+    /// The newest deliveries.
+    pub rows: Vec<DeliveryRow>,
+    /// Pushes of the last day whose webhook did not arrive.
+    pub missed_last_day: u64,
+}
+
 /// A one-time enrolment code, shown once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EnrollmentView {

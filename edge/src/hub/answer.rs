@@ -9,8 +9,8 @@ use super::Hub;
 use super::deliver::enqueue_one;
 use crate::call::{Call, Client, EventsQuery};
 use crate::platform::{now, random};
-use crate::store::{Statement, number, text};
-use crate::view::EnrollmentView;
+use crate::store::{Statement, count_refusal, number, text};
+use crate::view::{DeliveriesView, EnrollmentView};
 use crate::{delivery, enroll, pages, reply};
 
 /// Wrong passwords from one client before it must wait.
@@ -30,7 +30,10 @@ impl Hub {
                 Some(view) => reply::page(200, pages::run(&view, now())),
                 None => missing_page("No run of this number was reported here."),
             },
-            Call::DeliveriesPage => reply::page(200, pages::deliveries(&self.events(&EventsQuery::default())?, now())),
+            Call::DeliveriesPage => {
+                let view = DeliveriesView { rows: self.events(&EventsQuery::default())?, missed_last_day: self.missed_last_day()? };
+                reply::page(200, pages::deliveries(&view, now()))
+            },
             Call::Health => reply::json(200, &self.health()?),
             Call::Events(query) => reply::json(200, &serde_json::json!({"events": self.events(&query)?})),
             Call::BadQuery => reply::error(400, "bad_query", "a part of the query is not what it should be"),
@@ -40,7 +43,7 @@ impl Hub {
                 None => missing("no delivery has this id"),
             },
             Call::Hosts => reply::json(200, &serde_json::json!({"hosts": self.hosts()?})),
-            Call::Projects => reply::json(200, &serde_json::json!({"projects": self.project_rows(None)?})),
+            Call::Projects => reply::json(200, &serde_json::json!({"projects": self.project_rows(None)?, "missed_last_day": self.missed_last_day()?})),
             Call::Runs(query) => reply::json(200, &serde_json::json!({"runs": self.runs(&query)?})),
             Call::Jobs(query) => reply::json(200, &self.jobs(&query)?),
             Call::Cancel { job, client } => self.cancel(job, client).await,
@@ -159,10 +162,7 @@ impl Hub {
 
     async fn note_refused(&self, code: &str) -> Result<Response> {
         self.turn(|_, turn| {
-            turn.write(Statement::new(
-                "INSERT INTO refusals (minute, code, count) VALUES (?, ?, 1) ON CONFLICT (minute, code) DO UPDATE SET count = count + 1",
-                [number(turn.now.0 / 60_000), text(code)],
-            ));
+            turn.write(count_refusal(turn.now, code));
             Ok(())
         })
         .await?;

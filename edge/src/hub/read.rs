@@ -8,6 +8,7 @@ use worker::Result;
 
 use super::Hub;
 use crate::call::{EventsQuery, RunsQuery};
+use crate::health::{Counts, Health};
 use crate::platform::now;
 use crate::store::{first_number, number, text};
 use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectPage, ProjectRow, RunRow, RunView};
@@ -146,30 +147,27 @@ impl Hub {
     }
 
     /// How deliveries fare: open to everybody, so it names nothing.
-    pub(super) fn health(&self) -> Result<serde_json::Value> {
-        let now = now().0;
-        let hour = first_number(now.saturating_sub(HOUR_MS));
-        let count = |sql: &str, value: u64| -> Result<u64> {
-            Ok(self.store()?.rows(sql, [number(value)])?.first().map_or(0, |row| row.number(0)))
-        };
-        let stored = count("SELECT count(*) FROM events WHERE id >= ?", hour)?;
-        let refused = count("SELECT coalesce(sum(count), 0) FROM refusals WHERE minute >= ?", now.saturating_sub(HOUR_MS) / 60_000)?;
-        let last = count("SELECT coalesce(max(id), ?) FROM events", 0)? / 1024;
-        let total = stored.saturating_add(refused);
-        #[expect(clippy::cast_precision_loss, reason = "counts of one hour are far below 2^52")]
-        let rate = if total == 0 { 1.0 } else { stored as f64 / total as f64 };
-        let status = match (now.saturating_sub(last) > 24 * HOUR_MS && refused == 0, rate < 0.9) {
-            (true, _) => "silent",
-            (false, true) => "degraded",
-            (false, false) => "healthy",
-        };
-        Ok(serde_json::json!({
-            "status": status,
-            "success_rate": rate,
-            "total_events_last_hour": total,
-            "failed_events_last_hour": refused,
-            "last_event_at": (last > 0).then_some(last),
-        }))
+    pub(super) fn health(&self) -> Result<Health> {
+        let now = now();
+        let hour = now.0.saturating_sub(HOUR_MS);
+        let stored = self.count("SELECT count(*) FROM events WHERE id >= ?", first_number(hour))?;
+        let last = self.count("SELECT coalesce(max(id), ?) FROM events", 0)? / 1024;
+        let mut counts = Counts::new(stored, (last > 0).then_some(Timestamp(last)));
+        let refused = "SELECT code, sum(count) FROM refusals WHERE minute >= ? GROUP BY code";
+        for row in self.store()?.rows(refused, [number(hour / 60_000)])? {
+            counts.refused(row.text(0), row.number(1));
+        }
+        Ok(counts.judge(now))
+    }
+
+    /// Pushes of the last day whose webhook did not arrive.
+    pub(super) fn missed_last_day(&self) -> Result<u64> {
+        let minute = now().0.saturating_sub(24 * HOUR_MS) / 60_000;
+        self.count("SELECT coalesce(sum(count), 0) FROM refusals WHERE minute >= ? AND code = 'missed'", minute)
+    }
+
+    fn count(&self, sql: &str, value: u64) -> Result<u64> {
+        Ok(self.store()?.rows(sql, [number(value)])?.first().map_or(0, |row| row.number(0)))
     }
 }
 
