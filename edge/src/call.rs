@@ -3,9 +3,9 @@
 //! Only the Worker can reach the hub, so a call carries no proof of who asks:
 //! whoever adds one here adds its check in the Worker first.
 
-use doorstep_shared::ids::{Action, Name};
+use doorstep_shared::ids::{Action, JobId, JobState, Name};
 use serde::{Deserialize, Serialize};
-use worker::{Env, Method, Request, RequestInit, Response, Result, Stub};
+use worker::{Env, Method, Request, RequestInit, RequestRedirect, Response, Result, Stub};
 
 use crate::delivery::Headers;
 
@@ -52,6 +52,34 @@ pub struct RunsQuery {
     pub limit: Option<u64>,
 }
 
+/// Query of the jobs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct JobsQuery {
+    /// Only those that stand here.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// Only of this host.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Only of this project.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// Only older than this `id`.
+    #[serde(default)]
+    pub before: Option<u64>,
+    /// At most this many, up to 200.
+    #[serde(default)]
+    pub limit: Option<u64>,
+}
+
+impl JobsQuery {
+    /// Is the state one that there is?
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.state.as_deref().is_none_or(|state| state.is_empty() || state.parse::<JobState>().is_ok())
+    }
+}
+
 /// One call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Call {
@@ -95,6 +123,22 @@ pub enum Call {
     Projects,
     /// The newest runs.
     Runs(RunsQuery),
+    /// The newest jobs.
+    Jobs(JobsQuery),
+    /// Cancel a job that has not ended.
+    Cancel {
+        /// The job.
+        job: JobId,
+        /// Who reads the answer.
+        client: Client,
+    },
+    /// Try a dead job again.
+    Revive {
+        /// The job.
+        job: JobId,
+        /// Who reads the answer.
+        client: Client,
+    },
     /// One run with its steps.
     Run {
         /// The run.
@@ -146,7 +190,9 @@ impl Call {
     /// Asks the hub.
     pub async fn ask(&self, env: &Env) -> Result<Response> {
         let mut init = RequestInit::new();
-        init.with_method(Method::Post).with_body(Some(serde_json::to_string(self)?.into()));
+        // A redirect is an answer for the browser; it is not followed here.
+        init.with_method(Method::Post).with_redirect(RequestRedirect::Manual);
+        init.with_body(Some(serde_json::to_string(self)?.into()));
         hub(env)?.fetch_with_request(Request::new_with_init("https://hub/call", &init)?).await
     }
 }

@@ -13,6 +13,7 @@
 mod answer;
 mod clean;
 mod deliver;
+mod jobs;
 mod read;
 mod reconcile;
 mod report;

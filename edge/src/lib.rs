@@ -5,12 +5,13 @@
 //! believed to the [`hub`]. Nothing unsigned and nobody unknown costs the hub
 //! more than a note.
 //!
-//! `route`, `delivery`, `session`, `enroll`, `view` and `pages` are pure and
+//! `route`, `delivery`, `session`, `enroll`, `health`, `view` and `pages` are pure and
 //! tested natively; they never use the platform. What is absent: anything that
 //! could make a host run a command.
 
 pub mod delivery;
 pub mod enroll;
+pub mod health;
 pub mod pages;
 pub mod route;
 pub mod session;
@@ -37,10 +38,11 @@ pub use hub::Hub;
 
 /// Notes of refused deliveries that reach the hub: at most one in this time
 /// from one isolate, so that a flood of them writes at most 3,600 rows an hour.
+/// Strangers' notes are counted apart: they crowd out no signed delivery's.
 const REFUSAL_NOTE_MS: u64 = 1_000;
 
 thread_local! {
-    static LAST_REFUSAL_NOTE: Cell<u64> = const { Cell::new(0) };
+    static LAST_REFUSAL_NOTE: [Cell<u64>; 2] = const { [Cell::new(0), Cell::new(0)] };
 }
 
 /// Answers every request.
@@ -105,6 +107,14 @@ fn call_of(route: Route, req: &Request) -> Option<Call> {
         Route::ApiRuns => req.query::<call::RunsQuery>().map(Call::Runs).unwrap_or(Call::BadQuery),
         Route::ApiRun(id) => Call::Run { id },
         Route::ApiRunLog(id) => Call::RunLog { id },
+        Route::ApiJobs => match req.query::<call::JobsQuery>() {
+            Ok(query) if query.is_good() => Call::Jobs(query),
+            _ => Call::BadQuery,
+        },
+        Route::Cancel(job) => Call::Cancel { job, client: Client::Page },
+        Route::ApiCancel(job) => Call::Cancel { job, client: Client::Api },
+        Route::Revive(job) => Call::Revive { job, client: Client::Page },
+        Route::ApiRevive(job) => Call::Revive { job, client: Client::Api },
         Route::Act(host, project, action) => Call::Act { host, project, action, client: Client::Page },
         Route::ApiAct(host, project, action) => Call::Act { host, project, action, client: Client::Api },
         Route::Enroll => Call::Enroll { origin: origin_of(req), client: Client::Page },
@@ -212,7 +222,8 @@ async fn believe(mut req: Request, settings: &Settings) -> Result<std::result::R
 }
 
 async fn note_refusal(env: &Env, disbelief: Disbelief) {
-    let due = LAST_REFUSAL_NOTE.with(|last| {
+    let due = LAST_REFUSAL_NOTE.with(|[strangers, others]| {
+        let last = if health::is_unproven(disbelief.code()) { strangers } else { others };
         let due = now().ms_since(Timestamp(last.get())) >= REFUSAL_NOTE_MS;
         if due {
             last.set(now().0);

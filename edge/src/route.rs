@@ -3,7 +3,7 @@
 //! Pure. Invariant: a route says who may use it ([`Route::access`]); the
 //! shell asks before it does anything, so a new route cannot forget to.
 
-use doorstep_shared::ids::{Action, Name};
+use doorstep_shared::ids::{Action, JobId, Name};
 
 /// Everything a request can mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,16 @@ pub enum Route {
     ApiRun(String),
     /// `/api/runs/{id}/log`.
     ApiRunLog(String),
+    /// `/api/jobs`.
+    ApiJobs,
+    /// Cancel a job, as JSON.
+    ApiCancel(JobId),
+    /// Try a dead job again, as JSON.
+    ApiRevive(JobId),
+    /// Cancel a job, from a page's form.
+    Cancel(JobId),
+    /// Try a dead job again, from a page's form.
+    Revive(JobId),
     /// Ask a project for an action, as JSON.
     ApiAct(Name, Name, Action),
     /// Ask a project for an action, from a page's form.
@@ -101,6 +111,8 @@ impl Route {
             | Self::Deliveries
             | Self::Live
             | Self::Act(..)
+            | Self::Cancel(_)
+            | Self::Revive(_)
             | Self::Enroll => Access::SignedIn,
             Self::Events
             | Self::Event(_)
@@ -110,6 +122,9 @@ impl Route {
             | Self::ApiRuns
             | Self::ApiRun(_)
             | Self::ApiRunLog(_)
+            | Self::ApiJobs
+            | Self::ApiCancel(_)
+            | Self::ApiRevive(_)
             | Self::ApiAct(..)
             | Self::ApiEnroll
             | Self::ApiRevoke(_)
@@ -125,6 +140,10 @@ impl Route {
             Self::Replay(_)
                 | Self::Login
                 | Self::Logout
+                | Self::ApiCancel(_)
+                | Self::ApiRevive(_)
+                | Self::Cancel(_)
+                | Self::Revive(_)
                 | Self::ApiAct(..)
                 | Self::Act(..)
                 | Self::ApiEnroll
@@ -138,7 +157,14 @@ impl Route {
     pub fn is_page(&self) -> bool {
         matches!(
             self,
-            Self::Fleet | Self::Project(..) | Self::Run(_) | Self::Deliveries | Self::Act(..) | Self::Enroll
+            Self::Fleet
+                | Self::Project(..)
+                | Self::Run(_)
+                | Self::Deliveries
+                | Self::Act(..)
+                | Self::Cancel(_)
+                | Self::Revive(_)
+                | Self::Enroll
         )
     }
 }
@@ -169,6 +195,8 @@ pub fn route(method: &str, path: &str) -> Route {
             _ => Route::Unknown,
         },
         ["projects", host, project, action] => only(method, "POST", act(host, project, action, Route::Act)),
+        ["jobs", id, "cancel"] => only(method, "POST", job_route(id, Route::Cancel)),
+        ["jobs", id, "revive"] => only(method, "POST", job_route(id, Route::Revive)),
         ["hosts", "enrollments"] => only(method, "POST", Route::Enroll),
         ["live"] => get(method, Route::Live),
         ["executor"] => get(method, Route::Executor),
@@ -185,6 +213,9 @@ fn api(method: &str, parts: &[&str]) -> Route {
         ["projects"] => get(method, Route::ApiProjects),
         ["usage"] => get(method, Route::ApiUsage),
         ["projects", host, project, action] => only(method, "POST", act(host, project, action, Route::ApiAct)),
+        ["jobs"] => get(method, Route::ApiJobs),
+        ["jobs", id, "cancel"] => only(method, "POST", job_route(id, Route::ApiCancel)),
+        ["jobs", id, "revive"] => only(method, "POST", job_route(id, Route::ApiRevive)),
         ["runs"] => get(method, Route::ApiRuns),
         ["runs", id] => get(method, id_route(id, Route::ApiRun)),
         ["runs", id, "log"] => get(method, id_route(id, Route::ApiRunLog)),
@@ -202,6 +233,15 @@ fn act(host: &str, project: &str, action: &str, make: fn(Name, Name, Action) -> 
 fn id_route(id: &str, make: fn(String) -> Route) -> Route {
     let plain = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if plain { make(id.to_owned()) } else { Route::Unknown }
+}
+
+/// A job's number is below 2^53, so it has at most 16 digits.
+fn job_route(id: &str, make: fn(JobId) -> Route) -> Route {
+    let digits = (1..=16).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit());
+    match id.parse() {
+        Ok(number) if digits => make(JobId(number)),
+        _ => Route::Unknown,
+    }
 }
 
 fn get(method: &str, route: Route) -> Route {
@@ -241,6 +281,11 @@ mod tests {
         assert_eq!(route("GET", "/api/projects/attic/shop/deploy"), Route::WrongMethod("POST"));
         assert_eq!(route("GET", "/runs/a%2fb"), Route::Unknown);
         assert!(matches!(route("DELETE", "/api/hosts/attic"), Route::ApiRevoke(_)));
+        assert_eq!(route("POST", "/api/jobs/7/revive"), Route::ApiRevive(JobId(7)));
+        assert_eq!(route("GET", "/jobs/7/cancel"), Route::WrongMethod("POST"));
+        for bad in ["", "+7", "-1", "7x", "99999999999999999"] {
+            assert_eq!(route("POST", &format!("/api/jobs/{bad}/cancel")), Route::Unknown, "{bad}");
+        }
     }
 
     #[test]
@@ -252,6 +297,10 @@ mod tests {
             route("POST", "/api/hosts/enrollments"),
             route("DELETE", "/api/hosts/a"),
             route("POST", "/webhooks/github/events/g/replay"),
+            route("POST", "/api/jobs/7/cancel"),
+            route("POST", "/api/jobs/7/revive"),
+            route("POST", "/jobs/7/cancel"),
+            route("POST", "/jobs/7/revive"),
         ];
         for r in routes {
             assert!(r.changes() && r.access() != Access::Open, "{r:?}");

@@ -14,12 +14,15 @@ use std::cell::Cell;
 use doorstep_shared::ids::{JobId, Name};
 use doorstep_shared::protocol::ProjectView;
 use doorstep_shared::queue::Job;
+use doorstep_shared::time::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use wasm_bindgen::prelude::*;
 use worker::{Error, Result, SqlCursor, SqlStorageValue, State};
 
 /// Migrations in order; one already carried out is never changed.
-const MIGRATIONS: &[&[&str]] = &[&[
+const MIGRATIONS: &[&[&str]] = &[FIRST, DEAD_JOBS];
+
+const FIRST: &[&str] = &[
     // A delivery, by GUID: small rows, so that a look-up reads few pages.
     "CREATE TABLE deliveries (guid TEXT PRIMARY KEY, event INTEGER NOT NULL) WITHOUT ROWID",
     // What it means; `id` is its time × 1,024 plus a counter, so history needs no index.
@@ -38,7 +41,16 @@ const MIGRATIONS: &[&[&str]] = &[&[
     "CREATE INDEX runs_of_project ON runs (host, project, id)",
     "CREATE TABLE steps (run TEXT NOT NULL, position INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run, position)) WITHOUT ROWID",
     "CREATE TABLE logs (run TEXT NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run, seq)) WITHOUT ROWID",
-]];
+];
+
+/// When a job died, so that a page finds the dead ones. Only they are in the
+/// index, so the others cost no more to write. When the dead of an older build
+/// died is not known: they count from when they were enqueued.
+const DEAD_JOBS: &[&str] = &[
+    "ALTER TABLE jobs ADD COLUMN died INTEGER",
+    "UPDATE jobs SET died = id / 1024 WHERE live = 0 AND json_extract(body, '$.state') = 'dead'",
+    "CREATE INDEX jobs_dead ON jobs (died) WHERE died IS NOT NULL",
+];
 
 #[wasm_bindgen]
 extern "C" {
@@ -233,13 +245,22 @@ impl Store {
 }
 
 /// The statement that writes a job's row.
-pub fn save_job(job: &Job) -> Result<Statement> {
-    use doorstep_shared::ids::JobState::{Leased, Waiting};
+pub fn save_job(job: &Job, now: Timestamp) -> Result<Statement> {
+    use doorstep_shared::ids::JobState::{Dead, Leased, Waiting};
     let live = matches!(job.state, Waiting | Leased);
+    let died = if job.state == Dead { number(now.0) } else { SqlStorageValue::Null };
     Ok(Statement::new(
-        "INSERT INTO jobs (id, live, body) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET live = excluded.live, body = excluded.body",
-        [number(job.id.0), number(u64::from(live)), json(job)?],
+        "INSERT INTO jobs (id, live, body, died) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET live = excluded.live, body = excluded.body, died = excluded.died",
+        [number(job.id.0), number(u64::from(live)), json(job)?, died],
     ))
+}
+
+/// The statement that counts one delivery under this code, by the minute.
+pub fn count_refusal(now: Timestamp, code: &str) -> Statement {
+    Statement::new(
+        "INSERT INTO refusals (minute, code, count) VALUES (?, ?, 1) ON CONFLICT (minute, code) DO UPDATE SET count = count + 1",
+        [number(now.0 / 60_000), text(code)],
+    )
 }
 
 /// The smallest number made at this time.

@@ -21,6 +21,8 @@ pub struct HostView {
     pub enrolled: Timestamp,
     /// Version of its executor.
     pub executor_version: String,
+    /// Why it takes no jobs now, if so.
+    pub parked: Option<String>,
 }
 
 /// A project on a host.
@@ -30,6 +32,8 @@ pub struct ProjectRow {
     pub host: Name,
     /// Is the host's socket up?
     pub online: bool,
+    /// When the host last said anything that was stored.
+    pub host_last_seen: Option<Timestamp>,
     /// Its name.
     pub name: Name,
     /// Its origin.
@@ -48,6 +52,9 @@ pub struct ProjectRow {
     pub remote: Vec<Action>,
     /// Its jobs that have not ended, oldest first.
     pub jobs: Vec<JobRow>,
+    /// Its dead jobs of the last 7 days, newest first. On the first page and in
+    /// lists: only the newest, unless a run succeeded since.
+    pub dead: Vec<JobRow>,
     /// Its newest run.
     pub last_run: Option<RunRow>,
 }
@@ -69,12 +76,20 @@ pub struct JobRow {
     pub state: JobState,
     /// How often it was granted.
     pub attempt: u32,
+    /// How often it failed.
+    pub failures: u32,
     /// When it was enqueued.
     pub created: Timestamp,
     /// Why it stands there.
     pub reason: Option<String>,
     /// The commit a push named.
     pub hint_commit: Option<String>,
+    /// It waits for a host that is off: when it is given up.
+    pub waits_until: Option<Timestamp>,
+    /// It waits for a host that takes no jobs: why.
+    pub parked: Option<String>,
+    /// It is dead: since when.
+    pub died: Option<Timestamp>,
 }
 
 /// One run, without its steps and log.
@@ -174,6 +189,15 @@ pub struct DeliveryRow {
     pub received_at: Timestamp,
     /// The jobs it made.
     pub jobs: Vec<JobId>,
+}
+
+/// The deliveries' page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DeliveriesView {
+    /// The newest deliveries.
+    pub rows: Vec<DeliveryRow>,
+    /// Pushes of the last day whose webhook did not arrive.
+    pub missed_last_day: u64,
 }
 
 /// A one-time enrolment code, shown once.

@@ -9,8 +9,8 @@ use super::Hub;
 use super::deliver::enqueue_one;
 use crate::call::{Call, Client, EventsQuery};
 use crate::platform::{now, random};
-use crate::store::{Statement, number, text};
-use crate::view::EnrollmentView;
+use crate::store::{Statement, count_refusal, number, text};
+use crate::view::{DeliveriesView, EnrollmentView};
 use crate::{delivery, enroll, pages, reply};
 
 /// Wrong passwords from one client before it must wait.
@@ -30,8 +30,11 @@ impl Hub {
                 Some(view) => reply::page(200, pages::run(&view, now())),
                 None => missing_page("No run of this number was reported here."),
             },
-            Call::DeliveriesPage => reply::page(200, pages::deliveries(&self.events(&EventsQuery::default())?, now())),
             Call::Usage => reply::json(200, &self.store()?.usage()),
+            Call::DeliveriesPage => {
+                let view = DeliveriesView { rows: self.events(&EventsQuery::default())?, missed_last_day: self.missed_last_day()? };
+                reply::page(200, pages::deliveries(&view, now()))
+            },
             Call::Health => reply::json(200, &self.health()?),
             Call::Events(query) => reply::json(200, &serde_json::json!({"events": self.events(&query)?})),
             Call::BadQuery => reply::error(400, "bad_query", "a part of the query is not what it should be"),
@@ -41,8 +44,11 @@ impl Hub {
                 None => missing("no delivery has this id"),
             },
             Call::Hosts => reply::json(200, &serde_json::json!({"hosts": self.hosts()?})),
-            Call::Projects => reply::json(200, &serde_json::json!({"projects": self.project_rows(None)?})),
+            Call::Projects => reply::json(200, &serde_json::json!({"projects": self.project_rows(None)?, "missed_last_day": self.missed_last_day()?})),
             Call::Runs(query) => reply::json(200, &serde_json::json!({"runs": self.runs(&query)?})),
+            Call::Jobs(query) => reply::json(200, &self.jobs(&query)?),
+            Call::Cancel { job, client } => self.cancel(job, client).await,
+            Call::Revive { job, client } => self.revive(job, client).await,
             Call::Run { id } => match self.run(&id)? {
                 Some(view) => reply::json(200, &serde_json::json!({"run": view.run, "steps": view.steps})),
                 None => missing("no run has this id"),
@@ -74,16 +80,17 @@ impl Hub {
             memory.projects.get(&(host.clone(), project.clone())).map(|view| view.remote.contains(&action))
         };
         match allowed {
-            None => return missing("no host announced a project of this name"),
+            None => return refused(client, 404, "not_found", "no host announced a project of this name"),
             Some(false) => {
                 let message = format!("the file of {host} does not allow `{action}` from here");
-                return reply::error(403, "not_allowed", &message);
+                return refused(client, 403, "not_allowed", &message);
             }
             Some(true) => {}
         }
         let job = self.turn(|memory, turn| enqueue_one(host, project, action, Cause::Dashboard, None, memory, turn)).await?;
+        let host_online = self.presence().get(host).is_some_and(|host| host.online);
         match client {
-            Client::Api => reply::json(202, &serde_json::json!({"job": job})),
+            Client::Api => reply::json(202, &serde_json::json!({"job": job, "host_online": host_online})),
             Client::Page => reply::redirect(&format!("/projects/{host}/{project}"), None),
         }
     }
@@ -156,14 +163,19 @@ impl Hub {
 
     async fn note_refused(&self, code: &str) -> Result<Response> {
         self.turn(|_, turn| {
-            turn.write(Statement::new(
-                "INSERT INTO refusals (minute, code, count) VALUES (?, ?, 1) ON CONFLICT (minute, code) DO UPDATE SET count = count + 1",
-                [number(turn.now.0 / 60_000), text(code)],
-            ));
+            turn.write(count_refusal(turn.now, code));
             Ok(())
         })
         .await?;
         Response::empty()
+    }
+}
+
+/// A refusal for whoever reads it.
+pub(super) fn refused(client: Client, status: u16, code: &str, message: &str) -> Result<Response> {
+    match client {
+        Client::Api => reply::error(status, code, message),
+        Client::Page => reply::page(status, pages::problem(status, "That was not done", message)),
     }
 }
 

@@ -106,7 +106,11 @@ impl Hub {
         let projects = memory.projects.iter().map(|((host, _), view)| (host, view));
         let event = match delivery::derive(&arrival.event_type, &arrival.body, projects) {
             Ok(event) => event,
-            Err(disbelief) => return Ok(disbelieved(disbelief)),
+            Err(disbelief) => {
+                // Its signature was right: this is GitHub's failure or ours.
+                turn.write(store::count_refusal(turn.now, disbelief.code()));
+                return Ok(disbelieved(disbelief));
+            }
         };
         let hash = delivery::body_hash(arrival.body.as_bytes());
         let fresh = seen.insert(format!("guid {}", arrival.guid)) & seen.insert(format!("body {hash}"));

@@ -1,6 +1,6 @@
 //! Rows as views: what pages and `/api` show.
 
-use doorstep_shared::ids::Name;
+use doorstep_shared::ids::{JobState, Name, RunState};
 use doorstep_shared::protocol::ProjectView;
 use doorstep_shared::queue::Job;
 use doorstep_shared::time::Timestamp;
@@ -8,27 +8,30 @@ use worker::Result;
 
 use super::Hub;
 use crate::call::{EventsQuery, RunsQuery};
+use crate::health::{Counts, Health};
 use crate::platform::now;
 use crate::store::{first_number, number, text};
 use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectPage, ProjectRow, RunRow, RunView};
 
 /// Rows of one answer.
-const LIMIT_MAX: u64 = 200;
-const LIMIT_DEFAULT: u64 = 50;
+pub(super) const LIMIT_MAX: u64 = 200;
+pub(super) const LIMIT_DEFAULT: u64 = 50;
 const HOUR_MS: u64 = 3_600 * 1_000;
 
 impl Hub {
     pub(super) fn hosts(&self) -> Result<Vec<HostView>> {
-        let online = self.hosts_heard();
+        let mut presence = self.presence();
         let rows = self.store()?.rows("SELECT name, enrolled, last_seen, version FROM hosts WHERE revoked = 0 ORDER BY name", [])?;
         let view = |row: &crate::store::Row| {
             let name: Name = row.text(0).parse().ok()?;
-            let is_online = online.contains(&name);
+            let stored = Timestamp(row.number(2));
+            let present = presence.remove(&name);
             Some(HostView {
-                online: is_online,
-                last_seen: Some(Timestamp(row.number(2))),
+                online: present.as_ref().is_some_and(|host| host.online),
+                last_seen: Some(present.as_ref().map_or(stored, |host| host.heard_at.max(stored))),
                 enrolled: Timestamp(row.number(1)),
                 executor_version: row.text(3).to_owned(),
+                parked: present.and_then(|host| host.parked),
                 name,
             })
         };
@@ -40,7 +43,7 @@ impl Hub {
     }
 
     pub(super) fn project_rows(&self, only: Option<(&Name, &Name)>) -> Result<Vec<ProjectRow>> {
-        let online = self.hosts_heard();
+        let hosts = self.hosts_by_name()?;
         let known: Vec<(Name, ProjectView, Vec<JobRow>)> = {
             let memory = self.memory()?;
             let wanted = |host: &Name, name: &Name| only.is_none_or(|(h, n)| h == host && n == name);
@@ -50,16 +53,25 @@ impl Hub {
                 .filter(|((host, name), _)| wanted(host, name))
                 .map(|((host, name), view)| {
                     let jobs = memory.queue.jobs().filter(|job| &job.host == host && &job.project == name);
-                    (host.clone(), view.clone(), jobs.map(job_row).collect())
+                    (host.clone(), view.clone(), jobs.map(|job| job_row(job, hosts.get(host), None)).collect())
                 })
                 .collect()
         };
+        let mut dead = self.dead_jobs(only)?;
         known
             .into_iter()
             .map(|(host, view, jobs)| {
                 let last_run = self.runs_of(&host, &view.name, 1)?.pop();
+                let mut dead = dead.remove(&(host.clone(), view.name.clone())).unwrap_or_default();
+                if only.is_none() {
+                    dead.truncate(1);
+                    dead.retain(|job| !is_made_good(job, last_run.as_ref()));
+                }
+                let of = hosts.get(&host);
                 Ok(ProjectRow {
-                    online: online.contains(&host),
+                    online: of.is_some_and(|of| of.online),
+                    host_last_seen: of.and_then(|of| of.last_seen),
+                    dead,
                     host,
                     name: view.name,
                     repo: view.repo,
@@ -135,34 +147,39 @@ impl Hub {
     }
 
     /// How deliveries fare: open to everybody, so it names nothing.
-    pub(super) fn health(&self) -> Result<serde_json::Value> {
-        let now = now().0;
-        let hour = first_number(now.saturating_sub(HOUR_MS));
-        let count = |sql: &str, value: u64| -> Result<u64> {
-            Ok(self.store()?.rows(sql, [number(value)])?.first().map_or(0, |row| row.number(0)))
-        };
-        let stored = count("SELECT count(*) FROM events WHERE id >= ?", hour)?;
-        let refused = count("SELECT coalesce(sum(count), 0) FROM refusals WHERE minute >= ?", now.saturating_sub(HOUR_MS) / 60_000)?;
-        let last = count("SELECT coalesce(max(id), ?) FROM events", 0)? / 1024;
-        let total = stored.saturating_add(refused);
-        #[expect(clippy::cast_precision_loss, reason = "counts of one hour are far below 2^52")]
-        let rate = if total == 0 { 1.0 } else { stored as f64 / total as f64 };
-        let status = match (now.saturating_sub(last) > 24 * HOUR_MS && refused == 0, rate < 0.9) {
-            (true, _) => "silent",
-            (false, true) => "degraded",
-            (false, false) => "healthy",
-        };
-        Ok(serde_json::json!({
-            "status": status,
-            "success_rate": rate,
-            "total_events_last_hour": total,
-            "failed_events_last_hour": refused,
-            "last_event_at": (last > 0).then_some(last),
-        }))
+    pub(super) fn health(&self) -> Result<Health> {
+        let now = now();
+        let hour = now.0.saturating_sub(HOUR_MS);
+        let stored = self.count("SELECT count(*) FROM events WHERE id >= ?", first_number(hour))?;
+        let last = self.count("SELECT coalesce(max(id), ?) FROM events", 0)? / 1024;
+        let mut counts = Counts::new(stored, (last > 0).then_some(Timestamp(last)));
+        let refused = "SELECT code, sum(count) FROM refusals WHERE minute >= ? GROUP BY code";
+        for row in self.store()?.rows(refused, [number(hour / 60_000)])? {
+            counts.refused(row.text(0), row.number(1));
+        }
+        Ok(counts.judge(now))
+    }
+
+    /// Pushes of the last day whose webhook did not arrive.
+    pub(super) fn missed_last_day(&self) -> Result<u64> {
+        let minute = now().0.saturating_sub(24 * HOUR_MS) / 60_000;
+        self.count("SELECT coalesce(sum(count), 0) FROM refusals WHERE minute >= ? AND code = 'missed'", minute)
+    }
+
+    fn count(&self, sql: &str, value: u64) -> Result<u64> {
+        Ok(self.store()?.rows(sql, [number(value)])?.first().map_or(0, |row| row.number(0)))
     }
 }
 
-fn job_row(job: &Job) -> JobRow {
+/// Did a run succeed after this job died?
+fn is_made_good(dead: &JobRow, last_run: Option<&RunRow>) -> bool {
+    last_run.is_some_and(|run| run.state == RunState::Succeeded && dead.died.is_none_or(|died| run.started >= died))
+}
+
+/// A job as its host makes it look.
+pub(super) fn job_row(job: &Job, host: Option<&HostView>, died: Option<Timestamp>) -> JobRow {
+    let waits = job.state == JobState::Waiting;
+    let is_off = !host.is_some_and(|host| host.online);
     JobRow {
         id: job.id,
         host: job.host.clone(),
@@ -171,8 +188,12 @@ fn job_row(job: &Job) -> JobRow {
         cause: job.cause,
         state: job.state,
         attempt: job.attempt,
+        failures: job.failures,
         created: job.created,
         reason: job.reason.clone(),
         hint_commit: job.hint_commit.clone(),
+        waits_until: (waits && is_off).then(|| job.waits_until()),
+        parked: host.filter(|_| waits).and_then(|host| host.parked.clone()),
+        died,
     }
 }

@@ -5,6 +5,8 @@
 //! ten seconds, and changes nothing. Invariant: at most one believed socket
 //! of a host; a newer one replaces the older.
 
+use std::collections::BTreeMap;
+
 use doorstep_shared::ids::Name;
 use doorstep_shared::protocol::{self, Holding, ProjectView, Refusal, ToEdge, ToExecutor, VERSION, VERSION_MIN};
 use doorstep_shared::queue::{Input, LEASE_MS};
@@ -53,6 +55,16 @@ pub(super) struct Attachment {
     /// Why this host can take no job now, if so.
     #[serde(default)]
     parked: Option<String>,
+}
+
+/// How a host with a believed socket is.
+pub(super) struct Presence {
+    /// It was heard lately; what pages call online.
+    pub online: bool,
+    /// When it was heard last.
+    pub heard_at: Timestamp,
+    /// Why it can take no job now, if so.
+    pub parked: Option<String>,
 }
 
 /// Who says hello, and with what.
@@ -115,13 +127,15 @@ impl Hub {
         self.open(EXECUTOR).filter_map(|(_, attachment)| attachment.host.filter(|_| attachment.parked.is_some())).collect()
     }
 
-    /// Hosts whose socket was heard lately; what pages call online.
-    pub(super) fn hosts_heard(&self) -> Vec<Name> {
+    /// Every host with a believed socket, as pages show it.
+    pub(super) fn presence(&self) -> BTreeMap<Name, Presence> {
         let now = now();
-        self.open(EXECUTOR)
-            .filter(|(ws, attachment)| now.ms_since(self.heard_at(ws, attachment)) <= HEARD_MS_MAX)
-            .filter_map(|(_, attachment)| attachment.host)
-            .collect()
+        let present = |(ws, attachment): (WebSocket, Attachment)| {
+            let heard_at = self.heard_at(&ws, &attachment);
+            let online = now.ms_since(heard_at) <= HEARD_MS_MAX;
+            Some((attachment.host?, Presence { online, heard_at, parked: attachment.parked }))
+        };
+        self.open(EXECUTOR).filter_map(present).collect()
     }
 
     fn heard_at(&self, ws: &WebSocket, attachment: &Attachment) -> Timestamp {

@@ -56,7 +56,7 @@ impl Turn {
         for output in memory.queue.handle(input, self.now) {
             match output {
                 Output::Save(job) => {
-                    self.write(save_job(&job)?);
+                    self.write(save_job(&job, self.now)?);
                     self.changed();
                 }
                 Output::Grant { host, grant } => self.send(&host, ToExecutor::Grant { grant }),

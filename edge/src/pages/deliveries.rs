@@ -6,21 +6,35 @@ use super::html::Html;
 use super::layout::{Frame, document};
 use super::parts::{self, Table};
 use super::when;
-use crate::view::DeliveryRow;
+use crate::view::{DeliveriesView, DeliveryRow};
 
 /// The deliveries, newest first.
 #[must_use]
-pub fn deliveries(rows: &[DeliveryRow], now: Timestamp) -> String {
-    let mut newest_first: Vec<&DeliveryRow> = rows.iter().collect();
+pub fn deliveries(view: &DeliveriesView, now: Timestamp) -> String {
+    let mut newest_first: Vec<&DeliveryRow> = view.rows.iter().collect();
     newest_first.sort_by_key(|row| std::cmp::Reverse((row.received_at, row.id)));
     let mut html = Html::new();
     html.raw("<h1>Deliveries</h1><p class=\"muted\">What GitHub sent to the webhook, and what became of it.</p>");
-    if rows.is_empty() {
+    html.add(&missed(view.missed_last_day));
+    if view.rows.is_empty() {
         html.add(&first_delivery());
     } else {
         html.add(&table(&newest_first, now));
     }
     document("Deliveries", &Frame::Live { menu: "/deliveries", now }, &html)
+}
+
+fn missed(count: u64) -> Html {
+    let mut html = Html::new();
+    let (pushes, were) = match count {
+        0 => return html,
+        1 => (" push", " was"),
+        _ => (" pushes", " were"),
+    };
+    html.raw("<p id=\"missed\"><strong>").number(count).raw(pushes).raw(were);
+    html.raw(" found by reconciling</strong> in the last 24 hours: GitHub's webhook did not arrive. ");
+    html.raw("What was pushed is deployed all the same. GitHub's page of the webhook says what became of it.</p>");
+    html
 }
 
 fn first_delivery() -> Html {
@@ -92,9 +106,21 @@ mod tests {
     use super::*;
     use doorstep_shared::ids::JobId;
 
+    fn page(rows: Vec<DeliveryRow>) -> String {
+        deliveries(&DeliveriesView { rows, missed_last_day: 0 }, NOW)
+    }
+
+    #[test]
+    fn pushes_that_github_did_not_tell_about_are_counted_in_words() {
+        let with = |missed_last_day| seen(&deliveries(&DeliveriesView { rows: vec![], missed_last_day }, NOW));
+        assert!(with(1).contains("\n1 push was found by reconciling in the last 24 hours: GitHub's webhook did not arrive."));
+        assert!(with(3).contains("\n3 pushes were found by reconciling"));
+        assert!(!with(0).contains("reconciling"));
+    }
+
     #[test]
     fn an_empty_history_says_how_to_set_the_webhook() {
-        let text = seen(&deliveries(&[], NOW));
+        let text = seen(&deliveries(&DeliveriesView::default(), NOW));
         assert!(
             text.contains("## No delivery yet") && text.contains("/webhooks/github") && text.contains("WEBHOOK_SECRET")
         );
@@ -116,7 +142,7 @@ mod tests {
         let mut two = a_delivery("d4", "duplicate", 8_000_000);
         (two.git_ref, two.jobs) = (Some("refs/tags/v1".into()), vec![JobId(1), JobId(2)]);
         assert_eq!(
-            seen(&deliveries(&[old, new, two, ping], NOW)),
+            seen(&page(vec![old, new, two, ping])),
             "Doorstep\nProjects\nDeliveries\n[Sign out]\n\
              # Deliveries\n\
              What GitHub sent to the webhook, and what became of it.\n\
@@ -142,7 +168,7 @@ mod tests {
                 jobs: vec![JobId(u64::MAX)],
                 ..a_delivery("x", "refused", 0)
             };
-            skeleton(&deliveries(&[row], NOW))
+            skeleton(&page(vec![row]))
         };
         for hostile in HOSTILE {
             assert_eq!(with(hostile), with("x"), "{hostile}");
@@ -152,6 +178,6 @@ mod tests {
     #[test]
     fn a_thousand_deliveries_are_one_page() {
         let rows: Vec<_> = (0..1_000).map(|n| a_delivery(&format!("d{n}"), "accepted", n)).collect();
-        assert_well_formed(&deliveries(&rows, NOW));
+        assert_well_formed(&page(rows));
     }
 }

@@ -38,7 +38,7 @@ pub const LIVE: &str = include_str!("live.js");
 mod tests {
     use super::testing::*;
     use super::*;
-    use crate::view::{EnrollmentView, FleetView, ProjectPage, RunView};
+    use crate::view::{DeliveriesView, EnrollmentView, FleetView, ProjectPage, RunView};
 
     /// Most that style and script may weigh together, in bytes: with a page of
     /// text a first visit stays below 24 KiB before compression.
@@ -56,8 +56,8 @@ mod tests {
             projects(&a_fleet(), NOW),
             project(&ProjectPage { project: a_project("attic", "shop"), runs: vec![] }, NOW),
             project(&ProjectPage { project: a_fleet().projects.remove(2), runs: runs.clone() }, NOW),
-            deliveries(&[], NOW),
-            deliveries(&[a_delivery("d", "accepted", 5)], NOW),
+            deliveries(&DeliveriesView::default(), NOW),
+            deliveries(&DeliveriesView { rows: vec![a_delivery("d", "accepted", 5)], missed_last_day: 2 }, NOW),
             enrollment(&EnrollmentView { code: "c".into(), expires_at: NOW, command: "doorstep join".into() }, NOW),
         ];
         for row in runs {

@@ -8,7 +8,7 @@ use doorstep_shared::time::Timestamp;
 
 use super::html::{Href, Html};
 use super::when;
-use crate::view::RunRow;
+use crate::view::{JobRow, RunRow};
 
 /// A state: colour class, sign, word.
 fn badge(tone: &'static str, sign: &'static str, word: &str) -> Html {
@@ -21,6 +21,13 @@ fn badge(tone: &'static str, sign: &'static str, word: &str) -> Html {
 /// Is the host's socket up?
 pub fn host_badge(online: bool) -> Html {
     if online { badge("ok", "●", "online") } else { badge("idle", "○", "offline") }
+}
+
+/// A host that takes no jobs now, and why.
+pub fn parked_badge(reason: &str) -> Html {
+    let mut html = badge("warn", "▲", "takes no jobs");
+    html.raw(": ").add(&quote(reason));
+    html
 }
 
 /// A project's state; only the last known one while its host is offline.
@@ -157,6 +164,35 @@ pub fn deploy_button(host: &str, project: &str, remote: &[Action]) -> Html {
         html.raw("<form method=\"post\" action=\"").href(&Href::local(&["projects", host, project, "deploy"]));
         html.raw("\"><button>Deploy<span class=\"vh\"> ").text(project).raw(" on ").text(host);
         html.raw("</span></button></form>");
+    }
+    html
+}
+
+/// What can be done about a job: a dead one is tried again, a live one cancelled.
+pub fn job_button(job: &JobRow) -> Html {
+    let (word, path) = match job.state {
+        JobState::Dead => ("Try again", "revive"),
+        JobState::Waiting | JobState::Leased => ("Cancel", "cancel"),
+        JobState::Done | JobState::Superseded => return Html::new(),
+    };
+    let mut html = Html::new();
+    html.raw("<form method=\"post\" action=\"").href(&Href::local(&["jobs", &job.id.to_string(), path]));
+    html.raw("\"><button class=\"small\">").raw(word).raw("<span class=\"vh\">: ").text(job.action.as_str());
+    html.raw(" ").text(job.project.as_str()).raw(" on ").text(job.host.as_str()).raw("</span></button></form>");
+    html
+}
+
+/// Why a job waits, when its host keeps it waiting; nothing for the others.
+pub fn job_waits(job: &JobRow, last_seen: Option<Timestamp>, now: Timestamp) -> Html {
+    let mut html = Html::new();
+    if let Some(until) = job.waits_until {
+        html.raw("its host is away");
+        if let Some(at) = last_seen {
+            html.raw(", last heard ").add(&when::ago(at, now));
+        }
+        html.raw("; the job is kept until ").add(&when::on(until)).raw(" (14 days)");
+    } else if let Some(reason) = &job.parked {
+        html.raw("its host takes no jobs: ").add(&quote(reason));
     }
     html
 }

@@ -20,7 +20,11 @@ pub fn project(view: &ProjectPage, now: Timestamp) -> String {
     html.add(&parts::deploy_button(host, name, &project.remote)).raw("</div></div>");
     html.add(&notes(project)).add(&about(project, now));
     if !project.jobs.is_empty() {
-        html.raw("<section id=\"queue\"><h2>Queue</h2>").add(&queue(&project.jobs, now)).raw("</section>");
+        html.raw("<section id=\"queue\"><h2>Queue</h2>").add(&queue(project, now)).raw("</section>");
+    }
+    if !project.dead.is_empty() {
+        html.raw("<section id=\"dead\"><h2>Dead jobs</h2><p class=\"muted\">Given up in the last 7 days.</p>");
+        html.add(&dead(&project.dead, now)).raw("</section>");
     }
     html.raw("<section id=\"runs\"><h2>Runs</h2>").add(&runs(&view.runs, now)).raw("</section>");
     document(&format!("{name} on {host}"), &Frame::Live { menu: "/", now }, &html)
@@ -54,9 +58,9 @@ fn about(project: &ProjectRow, now: Timestamp) -> Html {
     html
 }
 
-fn queue(jobs: &[JobRow], now: Timestamp) -> Html {
-    let mut table = Table::new("Queue", &["Job", "State", "Asked", "Cause", "Commit"]);
-    for job in jobs {
+fn queue(project: &ProjectRow, now: Timestamp) -> Html {
+    let mut table = Table::new("Queue", &["Job", "State", "Asked", "Cause", "Commit", "Action"]);
+    for job in &project.jobs {
         let mut state = parts::job_badge(job.state);
         if job.attempt > 1 {
             state.raw(" <span class=\"muted\">attempt ").number(job.attempt.into()).raw("</span>");
@@ -64,12 +68,35 @@ fn queue(jobs: &[JobRow], now: Timestamp) -> Html {
         if let Some(reason) = &job.reason {
             state.raw("<p>").text(reason).raw("</p>");
         }
+        let waits = parts::job_waits(job, project.host_last_seen, now);
+        if !waits.is_empty() {
+            state.raw("<p>").add(&waits).raw("</p>");
+        }
         let cells = [
             Html::of(job.action.as_str()),
             state,
             when::ago(job.created, now),
             Html::of(parts::cause_words(job.cause)),
             job.hint_commit.as_deref().map(parts::commit).unwrap_or_default(),
+            parts::job_button(job),
+        ];
+        table.row(&format!("job/{}", job.id), &cells);
+    }
+    table.html()
+}
+
+fn dead(jobs: &[JobRow], now: Timestamp) -> Html {
+    let mut table = Table::new("Dead jobs", &["Job", "Why", "Given up", "Cause", "Commit", "Action"]);
+    for job in jobs {
+        let mut why = parts::job_badge(job.state);
+        why.raw("<p class=\"clamp\">").text(job.reason.as_deref().unwrap_or("nobody said why")).raw("</p>");
+        let cells = [
+            Html::of(job.action.as_str()),
+            why,
+            when::ago(job.died.unwrap_or(job.created), now),
+            Html::of(parts::cause_words(job.cause)),
+            job.hint_commit.as_deref().map(parts::commit).unwrap_or_default(),
+            parts::job_button(job),
         ];
         table.row(&format!("job/{}", job.id), &cells);
     }
@@ -125,8 +152,8 @@ mod tests {
              Address\nshop.example\n\
              Repository\ngithub.com/me/shop main\n\
              ## Queue\n\
-             Job | State | Asked | Cause | Commit\n\
-             deploy | ○ waiting | 20 s ago | a push | a1b2c3d\n\
+             Job | State | Asked | Cause | Commit | Action\n\
+             deploy | ○ waiting | 20 s ago | a push | a1b2c3d | [Cancel: deploy shop on attic]\n\
              ## Runs\n\
              Run | State | Started | Took | Cause | Commit\n\
              deploy | ◐ running | 42 s ago | 42 s | push | a1b2c3d\n\
@@ -144,6 +171,39 @@ mod tests {
         assert!(text.contains("# shop on cellar\n● last known: running\nIts host is offline"), "{text}");
         assert!(text.contains("does not allow a deploy from here") && !text.contains("[Deploy"));
         assert!(text.contains("Live\nnothing yet\nRepository") && text.contains("No run yet."));
+    }
+
+    #[test]
+    fn a_dead_job_says_why_and_can_be_tried_again() {
+        let mut shop = a_project("attic", "shop");
+        shop.dead = vec![a_dead_job("check: /health answered 500")];
+        let page = page(shop, vec![]);
+        assert!(
+            seen(&page).contains(
+                "## Dead jobs\nGiven up in the last 7 days.\n\
+                 Job | Why | Given up | Cause | Commit | Action\n\
+                 deploy | ✕ dead check: /health answered 500 | 2 h ago | a push | a1b2c3d | [Try again: deploy shop on attic]\n\
+                 ## Runs"
+            ),
+            "{}",
+            seen(&page)
+        );
+        assert!(page.contains("<form method=\"post\" action=\"/jobs/1832960000009/revive\">"));
+    }
+
+    #[test]
+    fn a_job_that_its_host_keeps_waiting_says_so() {
+        let mut shop = a_project("cellar", "shop");
+        (shop.online, shop.host_last_seen) = (false, Some(Timestamp(NOW.0 - 3 * 3_600_000)));
+        shop.jobs = vec![JobRow { waits_until: Some(NOW.plus_ms(13 * 86_400_000)), ..a_job("deploy", "waiting") }];
+        let away = seen(&page(shop.clone(), vec![]));
+        assert!(
+            away.contains("○ waiting its host is away, last heard 3 h ago; the job is kept until 2026-10-04 (14 days)"),
+            "{away}"
+        );
+        shop.jobs = vec![JobRow { parked: Some("the disk is full".into()), ..a_job("deploy", "waiting") }];
+        let parked = seen(&page(shop, vec![]));
+        assert!(parked.contains("○ waiting its host takes no jobs: the disk is full"), "{parked}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use doorstep_shared::ids::{Action, JobState, Name, ProjectState, RunState};
+use doorstep_shared::ids::{JobState, Name, ProjectState, RunState};
 use doorstep_shared::time::Timestamp;
 
 use super::html::Html;
@@ -78,7 +78,11 @@ fn host_section(host: &HostView, projects: &[&ProjectRow], now: Timestamp) -> Ht
     if !host.executor_version.is_empty() {
         html.raw("<span class=\"muted end clamp\">executor ").add(&parts::quote(&host.executor_version)).raw("</span>");
     }
-    html.raw("</div>").add(&project_list(projects, now)).raw("</section>");
+    html.raw("</div>");
+    if let Some(reason) = &host.parked {
+        html.raw("<p class=\"parked\">").add(&parts::parked_badge(reason)).raw("</p>");
+    }
+    html.add(&project_list(projects, now)).raw("</section>");
     html
 }
 
@@ -117,7 +121,7 @@ fn identity(project: &ProjectRow) -> Html {
 
 fn facts(project: &ProjectRow, now: Timestamp) -> Html {
     let mut facts = Facts::default();
-    facts.fact("Live", &live(project, now)).fact("Last run", &last_run(project, now)).fact("Queue", &queue(project));
+    facts.fact("Live", &live(project, now)).fact("Last run", &last_run(project, now)).fact("Queue", &queue(project, now));
     facts.html()
 }
 
@@ -163,33 +167,59 @@ fn last_run(project: &ProjectRow, now: Timestamp) -> Html {
     html
 }
 
-/// "1 deploy waiting: host is offline", one line for each action and state.
-pub fn queue(project: &ProjectRow) -> Html {
-    let mut lines: Vec<(Action, JobState, usize, Option<&str>)> = Vec::new();
+/// "1 deploy waiting: its host is away", one line for each action and state;
+/// then the job that died last.
+fn queue(project: &ProjectRow, now: Timestamp) -> Html {
+    let mut lines: Vec<(&JobRow, usize)> = Vec::new();
     for job in &project.jobs {
-        match lines.iter_mut().find(|(action, state, ..)| (*action, *state) == (job.action, job.state)) {
-            Some((_, _, count, _)) => *count = count.saturating_add(1),
-            None => lines.push((job.action, job.state, 1, why(job, project.online))),
+        match lines.iter_mut().find(|(first, _)| (first.action, first.state) == (job.action, job.state)) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => lines.push((job, 1)),
         }
     }
     let mut html = Html::new();
-    for (action, state, count, why) in lines {
-        html.raw("<p>").text(&count_words(count, action.as_str())).raw(" ").text(state.as_str());
-        if let Some(why) = why {
-            html.raw(": ").add(&parts::quote(why));
-        }
-        html.raw("</p>");
+    for (job, count) in lines {
+        let why = why(job, project, now);
+        html.add(&job_line(job, count, &why, count == 1));
+    }
+    for job in &project.dead {
+        let mut why = Html::new();
+        why.text(job.reason.as_deref().unwrap_or("nobody said why")).raw(" <span class=\"muted\">");
+        why.add(&when::ago(job.died.unwrap_or(job.created), now)).raw("</span>");
+        html.add(&job_line(job, 1, &why, true));
     }
     html
 }
 
-fn why(job: &JobRow, online: bool) -> Option<&str> {
-    match (job.state, online) {
-        (JobState::Waiting, false) => Some("host is offline"),
+/// One line; a button where it stands for one job, else the project's page has them.
+fn job_line(job: &JobRow, count: usize, why: &Html, with_button: bool) -> Html {
+    let mut html = Html::new();
+    html.raw("<div class=\"line\" id=\"job/").number(job.id.0);
+    // Somebody's reason may be long; ours says until when, at its end.
+    html.raw(if job.state == JobState::Dead { "\"><p class=\"clamp\">" } else { "\"><p>" });
+    html.text(&count_words(count, job.action.as_str())).raw(" ").add(&parts::job_badge(job.state));
+    if !why.is_empty() {
+        html.raw(": ").add(why);
+    }
+    html.raw("</p>");
+    if with_button {
+        html.add(&parts::job_button(job));
+    }
+    html.raw("</div>");
+    html
+}
+
+fn why(job: &JobRow, project: &ProjectRow, now: Timestamp) -> Html {
+    let waits = parts::job_waits(job, project.host_last_seen, now);
+    if !waits.is_empty() {
+        return waits;
+    }
+    let words = match (job.state, project.online) {
         (JobState::Leased, false) => Some("host went offline while at it"),
         (JobState::Leased, true) => job.reason.as_deref().or(Some("under way")),
         (JobState::Waiting | JobState::Done | JobState::Dead | JobState::Superseded, _) => job.reason.as_deref(),
-    }
+    };
+    words.map(parts::quote).unwrap_or_default()
 }
 
 /// For somebody who has nothing yet.
@@ -299,7 +329,7 @@ mod tests {
             "Doorstep\nProjects\nDeliveries\n[Sign out]\n\
              # Projects\n\
              4 projects on 2 hosts, 1 host offline, 1 failing, 1 degraded.\n\
-             ## attic\n● online executor 0.1.0\n\
+             ## attic\n● online executor 0.1.0\n▲ takes no jobs: the disk is full\n\
              ### broker\n✕ failing\nexited with 1, 5 times in a minute\n\
              Live\n9f2c11d Bump the wire version\nlive 2 days ago\n\
              Last run\ndeploy ↺ rolled back at check\n3 min ago, took 31 s\n\
@@ -308,12 +338,12 @@ mod tests {
              ### shop\n● running\nshop.example\n\
              Live\na1b2c3d Add the cart\nlive 3 min ago\n\
              Last run\ndeploy ◐ running\nfor 42 s\n\
-             Queue\n1 deploy leased: under way\n2 fetches waiting\n[Deploy shop on attic]\n\
+             Queue\n1 deploy ◐ leased: under way\n[Cancel: deploy shop on attic]\n2 fetches ○ waiting\n[Deploy shop on attic]\n\
              ## cellar\n○ offline last seen 3 h ago executor 0.1.0\n\
              ### shop\n● last known: running\nshop.example\n\
              Live\na1b2c3d Add the cart\nlive 3 min ago\n\
              Last run\ndeploy ✓ succeeded\n3 min ago, took 12.4 s\n\
-             Queue\n1 deploy waiting: host is offline\n[Deploy shop on cellar]"
+             Queue\n1 deploy ○ waiting: its host is away, last heard 3 h ago; the job is kept until 2026-10-04 (14 days)\n[Cancel: deploy shop on cellar]\n1 deploy ✕ dead: its host did not carry it out within 14 days 2 h ago\n[Try again: deploy shop on cellar]\n[Deploy shop on cellar]"
         );
     }
 

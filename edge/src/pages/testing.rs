@@ -46,6 +46,7 @@ pub fn a_host(of: &str, online: bool) -> HostView {
         last_seen: Some(before(3 * 3_600_000)),
         enrolled: before(9 * 86_400_000),
         executor_version: "0.1.0".into(),
+        parked: None,
     }
 }
 
@@ -53,6 +54,7 @@ pub fn a_project(host: &str, of: &str) -> ProjectRow {
     ProjectRow {
         host: name(host),
         online: true,
+        host_last_seen: Some(before(1_000)),
         name: name(of),
         repo: "https://github.com/me/shop.git".into(),
         branch: "main".into(),
@@ -67,6 +69,7 @@ pub fn a_project(host: &str, of: &str) -> ProjectRow {
         address: Some("https://shop.example".into()),
         remote: Action::ALL.to_vec(),
         jobs: vec![],
+        dead: vec![],
         last_run: Some(a_run("r1", "succeeded")),
     }
 }
@@ -80,9 +83,22 @@ pub fn a_job(action: &str, state: &str) -> JobRow {
         cause: Cause::Push,
         state: state.parse().unwrap(),
         attempt: 1,
+        failures: 0,
         created: before(20_000),
         reason: None,
         hint_commit: Some(COMMIT.into()),
+        waits_until: None,
+        parked: None,
+        died: None,
+    }
+}
+
+pub fn a_dead_job(why: &str) -> JobRow {
+    JobRow {
+        id: JobId(1_832_960_000_009),
+        reason: Some(why.into()),
+        died: Some(before(2 * 3_600_000)),
+        ..a_job("deploy", "dead")
     }
 }
 
@@ -153,13 +169,17 @@ pub fn a_fleet() -> FleetView {
     }
     shop.last_run = Some(a_run("r3", "running"));
     let mut far = a_project("cellar", "shop");
-    (far.online, far.jobs) = (false, vec![a_job("deploy", "waiting")]);
-    FleetView { hosts: vec![a_host("attic", true), a_host("cellar", false)], projects: vec![broker, media, shop, far] }
+    far.host_last_seen = Some(before(3 * 3_600_000));
+    let waits_until = Some(NOW.plus_ms(13 * 86_400_000));
+    (far.online, far.jobs) = (false, vec![JobRow { host: name("cellar"), waits_until, ..a_job("deploy", "waiting") }]);
+    far.dead = vec![JobRow { host: name("cellar"), ..a_dead_job("its host did not carry it out within 14 days") }];
+    let attic = HostView { parked: Some("the disk is full".into()), ..a_host("attic", true) };
+    FleetView { hosts: vec![attic, a_host("cellar", false)], projects: vec![broker, media, shop, far] }
 }
 
 /// A host that says `word` wherever it may say anything.
 pub fn hostile_host(word: &str) -> HostView {
-    HostView { executor_version: word.into(), last_seen: Some(Timestamp(u64::MAX)), ..a_host("attic", false) }
+    HostView { executor_version: word.into(), parked: Some(word.into()), last_seen: Some(Timestamp(u64::MAX)), ..a_host("attic", false) }
 }
 
 /// A project that says `word` wherever it may say anything.
@@ -175,7 +195,9 @@ pub fn hostile_project(word: &str) -> ProjectRow {
             since: Timestamp(u64::MAX),
         }),
         address: Some(word.into()),
-        jobs: vec![JobRow { reason: Some(word.into()), hint_commit: Some(word.into()), ..a_job("deploy", "waiting") }],
+        jobs: vec![JobRow { reason: Some(word.into()), hint_commit: Some(word.into()), waits_until: Some(Timestamp(u64::MAX)), ..a_job("deploy", "waiting") }],
+        dead: vec![JobRow { died: Some(Timestamp(u64::MAX)), hint_commit: Some(word.into()), ..a_dead_job(word) }],
+        host_last_seen: Some(Timestamp(u64::MAX)),
         last_run: Some(hostile_run(word)),
         ..a_project("attic", "shop")
     }
@@ -231,8 +253,8 @@ pub fn seen(page: &str) -> String {
             "h1" => out.push_str("\n# "),
             "h2" => out.push_str("\n## "),
             "h3" => out.push_str("\n### "),
-            "button" => out.push_str("\n["),
-            "/button" => out.push_str("]\n"),
+            "button" => out.push_str(if in_row { "[" } else { "\n[" }),
+            "/button" => out.push_str(if in_row { "]" } else { "]\n" }),
             "tr" => in_row = true,
             "/tr" => {
                 in_row = false;

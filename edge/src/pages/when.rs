@@ -37,6 +37,11 @@ pub fn until(at: Timestamp, now: Timestamp) -> Html {
     time(at, "", &words)
 }
 
+/// The day of something to come, as a date.
+pub fn on(at: Timestamp) -> Html {
+    time(at, "", &Exact::of(at).date())
+}
+
 fn time(at: Timestamp, tick: &'static str, words: &str) -> Html {
     let exact = Exact::of(at);
     let mut html = Html::new();
@@ -181,7 +186,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_two_times_can_be_shown(at in any::<u64>(), now in any::<u64>()) {
-            for html in [ago(Timestamp(at), Timestamp(now)), since(Timestamp(at), Timestamp(now)), until(Timestamp(at), Timestamp(now))] {
+            for html in [on(Timestamp(at)), ago(Timestamp(at), Timestamp(now)), since(Timestamp(at), Timestamp(now)), until(Timestamp(at), Timestamp(now))] {
                 prop_assert!(html.into_string().starts_with("<time datetime=\""));
             }
         }

@@ -5,8 +5,8 @@ use doorstep_tests::{API_TOKEN, Answer, Edge, GitHub, PASSWORD, Page, Push, Raw,
 use crate::shared_edge;
 
 const PAGES: [&str; 4] = ["/", "/deliveries", "/runs/r1", "/projects/attic/shop"];
-const API: [&str; 7] =
-    ["/api/hosts", "/api/projects", "/api/runs", "/api/runs/r1", "/api/runs/r1/log", "/api/usage", "/webhooks/github/events"];
+const API: [&str; 8] =
+    ["/api/hosts", "/api/jobs", "/api/projects", "/api/runs", "/api/runs/r1", "/api/runs/r1/log", "/api/usage", "/webhooks/github/events"];
 
 fn upgrade(path: &str) -> Raw {
     Raw::new("GET", path)
@@ -46,6 +46,8 @@ async fn a_stranger_is_sent_to_sign_in_or_told_so() {
         ("POST", "/api/hosts/enrollments"),
         ("DELETE", "/api/hosts/attic"),
         ("POST", "/webhooks/github/events/some/replay"),
+        ("POST", "/api/jobs/7/cancel"),
+        ("POST", "/api/jobs/7/revive"),
     ] {
         assert_eq!(edge.request(method, path, &[], "").await.status, 401, "{method} {path}");
     }
@@ -178,6 +180,8 @@ async fn other_sites_cannot_use_a_persons_session() {
         ("POST", "/hosts/enrollments"),
         ("DELETE", "/api/hosts/attic"),
         ("POST", "/webhooks/github/events/some/replay"),
+        ("POST", "/api/jobs/7/cancel"),
+        ("POST", "/jobs/7/revive"),
         ("POST", "/login"),
         ("POST", "/logout"),
     ] {

@@ -40,9 +40,20 @@ async fn health_is_open_and_says_no_more_than_it_should() {
     assert_eq!((&busy["status"], &busy["total_events_last_hour"], &busy["success_rate"]), (&"healthy".into(), &1.into(), &1.0.into()));
     assert!(busy["last_event_at"].as_u64().is_some_and(|at| at > 1_700_000_000_000), "{busy}");
 
+    // A stranger turns nothing; a delivery that was signed and is not understood does.
     edge.deliver(&GitHub::new("another secret").push("me/shop", Push::to("main"))).await;
+    assert_eq!(health().await, busy);
+    edge.deliver(&github.deliver_bytes("push", "[]")).await;
     let worse = health().await;
     assert_eq!((&worse["status"], &worse["failed_events_last_hour"]), (&"degraded".into(), &1.into()), "{worse}");
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_githubs_shows() {
+    let edge = Edge::start().await;
+    assert_eq!(edge.deliver(&GitHub::new("another secret").push("me/shop", Push::to("main"))).await.status, 401);
+    let health = edge.request("GET", "/webhooks/github/health", &[], "").await.json();
+    assert_eq!((&health["status"], &health["failed_events_last_hour"]), (&"degraded".into(), &1.into()), "{health}");
 }
 
 #[tokio::test]

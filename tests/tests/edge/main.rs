@@ -6,6 +6,7 @@
 mod access;
 mod enrolment;
 mod history;
+mod jobs;
 mod queue;
 mod refused;
 mod reports;

@@ -35,7 +35,8 @@ fn log(run: &str, lines: &[&str]) -> Report {
     Report::Log { run: run.into(), lines: lines.iter().map(|&line| line.to_owned()).collect() }
 }
 
-fn outcome(run: &str, grant: Option<&Grant>, state: RunState, failure: Option<FailureKind>) -> Report {
+/// It ends.
+pub fn outcome(run: &str, grant: Option<&Grant>, state: RunState, failure: Option<FailureKind>) -> Report {
     let failure = failure.map(|kind| Failure { kind, step: "check".into(), message: "it answered 500".into() });
     Report::Outcome {
         run: run.into(),
