@@ -378,8 +378,7 @@ impl Daemon {
     }
 
     fn holding(&self) -> Result<Vec<Holding>> {
-        let grants = self.shared.journal.held_grants()?;
-        Ok(grants.iter().map(|grant| Holding { job: grant.job, attempt: grant.attempt }).collect())
+        self.shared.journal.holdings()
     }
 
     fn renew(&mut self) {
