@@ -378,7 +378,8 @@ impl Daemon {
     }
 
     fn holding(&self) -> Result<Vec<Holding>> {
-        self.shared.journal.holdings()
+        let grants = self.shared.journal.held_grants()?;
+        Ok(grants.iter().map(|grant| Holding { job: grant.job, attempt: grant.attempt }).collect())
     }
 
     fn renew(&mut self) {

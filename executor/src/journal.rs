@@ -44,7 +44,6 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE wanted (project TEXT PRIMARY KEY, running INTEGER NOT NULL) WITHOUT ROWID;
 ", "
     CREATE TABLE heads (project TEXT PRIMARY KEY, commit_id TEXT NOT NULL) WITHOUT ROWID;
-    ALTER TABLE grants ADD COLUMN outcome INTEGER;
 "];
 
 /// The journal of one state directory.

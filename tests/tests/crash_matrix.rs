@@ -202,8 +202,7 @@ impl Lane {
 
     /// The edge's runs of this job, once all of them have ended.
     async fn is_told(&self, ask: &Ask) -> Option<Vec<Value>> {
-        let newest = self.shop.edge.get("/api/runs?host=attic&project=shop&limit=4").await;
-        let runs: Vec<Value> = newest["runs"].as_array()?.iter().filter(|run| run["job"] == ask.job).cloned().collect();
+        let runs: Vec<Value> = self.shop.newest_runs(4).await.into_iter().filter(|run| run["job"] == ask.job).collect();
         let is_over = !runs.is_empty() && runs.iter().all(|run| run["state"] != "running") && self.shop.edge.jobs().await.is_empty();
         is_over.then_some(runs)
     }

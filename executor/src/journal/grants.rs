@@ -1,7 +1,6 @@
 //! Grants that were stored: what this host holds, and what it has settled.
 
 use anyhow::Result;
-use doorstep_shared::ids::JobId;
 use doorstep_shared::protocol::{Grant, Holding};
 use rusqlite::Transaction;
 
@@ -40,33 +39,18 @@ impl Journal {
         Ok(grants)
     }
 
-    /// What this host holds as far as the edge can know: grants not settled, and
-    /// those whose outcome it has not acknowledged. Without the latter it would
-    /// grant another attempt before it hears how this one ended.
-    ///
-    /// # Errors
-    ///
-    /// When the journal cannot be read.
-    pub fn holdings(&self) -> Result<Vec<Holding>> {
-        let db = self.db.borrow();
-        let mut query = db.prepare_cached("SELECT job, attempt FROM grants WHERE settled = 0 OR outcome IN (SELECT seq FROM outbox) ORDER BY job, attempt")?;
-        let rows = query.query_map([], |row| Ok(Holding { job: JobId(row.get(0)?), attempt: row.get(1)? }))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
     /// Settles a grant without a run: it was cancelled before it began.
     ///
     /// # Errors
     ///
     /// When the journal cannot be written.
     pub fn drop_grant(&self, holding: Holding) -> Result<()> {
-        self.transaction(format_args!("drop_grant"), |db| settle(db, holding, None))
+        self.transaction(format_args!("drop_grant"), |db| settle(db, holding))
     }
 }
 
-/// Settles a grant; `outcome` is the number of the report that tells the edge.
-pub(super) fn settle(db: &Transaction<'_>, holding: Holding, outcome: Option<u64>) -> Result<()> {
-    db.execute("UPDATE grants SET settled = 1, outcome = ?3 WHERE job = ?1 AND attempt = ?2", (holding.job.0, holding.attempt, outcome))?;
+pub(super) fn settle(db: &Transaction<'_>, holding: Holding) -> Result<()> {
+    db.execute("UPDATE grants SET settled = 1 WHERE job = ?1 AND attempt = ?2", (holding.job.0, holding.attempt))?;
     db.execute(
         "DELETE FROM grants WHERE settled = 1 AND job < (SELECT job FROM grants ORDER BY job DESC LIMIT 1 OFFSET ?1)",
         [KEPT_MAX],

@@ -192,16 +192,14 @@ impl Journal {
             if let Some(commit) = run.concluded() {
                 db.execute("INSERT OR REPLACE INTO heads (project, commit_id) VALUES (?1, ?2)", (&run.project, commit))?;
             }
-            let numbered = outbox::post(db, self.keeps_reports.get(), reports)?;
             if let Some(holding) = run.holding() {
-                let outcome = numbered.iter().rfind(|(_, report)| matches!(report, Report::Outcome { .. }));
-                grants::settle(db, holding, outcome.map(|(seq, _)| *seq))?;
+                grants::settle(db, holding)?;
             }
             db.execute(
                 "DELETE FROM runs WHERE ended IS NOT NULL AND id < (SELECT id FROM runs ORDER BY id DESC LIMIT 1 OFFSET ?1)",
                 [KEPT_MAX],
             )?;
-            Ok(numbered)
+            outbox::post(db, self.keeps_reports.get(), reports)
         })
     }
 

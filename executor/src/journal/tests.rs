@@ -81,26 +81,6 @@ fn an_open_run_is_found_again_and_an_ended_one_settles_its_grant() {
 }
 
 #[test]
-fn a_grant_is_held_until_the_edge_has_its_outcome() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(dir.path()).unwrap();
-    let held = Holding { job: JobId(7), attempt: 1 };
-    journal.store_grant(&grant(7, 1)).unwrap();
-    let outcome = Report::Outcome { run: "a".into(), job: Some(JobId(7)), attempt: 1, state: RunState::Succeeded, failure: None, commit: None, at: Timestamp(2) };
-    let log = Report::Log { run: "a".into(), lines: vec![] };
-    let ended = RunRecord { state: RunState::Succeeded, ended: Some(Timestamp(2)), ..run("a", 7) };
-    let numbered = journal.end(&ended, vec![log, outcome]).unwrap();
-    assert!(journal.held_grants().unwrap().is_empty(), "it is not begun again here");
-    journal.forget(numbered[0].0).unwrap();
-    assert_eq!(journal.holdings().unwrap(), [held], "nor may another host, or another attempt");
-    journal.forget(numbered[1].0).unwrap();
-    assert_eq!(journal.holdings().unwrap(), []);
-    journal.store_grant(&grant(8, 1)).unwrap();
-    journal.drop_grant(Holding { job: JobId(8), attempt: 1 }).unwrap();
-    assert_eq!(journal.holdings().unwrap(), []);
-}
-
-#[test]
 fn one_release_is_live_and_the_one_before_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path()).unwrap();
