@@ -7,6 +7,7 @@
 #   need_wasm_bindgen        the wasm-bindgen of Cargo.lock; exports WASM_BINDGEN_BIN
 #   need_worker_build        worker-build; exports WORKER_BUILD_BIN
 #   need_edge_tools          the four above
+#   need_cargo_fuzz          cargo-fuzz, which only fuzz/run wants; exports CARGO_FUZZ_BIN
 #   need_uv                  uv; exports UV and puts its folder first on PATH
 #   need_git_http_backend    git's HTTP server half; exports GIT_HTTP_BACKEND
 #   build_edge               edge/build/index.js and edge/build/index_bg.wasm
@@ -21,6 +22,7 @@
 DOORSTEP_ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 DOORSTEP_CACHE=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/doorstep
 DOORSTEP_WORKER_BUILD_VERSION=0.8.7
+DOORSTEP_CARGO_FUZZ_VERSION=0.13.2
 DOORSTEP_UV_VERSION=0.13.9
 export DOORSTEP_ROOT
 
@@ -395,6 +397,16 @@ need_wasm_bindgen() {
 need_worker_build() {
   _ds_tool worker-build worker-build "$DOORSTEP_WORKER_BUILD_VERSION" "about 3 min" || return 1
   export WORKER_BUILD_BIN=$DS_TOOL
+}
+
+# The fuzzer itself is C++, built with the targets.
+need_cargo_fuzz() {
+  if ! _ds_has "${CXX:-c++}"; then
+    _ds_fail "a C++ compiler (${CXX:-c++}) is not on PATH; install one (Debian: g++), then run this again"
+    return 1
+  fi
+  _ds_tool cargo-fuzz cargo-fuzz "$DOORSTEP_CARGO_FUZZ_VERSION" "about 30 s" || return 1
+  export CARGO_FUZZ_BIN=$DS_TOOL
 }
 
 need_edge_tools() { need_npm && need_wasm_target && need_wasm_bindgen && need_worker_build; }

@@ -14,6 +14,7 @@ mod answer;
 mod clean;
 mod deliver;
 mod read;
+mod reconcile;
 mod report;
 mod sockets;
 mod turn;
@@ -139,8 +140,10 @@ impl Hub {
     fn load(&self) -> Result<Memory> {
         let store = self.store()?;
         let projects = store.projects()?.into_iter().map(|(host, view)| ((host, view.name.clone()), view)).collect();
+        let mut queue = Queue::load(store.live_jobs()?, self.hosts_online());
+        queue.load_parked(self.hosts_parked());
         Ok(Memory {
-            queue: Queue::load(store.live_jobs()?, self.hosts_online()),
+            queue,
             projects,
             last_number: store.last_number()?,
         })

@@ -6,12 +6,14 @@
 //! the journal first. The daemon listens on a Unix socket and on no port.
 //! Ending it ends no app: they go on, and the next daemon finds them again.
 
+mod reconcile;
+mod room;
 mod view;
 mod work;
 
 pub use view::live_view;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 use doorstep_shared::ids::{Action, Cause};
 use doorstep_shared::link::{Input, Link, Output};
-use doorstep_shared::protocol::{Holding, Report, ToEdge, ToExecutor, VERSION, decode, encode, hello_message};
+use doorstep_shared::protocol::{Holding, Report, ToEdge, ToExecutor, VERSION, decode, encode, fit, hello_message};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -28,6 +30,7 @@ use crate::cli::{Exit, Failure, failure};
 use crate::clock;
 use crate::config::{self, LoadError};
 use crate::control;
+use crate::disk;
 use crate::git::{Web, WebLimits};
 use crate::identity::Identity;
 use crate::journal::{Journal, RunRecord};
@@ -41,7 +44,9 @@ const TRIM_MS: u64 = 60_000;
 const SLEPT: Duration = Duration::from_secs(10);
 /// Fetches at once. Each holds a thread; name look-ups need some of the 64 too.
 const FETCHES_MAX: usize = 16;
-/// How often the proxy is looked after.
+/// How often a disk that was full at the start is tried again.
+const FULL_PAUSE: Duration = Duration::from_secs(2);
+/// How often the proxy and the disks are looked after.
 const TEND_MS: u64 = 5_000;
 /// Reports that a slow watcher on this host may lag behind.
 const WATCH_BACKLOG: usize = 1_024;
@@ -61,6 +66,13 @@ pub enum Wake {
     RunEnded(String),
     /// Somebody on this host asks.
     Asked(Ask),
+    /// The origin of a project said where its branch is.
+    Head {
+        /// The project.
+        project: String,
+        /// What it said, or why it is not known.
+        asked: reconcile::Asked,
+    },
 }
 
 /// What is asked over the Unix socket.
@@ -103,6 +115,14 @@ struct Daemon {
     renew_at: Option<u64>,
     trim_at: u64,
     tend_at: u64,
+    rounds: reconcile::Rounds,
+    /// Projects whose origin is being asked, and whether that may fetch: then
+    /// no run begins meanwhile, since one store is fetched into by one.
+    asking: BTreeMap<String, bool>,
+    /// Projects whose origin did not answer when it was asked last.
+    silent_origins: BTreeSet<String>,
+    /// Why no run may begin here, if so.
+    parked: Option<String>,
     running: BTreeMap<String, Running>,
     waiting: BTreeMap<String, VecDeque<Work>>,
     refused: Option<String>,
@@ -126,7 +146,7 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     let state = std::path::absolute(state)?;
     keep_private(&state)?;
     let _lock = lock(&state)?;
-    let journal = Rc::new(Journal::open(&state)?);
+    let journal = Rc::new(open_journal(&state).await?);
     let (wake, mut woken) = mpsc::unbounded_channel();
     let changed = Rc::new(Notify::new());
     let supervisor = Supervisor::new(state.clone(), Rc::clone(&journal), loaded.config.projects.clone(), loaded.vars.clone(), Rc::clone(&changed));
@@ -136,6 +156,7 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     let server = control::serve(&shared).context("the control socket cannot be opened")?;
     shared.supervisor.start_all().await?;
     let mut daemon = Daemon::new(Rc::clone(&shared), &state)?;
+    daemon.look_for_room();
     daemon.take_up()?;
     daemon.dial();
     let mut terminate = signal(SignalKind::terminate())?;
@@ -154,6 +175,7 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
         if slept > SLEPT {
             info!("the host slept for {} s", slept.as_secs());
             daemon.give(Input::Woke);
+            daemon.rounds.soon(clock::steady().0);
         }
     }
     drop(server);
@@ -162,6 +184,23 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     }
     info!("the daemon ends; the apps go on");
     Ok(Exit::Ok)
+}
+
+/// Opens the journal; on a disk without any room that waits for some.
+async fn open_journal(state: &Path) -> Result<Journal> {
+    let mut said = false;
+    loop {
+        match Journal::open(state) {
+            Err(fault) if disk::is_full(&format!("{fault:#}")) => {
+                if !said {
+                    error!("{fault:#}; waiting for room");
+                    said = true;
+                }
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Logs and the journal are for this user alone. The state directory itself may
@@ -192,8 +231,10 @@ impl Daemon {
         let edge = identity.as_ref().map(|identity| shared.config.edge.clone().unwrap_or_else(|| identity.edge.clone()));
         shared.journal.keep_reports(identity.is_some());
         let outbox = shared.journal.unacknowledged()?;
+        let rounds = reconcile::Rounds::new(shared.config.reconcile, clock::steady().0, clock::random_u64());
+        let last_report = shared.journal.last_report()?;
         Ok(Self {
-            link: Link::new(clock::random_u64(), outbox),
+            link: Link::new(clock::random_u64(), outbox).with_last_report(last_report),
             shared,
             identity,
             edge,
@@ -201,6 +242,10 @@ impl Daemon {
             sockets: 0,
             lease_ms: doorstep_shared::queue::LEASE_MS,
             renew_at: None,
+            rounds,
+            asking: BTreeMap::new(),
+            silent_origins: BTreeSet::new(),
+            parked: None,
             trim_at: clock::steady().0 + TRIM_MS,
             tend_at: clock::steady().0 + TEND_MS,
             running: BTreeMap::new(),
@@ -238,7 +283,7 @@ impl Daemon {
 
     fn wait(&self) -> Duration {
         let now = clock::steady().0;
-        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at)];
+        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), self.rounds.deadline()];
         let next = next.into_iter().flatten().min().unwrap_or(u64::MAX);
         Duration::from_millis(next.saturating_sub(now))
     }
@@ -254,6 +299,10 @@ impl Daemon {
             let supervisor = Rc::clone(&self.shared.supervisor);
             let busy = self.running.keys().cloned().collect();
             tokio::task::spawn_local(async move { supervisor.tend_proxy(&busy).await });
+            self.look_for_room();
+        }
+        if self.rounds.is_due(now) {
+            self.reconcile();
         }
         if self.renew_at.is_some_and(|at| at <= now) {
             self.renew();
@@ -268,12 +317,15 @@ impl Daemon {
             Wake::Posted { seq, report } => self.give(Input::Post { seq, report }),
             Wake::RunEnded(project) => {
                 self.running.remove(&project);
+                // A run that found no room ends, and the next must not begin.
+                self.look_for_room();
                 let (supervisor, name) = (Rc::clone(&self.shared.supervisor), project.clone());
                 tokio::task::spawn_local(async move { supervisor.route_again(&name).await });
                 self.start_next(&project);
                 self.announce();
             }
             Wake::Asked(ask) => self.asked(ask),
+            Wake::Head { project, asked } => self.head_is(&project, asked),
             Wake::Said(number, said) if self.socket.as_ref().is_some_and(|socket| socket.number == number) => self.said(said),
             Wake::Said(..) => {}
         }
@@ -306,6 +358,7 @@ impl Daemon {
 
     /// Gives the link engine an input and carries out what it wants.
     fn give(&mut self, input: Input) {
+        let was_up = self.link.is_up();
         for output in self.link.handle(input, clock::steady()) {
             if let Err(fault) = self.carry_out(output) {
                 // The journal or the key failed: without them nothing may be promised.
@@ -315,6 +368,9 @@ impl Daemon {
         }
         if !self.link.is_up() {
             self.renew_at = None;
+            if was_up {
+                self.rounds.link_went(clock::steady().0);
+            }
         }
     }
 
@@ -346,11 +402,16 @@ impl Daemon {
             }
             Output::Cancelled(holding) => self.cancel(holding)?,
             Output::Forget { seq } => self.shared.journal.forget(seq)?,
+            Output::Outrun { acknowledged } => {
+                warn!("the edge has reports up to {acknowledged}, which this journal never made: it was put back to an older state, and gets a new identity");
+                self.shared.journal.renew_identity()?;
+            }
             Output::Up { lease_ms } => {
                 info!("the link to the edge is up");
                 self.refused = None;
                 self.lease_ms = lease_ms.max(3_000);
                 self.renew_at = Some(clock::steady().0 + self.lease_ms / 3);
+                self.rounds.soon(clock::steady().0);
                 self.announce();
             }
             Output::Refused { message, .. } => {
@@ -369,9 +430,10 @@ impl Daemon {
             executor_version: env!("CARGO_PKG_VERSION").to_owned(),
             host: identity.host.clone(),
             signature: identity.sign(&hello_message(&identity.host, nonce))?,
-            journal: self.shared.journal.identity().to_owned(),
+            journal: self.shared.journal.identity(),
             holding: self.holding()?,
             projects: projects.clone(),
+            parked: self.parked.clone(),
         };
         self.announced = Some(projects);
         self.send(&hello)
@@ -379,7 +441,8 @@ impl Daemon {
 
     fn holding(&self) -> Result<Vec<Holding>> {
         let grants = self.shared.journal.held_grants()?;
-        Ok(grants.iter().map(|grant| Holding { job: grant.job, attempt: grant.attempt }).collect())
+        let under_way = grants.iter().map(|grant| Holding { job: grant.job, attempt: grant.attempt });
+        Ok(under_way.chain(self.link.outcomes()).collect())
     }
 
     fn renew(&mut self) {
@@ -397,7 +460,8 @@ impl Daemon {
 
     fn send(&self, frame: &ToEdge) -> Result<()> {
         if let Some(socket) = &self.socket {
-            socket.send(encode(frame)?);
+            let Some(frame) = fit(frame.clone(), self.link.version()) else { return Ok(()) };
+            socket.send(encode(&frame)?);
         }
         Ok(())
     }
@@ -420,7 +484,7 @@ impl Daemon {
     fn asked(&mut self, ask: Ask) {
         match ask {
             Ask::Status(reply) => {
-                let _ = reply.send(view::status(&self.shared, self.identity.as_ref(), self.edge.as_deref(), &self.link, self.refused.as_deref()));
+                let _ = reply.send(view::status(&self.shared, self.identity.as_ref(), self.edge.as_deref(), &self.link, self.refused.as_deref(), self.parked.as_deref()));
             }
             Ask::Projects(reply) => {
                 let _ = reply.send(self.shared.config.projects.keys().cloned().collect());
@@ -428,6 +492,10 @@ impl Daemon {
             Ask::Deploy(project, reply) => {
                 if !self.shared.config.projects.contains_key(&project) {
                     let _ = reply.send(Err(format!("{project} is not in the host's file")));
+                    return;
+                }
+                if let Some(why) = &self.parked {
+                    let _ = reply.send(Err(format!("no run begins: {why}")));
                     return;
                 }
                 let id = clock::new_id();

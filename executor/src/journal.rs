@@ -9,6 +9,7 @@
 //! [`KEPT_MAX`] of each.
 
 mod grants;
+mod heads;
 mod outbox;
 mod processes;
 mod releases;
@@ -21,6 +22,7 @@ use anyhow::{Context, Result};
 use rusqlite::Connection;
 
 use crate::crash;
+use crate::disk::Ballast;
 
 pub use processes::ProcessRow;
 pub use releases::{Release, ReleaseState};
@@ -49,8 +51,9 @@ const MIGRATIONS: &[&str] = &["
 /// The journal of one state directory.
 pub struct Journal {
     db: RefCell<Connection>,
-    identity: String,
+    identity: RefCell<String>,
     keeps_reports: Cell<bool>,
+    ballast: Ballast,
 }
 
 impl Journal {
@@ -61,6 +64,8 @@ impl Journal {
     /// When the file cannot be written or is damaged.
     pub fn open(state: &Path) -> Result<Self> {
         let path = state.join("journal.db");
+        let ballast = Ballast::new(state);
+        ballast.give_up_if_needed();
         let db = Connection::open(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
         let prepare = || -> Result<String> {
             db.pragma_update(None, "journal_mode", "WAL")?;
@@ -72,7 +77,7 @@ impl Journal {
             Ok(db.query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| row.get(0))?)
         };
         let identity = prepare().with_context(|| format!("{} cannot be used", path.display()))?;
-        Ok(Self { db: RefCell::new(db), identity, keeps_reports: Cell::new(true) })
+        Ok(Self { db: RefCell::new(db), identity: RefCell::new(identity), keeps_reports: Cell::new(true), ballast })
     }
 
     /// Opens it to look only; `None` when there is none yet.
@@ -93,12 +98,33 @@ impl Journal {
         if schema == 0 {
             return Ok(None);
         }
-        Ok(Some(Self { db: RefCell::new(db), identity: String::new(), keeps_reports: Cell::new(false) }))
+        Ok(Some(Self { db: RefCell::new(db), identity: RefCell::default(), keeps_reports: Cell::new(false), ballast: Ballast::new(state) }))
     }
 
     /// Identity of this journal: report numbers count within it.
-    pub fn identity(&self) -> &str {
-        &self.identity
+    pub fn identity(&self) -> String {
+        self.identity.borrow().clone()
+    }
+
+    /// Gives it a new identity, under which report numbers go on. Processes
+    /// that were started under the old one carry that.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn renew_identity(&self) -> Result<()> {
+        let fresh = crate::clock::new_id();
+        self.transaction(format_args!("renew_identity"), |db| {
+            db.execute("UPDATE meta SET value = ?1 WHERE key = 'identity'", [&fresh])?;
+            Ok(())
+        })?;
+        *self.identity.borrow_mut() = fresh;
+        Ok(())
+    }
+
+    /// The reserve that lets the journal be written on a full disk.
+    pub fn ballast(&self) -> &Ballast {
+        &self.ballast
     }
 
     /// Are reports kept for an edge? Not on a host that has none.
@@ -110,6 +136,9 @@ impl Journal {
     /// a crash is tried, under this label.
     fn transaction<T>(&self, label: std::fmt::Arguments<'_>, write: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
         crash::before(label);
+        if self.ballast.give_up_if_needed() {
+            tracing::warn!("the disk is full: the reserve was given up, so that the journal can be written");
+        }
         let mut db = self.db.borrow_mut();
         let transaction = db.transaction().context("the journal cannot be written")?;
         let done = write(&transaction).context("the journal cannot be written")?;

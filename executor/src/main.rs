@@ -11,6 +11,7 @@ mod config;
 mod control;
 mod crash;
 mod daemon;
+mod disk;
 mod edge;
 mod environment;
 mod git;

@@ -2,9 +2,19 @@
 //!
 //! Two nets: the values that this host knows to be secret, and whatever stands
 //! between `://` and `@`. What neither catches is not known here.
+//!
+//! Invariant: no whole secret is left, whatever overlaps with what, and a line
+//! is cut only after its secrets are gone, so that no part of one stays.
 
+use std::cmp::Reverse;
+use std::ops::Range;
+
+use doorstep_shared::text::{plain, short};
+
+/// What stands where a secret stood.
+pub const MARK: &str = "[secret]";
 /// Shorter values are not replaced: they would eat ordinary words.
-const SECRET_BYTES_MIN: usize = 6;
+pub const SECRET_BYTES_MIN: usize = 6;
 /// Endings of variable names whose values are secret.
 const SECRET_ENDINGS: [&str; 5] = ["TOKEN", "SECRET", "PASSWORD", "_KEY", "CREDENTIALS"];
 
@@ -15,12 +25,18 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// A redactor for these values, whatever they are called.
+    /// A redactor for these values, whatever they are called. Of a secret in
+    /// several lines, such as a key, each line is one: so a log shows them.
     pub fn add(&mut self, secret: &str) {
+        for line in secret.lines() {
+            self.add_line(line.trim());
+            self.add_line(plain(line).trim());
+        }
+    }
+
+    fn add_line(&mut self, secret: &str) {
         if secret.len() >= SECRET_BYTES_MIN && !self.secrets.iter().any(|known| known == secret) {
             self.secrets.push(secret.to_owned());
-            // The longest first, so that a part never uncovers the rest.
-            self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         }
     }
 
@@ -32,17 +48,51 @@ impl Redactor {
         }
     }
 
-    /// The line without them.
+    /// The text without them.
     #[must_use]
-    pub fn clean(&self, line: &str) -> String {
-        let mut line = without_userinfo(line);
-        for secret in &self.secrets {
-            if line.contains(secret.as_str()) {
-                line = line.replace(secret.as_str(), "[secret]");
-            }
-        }
-        line
+    pub fn clean(&self, text: &str) -> String {
+        without_userinfo(&self.without_secrets(text))
     }
+
+    /// A line of a log: without them, without what steers a terminal, and not
+    /// longer than `LINE_BYTES_MAX`.
+    #[must_use]
+    pub fn line(&self, line: &str) -> String {
+        short(self.clean(&plain(line)))
+    }
+
+    fn without_secrets(&self, text: &str) -> String {
+        let mut found: Vec<Range<usize>> = self.secrets.iter().flat_map(|secret| places(text, secret)).collect();
+        if found.is_empty() {
+            return text.to_owned();
+        }
+        // A mark is no secret, whatever the secrets are.
+        found.extend(places(text, MARK));
+        found.sort_unstable_by_key(|place| (place.start, Reverse(place.end)));
+        let mut out = String::with_capacity(text.len());
+        let mut end = 0;
+        for place in found {
+            // Those that overlap are one.
+            if place.start >= end {
+                out.push_str(&text[end..place.start]);
+                out.push_str(MARK);
+            }
+            end = end.max(place.end);
+        }
+        out.push_str(&text[end..]);
+        out
+    }
+}
+
+/// Where `secret` stands, also over itself.
+fn places(text: &str, secret: &str) -> impl Iterator<Item = Range<usize>> {
+    let step = secret.chars().next().map_or(1, char::len_utf8);
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let start = from + text.get(from..)?.find(secret)?;
+        from = start + step;
+        Some(start..start + secret.len())
+    })
 }
 
 fn without_userinfo(line: &str) -> String {
@@ -52,15 +102,12 @@ fn without_userinfo(line: &str) -> String {
         out.push_str(before);
         out.push_str("://");
         let authority = after.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(after.len());
-        let (authority, tail) = after.split_at(authority);
-        match authority.rsplit_once('@') {
-            Some((_, host)) => {
-                out.push_str("[secret]@");
-                out.push_str(host);
-            }
-            None => out.push_str(authority),
+        // Without a user part it may be the beginning of another address.
+        rest = after;
+        if let Some((user, _)) = after[..authority].rsplit_once('@') {
+            out.push_str(MARK);
+            rest = &after[user.len()..];
         }
-        rest = tail;
     }
     out.push_str(rest);
     out
@@ -69,6 +116,7 @@ fn without_userinfo(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use doorstep_shared::text::LINE_BYTES_MAX;
 
     #[test]
     fn secrets_and_userinfo_go() {
@@ -79,6 +127,40 @@ mod tests {
         redactor.add("ab");
         let clean = redactor.clean("get https://x:ghp_abcdef@h/p?t=ghp_abcdef hunter22 turquoise ab see http://a/b@c");
         assert_eq!(clean, "get https://[secret]@h/p?t=[secret] [secret] turquoise ab see http://a/b@c");
+    }
+
+    #[test]
+    fn secrets_that_overlap_go_whole() {
+        let mut redactor = Redactor::default();
+        for secret in ["abcdefgh", "fghijklm", "secret", "https://me:pw@host/x"] {
+            redactor.add(secret);
+        }
+        assert_eq!(redactor.clean("1 abcdefghijklm 2"), "1 [secret] 2");
+        assert_eq!(redactor.clean("a secret https://me:pw@host/x"), "a [secret] [secret]");
+        assert_eq!(redactor.clean("[secret]@ ://[secret]@h"), "[secret]@ ://[secret]@h");
+    }
+
+    /// Found by fuzzing.
+    #[test]
+    fn an_address_behind_a_scheme_is_an_address() {
+        let clean = Redactor::default().clean("http://http://me:pw@h/ a://b://c@d@e ://@");
+        assert_eq!(clean, "http://http://[secret]@h/ a://b://[secret]@e ://[secret]@");
+    }
+
+    #[test]
+    fn each_line_of_a_key_is_a_secret() {
+        let mut redactor = Redactor::default();
+        redactor.add("-----BEGIN KEY-----\r\n  MIIEvQIBADAN\nab\n");
+        assert_eq!(redactor.line("key: MIIEvQIBADAN ab"), "key: [secret] ab");
+    }
+
+    #[test]
+    fn colours_and_the_cut_uncover_nothing() {
+        let mut redactor = Redactor::default();
+        redactor.add("hunter22");
+        assert_eq!(redactor.line("a hun\u{1b}[1mter22\u{7}"), "a [secret]");
+        let out = redactor.line(&format!("{}hunter22 end", "x".repeat(LINE_BYTES_MAX - 10)));
+        assert!(!out.contains("hu") && out.len() <= LINE_BYTES_MAX);
     }
 
     proptest::proptest! {

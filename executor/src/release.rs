@@ -57,6 +57,22 @@ impl Layout {
         std::fs::create_dir_all(self.dir.join("envs"))
     }
 
+    /// Removes a slot's checkout and environment.
+    ///
+    /// # Errors
+    ///
+    /// When the system says so.
+    pub fn clear(&self, slot: u32) -> io::Result<()> {
+        let env = self.env(slot);
+        for gone in [std::fs::remove_dir_all(self.slot(slot)), std::fs::remove_file(env.with_extension("stamp")), std::fs::remove_dir_all(&env)] {
+            match gone {
+                Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Points `current` at a slot, for good.
     ///
     /// # Errors

@@ -30,8 +30,9 @@ use tracing::{error, info, warn};
 use crate::clock;
 use crate::config::{Config, Project};
 use crate::daemon::Wake;
+use crate::disk;
 use crate::git::Web;
-use crate::journal::{Journal, Point, RunRecord};
+use crate::journal::{Journal, Point, ReleaseState, RunRecord};
 use crate::redact::Redactor;
 use crate::supervisor::Supervisor;
 use log::RunLog;
@@ -204,7 +205,7 @@ impl Runner {
             return Ok(());
         }
         if self.record.deaths() >= DEATHS_MAX {
-            return Err(failed(self.fault("start", GIVEN_UP)));
+            return Err(failed(Fault { kind: FailureKind::Crash, ..self.fault("start", GIVEN_UP) }));
         }
         match self.record.action {
             Action::Deploy => self.deploy().await,
@@ -228,6 +229,9 @@ impl Runner {
         };
         if let Err(fault) = crate::logs::prune(&self.shared.state, &self.project.name) {
             warn!(project = self.project.name, "old logs cannot be removed: {fault}");
+        }
+        if failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Disk) {
+            self.make_room().await;
         }
         self.record.point = Point::Ended;
         self.record.state = state;
@@ -265,10 +269,24 @@ impl Runner {
         }
     }
 
+    /// Removes what this run built when there was no room for it: it must not be
+    /// what keeps the disk full.
+    async fn make_room(&self) {
+        let releases = self.shared.journal.releases(&self.project.name).unwrap_or_default();
+        let layout = self.shared.supervisor.layout(&self.project);
+        let ours = releases.iter().find(|release| Some(release.id) == self.record.release && release.state == ReleaseState::Built);
+        let Some(slot) = ours.map(|release| release.slot).filter(|slot| layout.current() != Some(*slot)) else { return };
+        let removed = tokio::task::spawn_blocking(move || layout.clear(slot)).await;
+        if let Ok(Err(fault)) = removed {
+            warn!(project = self.project.name, "what was built cannot be removed: {fault}");
+        }
+    }
+
     /// A fault as it is stored and told.
     fn failure(&self, fault: &Fault) -> Failure {
         let message = self.log.clean(&fault.message);
-        Failure { kind: fault.kind, step: fault.step.clone(), message: cut(&message, MESSAGE_BYTES_MAX).to_owned() }
+        let kind = if disk::is_full(&fault.message) { FailureKind::Disk } else { fault.kind };
+        Failure { kind, step: fault.step.clone(), message: cut(&message, MESSAGE_BYTES_MAX).to_owned() }
     }
 
     /// Writes how far the run has come, with reports.

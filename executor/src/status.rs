@@ -52,6 +52,9 @@ fn print(status: &serde_json::Value) {
     if let Some(refused) = status["refused"].as_str() {
         eprintln!("the edge refuses this host: {refused}");
     }
+    if let Some(parked) = status["parked"].as_str() {
+        eprintln!("no run begins: {parked}");
+    }
     let empty = Vec::new();
     let projects = status["projects"].as_array().unwrap_or(&empty);
     if projects.is_empty() {

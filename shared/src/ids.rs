@@ -230,8 +230,12 @@ words! {
         Health = "health",
         /// The host's file forbids it; not tried again.
         Policy = "policy",
-        /// The host itself (disk, permissions, a bug); tried again once.
+        /// The host itself (permissions, a missing program, a bug); tried again once.
         Host = "host",
+        /// No room on the host's disk; tried again when there is.
+        Disk = "disk",
+        /// It killed the daemon again and again; not tried again.
+        Crash = "crash",
         /// Somebody cancelled it, or it ran past its limit.
         Cancelled = "cancelled",
     }

@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 
-use crate::protocol::{Grant, Holding, Refusal, Report, ToEdge, ToExecutor, VERSION_MIN};
+use crate::protocol::{Grant, Holding, Refusal, Report, ToEdge, ToExecutor, VERSION, VERSION_MIN};
 use crate::time::{Timestamp, backoff_ms, mix};
 
 /// Time between heartbeats. Two missed ones and the wait for the second make
@@ -71,7 +71,7 @@ pub enum Output {
         /// The challenge.
         nonce: String,
     },
-    /// Send this frame.
+    /// Send this frame, made fit for [`Link::version`].
     Send(ToEdge),
     /// Send a heartbeat.
     Ping,
@@ -88,6 +88,13 @@ pub enum Output {
     Forget {
         /// The highest number.
         seq: u64,
+    },
+    /// The hub has stored reports of this journal that this journal never
+    /// made: it was put back to an older state. Give it a new identity; the
+    /// link dials again and says so.
+    Outrun {
+        /// The highest number that the hub has.
+        acknowledged: u64,
     },
     /// The link is up.
     Up {
@@ -134,6 +141,10 @@ pub struct Link {
     outbox: VecDeque<(u64, Report)>,
     /// How many at the front of the outbox were sent on this socket.
     sent: usize,
+    /// The highest number that the journal ever gave, if that is known.
+    last: Option<u64>,
+    /// What both ends of this connection understand.
+    version: u16,
     #[cfg(feature = "planted-bugs")]
     bug: Option<LinkBug>,
 }
@@ -149,9 +160,25 @@ impl Link {
             seed,
             outbox: outbox.into_iter().collect(),
             sent: 0,
+            last: None,
+            version: VERSION,
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }
+    }
+
+    /// Says up to which number the journal has made reports, so that a journal
+    /// that was put back to an older state is noticed.
+    #[must_use]
+    pub fn with_last_report(mut self, seq: u64) -> Self {
+        self.last = Some(seq);
+        self
+    }
+
+    /// The version of the protocol that this connection speaks.
+    #[must_use]
+    pub fn version(&self) -> u16 {
+        self.version
     }
 
     /// Makes this link wrong in one way.
@@ -177,6 +204,15 @@ impl Link {
         self.outbox.len()
     }
 
+    /// Attempts whose outcome the hub may not have. A host holds them until it
+    /// has: else the hub would take a grant that was carried out for a lost one.
+    pub fn outcomes(&self) -> impl Iterator<Item = Holding> {
+        self.outbox.iter().filter_map(|(_, report)| match report {
+            Report::Outcome { job: Some(job), attempt, .. } => Some(Holding { job: *job, attempt: *attempt }),
+            Report::Outcome { job: None, .. } | Report::Started { .. } | Report::Step { .. } | Report::Log { .. } => None,
+        })
+    }
+
     /// When [`Input::Tick`] has something to do, if ever.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
@@ -200,6 +236,7 @@ impl Link {
                 Vec::new()
             }
             Input::Post { seq, report } => {
+                self.last = self.last.map(|last| last.max(seq));
                 self.outbox.push_back((seq, report));
                 self.flush()
             }
@@ -262,13 +299,20 @@ impl Link {
     fn frame(&mut self, frame: ToExecutor, now: Timestamp) -> Vec<Output> {
         self.hear(now);
         match (frame, &self.state) {
-            (ToExecutor::Challenge { nonce, version, .. }, State::Challenged { .. }) => {
-                if version < VERSION_MIN {
+            (ToExecutor::Challenge { nonce, version, version_min }, State::Challenged { .. }) => {
+                if version < VERSION_MIN || version_min > VERSION {
                     self.state = State::Ended;
-                    let message = format!("the edge speaks version {version}; this executor needs {VERSION_MIN} or newer");
+                    let message = format!("the edge speaks versions {version_min} to {version} of the protocol, this executor {VERSION_MIN} to {VERSION}: update the older one");
                     return vec![hangup(&message), Output::Refused { refusal: Refusal::Version, message }];
                 }
+                self.version = version.min(VERSION);
                 vec![Output::Authenticate { nonce }]
+            }
+            (ToExecutor::Welcome { acknowledged, .. }, State::Challenged { .. })
+                if self.last.is_some_and(|last| acknowledged > last) =>
+            {
+                self.retreat(now);
+                vec![Output::Outrun { acknowledged }, hangup("the edge knows reports that this journal never made")]
             }
             (ToExecutor::Welcome { acknowledged, lease_ms }, State::Challenged { .. }) => {
                 self.state = State::Up { since: now, heard: now, ping_at: now.plus_ms(HEARTBEAT_MS) };

@@ -3,8 +3,13 @@
 //! Invariant: when in doubt, the answer is "it matches". GitHub cuts long
 //! pushes, and a needless fetch is cheaper than a deploy that never came.
 
+use crate::text::{clean_line, cut};
+
 /// Longest pattern, in bytes; longer ones are refused where they are read.
 pub const PATTERN_BYTES_MAX: usize = 512;
+
+/// Bytes of a pattern that a message repeats: enough to recognise it.
+const SHOWN_BYTES_MAX: usize = 80;
 
 /// Most groups of alternatives in one pattern.
 pub const BRACES_MAX: usize = 3;
@@ -23,16 +28,16 @@ pub fn validate(pattern: &str) -> Result<(), String> {
     if pattern.len() > PATTERN_BYTES_MAX {
         return Err(format!("a path pattern is longer than {PATTERN_BYTES_MAX} bytes"));
     }
-    if pattern.starts_with('/') {
-        return Err(format!("`{pattern}` begins with `/`; patterns are relative to the repository"));
-    }
     if pattern.chars().any(char::is_control) {
         return Err("a path pattern holds a control character".to_owned());
+    }
+    if pattern.starts_with('/') {
+        return Err(format!("`{}` begins with `/`; patterns are relative to the repository", shown(pattern)));
     }
     // Alternatives and wildcards multiply: each path of a push is tried with
     // every combination of them.
     if pattern.matches('{').count() > BRACES_MAX || pattern.matches('*').count() > STARS_MAX {
-        return Err(format!("`{pattern}` has more than {BRACES_MAX} `{{` or {STARS_MAX} `*`"));
+        return Err(format!("`{}` has more than {BRACES_MAX} `{{` or {STARS_MAX} `*`", shown(pattern)));
     }
     balanced(pattern)
 }
@@ -47,15 +52,20 @@ fn balanced(pattern: &str) -> Result<(), String> {
             ']' => class = false,
             '{' if !class => braces += 1,
             '}' if !class => {
-                braces = braces.checked_sub(1).ok_or_else(|| format!("`{pattern}` closes a `{{` that is not open"))?;
+                braces = braces.checked_sub(1).ok_or_else(|| format!("`{}` closes a `{{` that is not open", shown(pattern)))?;
             }
             _ => {}
         }
     }
     if class || braces > 0 || escaped {
-        return Err(format!("`{pattern}` has an unclosed `[`, `{{` or `\\`"));
+        return Err(format!("`{}` has an unclosed `[`, `{{` or `\\`", shown(pattern)));
     }
     Ok(())
+}
+
+/// A message ends on a terminal, and the pattern may come from anybody.
+fn shown(pattern: &str) -> String {
+    cut(&clean_line(pattern), SHOWN_BYTES_MAX).to_owned()
 }
 
 /// Does any changed path match any pattern? No patterns match everything.
@@ -68,6 +78,7 @@ pub fn any_match<'a>(patterns: &[String], changed: impl IntoIterator<Item = &'a 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::is_bidi_control;
 
     fn hit(pattern: &str, path: &str) -> bool {
         any_match(&[pattern.to_owned()], [path])
@@ -101,5 +112,15 @@ mod tests {
             assert!(validate(bad).is_err(), "{bad:?}");
         }
         assert!(validate("apps/{a,b}/**/*.[pc]y").is_ok());
+    }
+
+    /// Found by fuzzing.
+    #[test]
+    fn messages_steer_no_terminal() {
+        for bad in ["/\u{1b}[2J", "/\u{202e}x", "{\u{202e}", "}\u{2066}", &format!("{}\u{61c}", "*".repeat(11))] {
+            let message = validate(bad).unwrap_err();
+            assert!(!message.contains(|c: char| c.is_control() || is_bidi_control(c)), "{message:?}");
+        }
+        assert!(validate(&format!("/{}", "x".repeat(500))).unwrap_err().len() < 200);
     }
 }

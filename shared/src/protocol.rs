@@ -15,8 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Action, Attempt, Cause, FailureKind, JobId, Name, ProjectState, RunState, StepState};
 use crate::time::Timestamp;
 
-/// The version this build speaks. The hub accepts it and the one before.
-pub const VERSION: u16 = 1;
+/// The version this build speaks; either end understands the one before too.
+///
+/// 2 adds to 1: `behind`, `parked`, and the failures `crash` and `disk`.
+/// [`fit`] says what of it a peer of version 1 is told.
+pub const VERSION: u16 = 2;
 /// The oldest version this build understands.
 pub const VERSION_MIN: u16 = 1;
 
@@ -174,6 +177,9 @@ pub enum ToEdge {
         /// Its projects, complete.
         #[serde(default)]
         projects: Vec<ProjectView>,
+        /// Why it can take no job now, if so. Since version 2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parked: Option<String>,
     },
     /// Its projects changed.
     Projects {
@@ -184,6 +190,23 @@ pub enum ToEdge {
     Renew {
         /// The grants it holds.
         holding: Vec<Holding>,
+    },
+    /// It can take no job now, and why; or it can again. Since version 2.
+    Parked {
+        /// Why, in a sentence; nothing when it can again.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// The branch at a project's origin is elsewhere than what this host
+    /// concluded last, and it has no job for it. Since version 2.
+    Behind {
+        /// The project.
+        project: Name,
+        /// The head at the origin, 40 hex digits; for display.
+        head: String,
+        /// Nothing was ever deployed here: no push was missed.
+        #[serde(default)]
+        first: bool,
     },
     /// Something happened; sent until acknowledged.
     Report {
@@ -328,6 +351,29 @@ pub struct Failure {
     pub message: String,
 }
 
+/// A frame as a hub of this version understands it; `None` when it has no word
+/// for it at all.
+#[must_use]
+pub fn fit(mut frame: ToEdge, version: u16) -> Option<ToEdge> {
+    if version >= VERSION {
+        return Some(frame);
+    }
+    match &mut frame {
+        ToEdge::Parked { .. } | ToEdge::Behind { .. } => return None,
+        ToEdge::Hello { parked, version: spoken, .. } => {
+            *parked = None;
+            *spoken = version;
+        }
+        ToEdge::Report { report: Report::Outcome { failure: Some(failure), .. }, .. } => {
+            if matches!(failure.kind, FailureKind::Crash | FailureKind::Disk) {
+                failure.kind = FailureKind::Host;
+            }
+        }
+        ToEdge::Join { .. } | ToEdge::Projects { .. } | ToEdge::Renew { .. } | ToEdge::Report { .. } => {}
+    }
+    Some(frame)
+}
+
 /// Why a frame was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -381,6 +427,32 @@ mod tests {
         r#"{"type":"report","seq":1,"report":{"kind":"log","run":"r","lines":["x"]}}"#,
         r#"{"type":"report","seq":2,"report":{"kind":"outcome","run":"r","job":1,"attempt":1,"state":"rolled_back","failure":{"kind":"health","step":"check","message":"m"},"commit":"c","at":5}}"#,
     ];
+
+    /// What version 2 added.
+    const GOLDEN_2_TO_EDGE: &[&str] = &[
+        r#"{"type":"hello","version":2,"executor_version":"0.2.0","host":"attic","signature":"11","journal":"j","holding":[],"projects":[],"parked":"the disk is full"}"#,
+        r#"{"type":"parked","reason":"the disk is full"}"#,
+        r#"{"type":"parked","reason":null}"#,
+        r#"{"type":"behind","project":"shop","head":"ab","first":false}"#,
+        r#"{"type":"report","seq":2,"report":{"kind":"outcome","run":"r","job":1,"attempt":1,"state":"failed","failure":{"kind":"crash","step":"start","message":"m"},"commit":null,"at":5}}"#,
+        r#"{"type":"report","seq":3,"report":{"kind":"outcome","run":"r","job":1,"attempt":1,"state":"failed","failure":{"kind":"disk","step":"build","message":"m"},"commit":null,"at":5}}"#,
+    ];
+
+    #[test]
+    fn a_hub_of_version_1_is_told_only_what_it_knows() {
+        for text in GOLDEN_2_TO_EDGE {
+            let frame: ToEdge = decode(text).unwrap();
+            assert_eq!(&encode(&frame).unwrap(), text);
+            assert_eq!(fit(frame.clone(), VERSION), Some(frame.clone()));
+            let Some(told) = fit(frame, 1).map(|frame| encode(&frame).unwrap()) else { continue };
+            for new in ["parked", "behind", "crash", "disk", "\"version\":2"] {
+                assert!(!told.contains(new), "{told}");
+            }
+        }
+        for text in GOLDEN_TO_EDGE {
+            assert_eq!(&encode(&fit(decode::<ToEdge>(text).unwrap(), 1).unwrap()).unwrap(), text);
+        }
+    }
 
     #[test]
     fn golden_frames_are_read_and_written_back() {

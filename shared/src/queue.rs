@@ -30,6 +30,13 @@ pub const WAIT_MS_MAX: u64 = 14 * 24 * 3_600 * 1_000;
 pub const AGE_MS_MAX: u64 = WAIT_MS_MAX + 24 * 3_600 * 1_000;
 /// Grants of one job, whatever the reason for the last one; then it is buried.
 pub const ATTEMPTS_MAX: Attempt = 12;
+/// An attempt that is renewed for longer than this is stopped and buried: 6
+/// hours. Each step of a run has a limit of its own, in all below 2 hours.
+pub const RUN_MS_MAX: u64 = 6 * 3_600 * 1_000;
+/// First and last ceiling of the wait before a grant that was let go is
+/// granted again. The first time there is none: it was lost on its way.
+const RELEASE_BASE_MS: u64 = 1_000;
+const RELEASE_CAP_MS: u64 = 60_000;
 /// Live jobs of one project. One runs, one deploy waits; the rest are actions
 /// that people clicked, and nobody clicks more than this in good faith.
 pub const LIVE_JOBS_PER_PROJECT_MAX: usize = 20;
@@ -57,6 +64,8 @@ pub enum QueueBug {
 pub struct Queue {
     jobs: BTreeMap<JobId, Job>,
     online: BTreeSet<Name>,
+    /// Hosts that can take no job now.
+    parked: BTreeSet<Name>,
     #[cfg(feature = "planted-bugs")]
     bug: Option<QueueBug>,
 }
@@ -69,9 +78,15 @@ impl Queue {
         Self {
             jobs: live,
             online: online.into_iter().collect(),
+            parked: BTreeSet::new(),
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }
+    }
+
+    /// Says which hosts can take no job now, after [`load`](Self::load).
+    pub fn load_parked(&mut self, hosts: impl IntoIterator<Item = Name>) {
+        self.parked = hosts.into_iter().collect();
     }
 
     /// Makes this queue wrong in one way.
@@ -103,13 +118,17 @@ impl Queue {
     }
 
     fn job_deadline(&self, job: &Job) -> Timestamp {
-        let age = job.created.plus_ms(AGE_MS_MAX);
+        let age = job.ends_by();
         match job.state {
-            JobState::Leased => job.lease_until.min(age),
-            JobState::Waiting if self.online.contains(&job.host) && !self.is_blocked(job) => job.not_before.min(age),
-            JobState::Waiting => job.created.plus_ms(WAIT_MS_MAX).min(age),
+            JobState::Leased => job.lease_until.min(job.runs_until()),
+            JobState::Waiting if self.takes_jobs(&job.host) && !self.is_blocked(job) => job.not_before.min(age),
+            JobState::Waiting => job.waits_until(),
             JobState::Done | JobState::Dead | JobState::Superseded => age,
         }
+    }
+
+    fn takes_jobs(&self, host: &Name) -> bool {
+        self.online.contains(host) && !self.parked.contains(host)
     }
 
     /// Something of the project goes before this job.
@@ -131,6 +150,8 @@ impl Queue {
             Input::Renew { host, holding } => self.renew(&host, &holding, now, &mut turn),
             Input::Settle { host, holding, verdict } => self.settle(&host, holding, verdict, now, &mut turn),
             Input::Cancel { job } => self.cancel(job, &mut turn),
+            Input::Revive(job) => self.revive(job, now, &mut turn),
+            Input::Parked { host, parked } => self.park(host, parked),
             Input::Revoke { host } => self.revoke(&host, &mut turn),
             Input::Tick => {}
         }
@@ -140,7 +161,7 @@ impl Queue {
     }
 
     fn enqueue(&mut self, new: NewJob, now: Timestamp, turn: &mut Turn) {
-        let mut job = Job {
+        let job = Job {
             id: new.id,
             host: new.host,
             project: new.project,
@@ -153,6 +174,9 @@ impl Queue {
             created: now,
             not_before: now,
             lease_until: Timestamp(0),
+            since: now,
+            spared: 0,
+            run_until: Timestamp(0),
             reason: None,
         };
         if self.jobs.contains_key(&job.id) {
@@ -161,6 +185,10 @@ impl Queue {
         if job.action == Action::Deploy {
             self.supersede_waiting(&job, turn);
         }
+        self.admit(job, turn);
+    }
+
+    fn admit(&mut self, mut job: Job, turn: &mut Turn) {
         let live = self.jobs.values().filter(|other| same_project(other, &job) && is_live(other.state)).count();
         // At most one deploy waits, so a push is never too much.
         if live >= LIVE_JOBS_PER_PROJECT_MAX && job.action != Action::Deploy {
@@ -171,13 +199,45 @@ impl Queue {
         self.jobs.insert(job.id, job);
     }
 
+    /// A dead job waits again, as if it had never been tried.
+    fn revive(&mut self, mut job: Job, now: Timestamp, turn: &mut Turn) {
+        if job.state != JobState::Dead || self.jobs.contains_key(&job.id) {
+            return;
+        }
+        job.state = JobState::Waiting;
+        // Whoever still holds an attempt of its former life holds a stale one.
+        job.attempt = job.attempt.saturating_add(1);
+        (job.spared, job.failures) = (job.attempt, 0);
+        (job.since, job.not_before) = (now, now);
+        (job.lease_until, job.run_until) = (Timestamp(0), Timestamp(0));
+        job.reason = None;
+        let (id, is_deploy) = (job.id, job.action == Action::Deploy);
+        if is_deploy {
+            self.supersede_older(&job, turn);
+        }
+        self.admit(job, turn);
+        self.yield_to_newer(id, turn);
+    }
+
+    fn park(&mut self, host: Name, parked: bool) {
+        if parked {
+            self.parked.insert(host);
+        } else {
+            self.parked.remove(&host);
+        }
+    }
+
     fn supersede_waiting(&mut self, by: &Job, turn: &mut Turn) {
         #[cfg(feature = "planted-bugs")]
         if self.has(QueueBug::SupersedeForgotten) {
             return;
         }
+        self.supersede_older(by, turn);
+    }
+
+    fn supersede_older(&mut self, by: &Job, turn: &mut Turn) {
         let waiting = |job: &&mut Job| {
-            same_project(job, by) && job.action == Action::Deploy && job.state == JobState::Waiting
+            same_project(job, by) && job.action == Action::Deploy && job.state == JobState::Waiting && job.id < by.id
         };
         for job in self.jobs.values_mut().filter(waiting) {
             job.state = JobState::Superseded;
@@ -195,8 +255,7 @@ impl Queue {
             }
             // The grant was lost on its way, or the host lost its journal.
             if job.state == JobState::Leased {
-                job.state = JobState::Waiting;
-                job.not_before = now;
+                release(job, now);
                 turn.touch(job.id);
                 released.push(job.id);
             }
@@ -229,7 +288,12 @@ impl Queue {
             if job.state == JobState::Waiting && (other_runs || settled) {
                 continue;
             }
+            let parked = self.parked.contains(host);
             if let Some(job) = self.jobs.get_mut(&held.job) {
+                // Time without a lease, or without room on the disk, is no running time.
+                if job.state == JobState::Waiting || parked {
+                    job.run_until = now.plus_ms(RUN_MS_MAX);
+                }
                 job.state = JobState::Leased;
                 job.lease_until = now.plus_ms(LEASE_MS);
                 turn.touch(job.id);
@@ -291,17 +355,14 @@ impl Queue {
     }
 
     fn cancel(&mut self, id: JobId, turn: &mut Turn) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        if job.state == JobState::Leased {
-            turn.cancels.push((job.host.clone(), Holding { job: id, attempt: job.attempt }));
+        if let Some(job) = self.jobs.get_mut(&id) {
+            turn.bury(job, "cancelled".to_owned());
         }
-        job.state = JobState::Dead;
-        job.reason = Some("cancelled".to_owned());
-        turn.touch(id);
     }
 
     fn revoke(&mut self, host: &Name, turn: &mut Turn) {
         self.online.remove(host);
+        self.parked.remove(host);
         for job in self.jobs.values_mut().filter(|job| &job.host == host) {
             job.state = JobState::Dead;
             job.reason = Some("its host was revoked".to_owned());
@@ -316,16 +377,17 @@ impl Queue {
         }
         let mut released = Vec::new();
         for job in self.jobs.values_mut().filter(|job| is_live(job.state)) {
-            let waits_too_long = job.state == JobState::Waiting && job.created.plus_ms(WAIT_MS_MAX) <= now;
-            if waits_too_long || job.created.plus_ms(AGE_MS_MAX) <= now {
-                job.state = JobState::Dead;
-                job.reason = Some("nobody carried it out within 14 days".to_owned());
-                turn.touch(job.id);
-            } else if job.state == JobState::Leased && job.lease_until <= now {
-                job.state = JobState::Waiting;
-                job.not_before = now;
+            if job.state == JobState::Leased && job.lease_until <= now {
+                release(job, now);
                 turn.touch(job.id);
                 released.push(job.id);
+            } else if job.state == JobState::Leased && job.runs_until() <= now {
+                turn.bury(job, format!("it ran for more than {} hours", RUN_MS_MAX / 3_600_000));
+            }
+            // Also of a lease that just ran out: its deadline would have passed.
+            if job.state == JobState::Waiting && job.waits_until() <= now {
+                let days = WAIT_MS_MAX / (24 * 3_600 * 1_000);
+                turn.bury(job, format!("its host did not carry it out within {days} days"));
             }
         }
         for id in released {
@@ -347,18 +409,22 @@ impl Queue {
         for job in self.jobs.values_mut().filter(|job| job.state == JobState::Waiting) {
             let key = (job.host.clone(), job.project.clone());
             // A job that waits for its next try holds its place: order is kept.
-            if !busy.insert(key) || !self.online.contains(&job.host) || job.not_before > now {
+            let takes_jobs = self.online.contains(&job.host) && !self.parked.contains(&job.host);
+            if !busy.insert(key.clone()) || !takes_jobs || job.not_before > now {
                 continue;
             }
             turn.touch(job.id);
-            if job.attempt >= ATTEMPTS_MAX {
+            if job.attempt.saturating_sub(job.spared) >= ATTEMPTS_MAX {
                 job.state = JobState::Dead;
                 job.reason = Some(format!("granted {ATTEMPTS_MAX} times and never settled"));
+                // The next of the project has its turn now, not at a deadline that has passed.
+                busy.remove(&key);
                 continue;
             }
             job.state = JobState::Leased;
             job.attempt += 1;
             job.lease_until = now.plus_ms(LEASE_MS);
+            job.run_until = now.plus_ms(RUN_MS_MAX);
             turn.grants.push(job.id);
         }
     }
@@ -395,6 +461,28 @@ impl Turn {
     fn touch(&mut self, id: JobId) {
         self.touched.insert(id);
     }
+
+    /// A job dies; whoever holds it is told to stop.
+    fn bury(&mut self, job: &mut Job, reason: String) {
+        if job.state == JobState::Leased {
+            self.cancels.push((job.host.clone(), Holding { job: job.id, attempt: job.attempt }));
+        }
+        job.state = JobState::Dead;
+        job.reason = Some(reason);
+        self.touch(job.id);
+    }
+}
+
+/// Lets a grant go. Each one after the first waits longer, so that two daemons
+/// of one identity, or a host that forgets, do not use up the attempts at once.
+fn release(job: &mut Job, now: Timestamp) {
+    job.state = JobState::Waiting;
+    let tries = job.attempt.saturating_sub(job.spared);
+    let wait_ms = match tries.checked_sub(2) {
+        Some(again) => backoff_ms(again, RELEASE_BASE_MS, RELEASE_CAP_MS, mix(job.id.0) ^ u64::from(job.attempt)),
+        None => 0,
+    };
+    job.not_before = now.plus_ms(wait_ms);
 }
 
 fn is_live(state: JobState) -> bool {
@@ -421,8 +509,14 @@ fn grant_of(job: &Job) -> Grant {
 pub fn retries(kind: FailureKind) -> u32 {
     match kind {
         FailureKind::Network => 8,
+        // Its host is parked meanwhile, so each try finds room, or lost it again.
+        FailureKind::Disk => 3,
         FailureKind::Build | FailureKind::Host => 1,
-        FailureKind::Source | FailureKind::Health | FailureKind::Policy | FailureKind::Cancelled => 0,
+        FailureKind::Source
+        | FailureKind::Health
+        | FailureKind::Policy
+        | FailureKind::Cancelled
+        | FailureKind::Crash => 0,
     }
 }
 

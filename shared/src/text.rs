@@ -10,6 +10,28 @@ pub const LINE_BYTES_MAX: usize = 4_096;
 /// [`LINE_BYTES_MAX`] bytes.
 #[must_use]
 pub fn clean_line(line: &str) -> String {
+    short(strip(line, LINE_BYTES_MAX))
+}
+
+/// The same of any length, for who must see the whole before it is cut.
+#[must_use]
+pub fn plain(line: &str) -> String {
+    strip(line, usize::MAX)
+}
+
+/// A line of at most [`LINE_BYTES_MAX`] bytes; one that was cut says so.
+#[must_use]
+pub fn short(mut line: String) -> String {
+    const CUT: &str = " …";
+    if line.len() > LINE_BYTES_MAX {
+        line.truncate(cut(&line, LINE_BYTES_MAX - CUT.len()).len());
+        line.push_str(CUT);
+    }
+    line
+}
+
+/// Reads on until the output is longer than `enough` bytes.
+fn strip(line: &str, enough: usize) -> String {
     let mut out = String::with_capacity(line.len().min(LINE_BYTES_MAX));
     let mut chars = line.chars().peekable();
     while let Some(c) = chars.next() {
@@ -19,26 +41,31 @@ pub fn clean_line(line: &str) -> String {
             c if c.is_control() || is_bidi_control(c) => {}
             c => out.push(c),
         }
-        if out.len() >= LINE_BYTES_MAX {
-            out = cut(&out, LINE_BYTES_MAX - 4).to_owned();
-            out.push_str(" …");
+        if out.len() > enough {
             break;
         }
     }
     out
 }
 
-/// Characters that reorder what a reader sees (Trojan Source, CVE-2021-42574).
-fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+/// Characters that reorder what a reader sees (Trojan Source, CVE-2021-42574):
+/// those with Unicode's property `Bidi_Control`.
+pub(crate) fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Eats one ECMA-48 sequence after ESC: CSI, OSC and the other strings, or two characters.
+/// Eats one ECMA-48 sequence after ESC: CSI, OSC and the other strings with
+/// their end, a choice of character set, or two characters.
 fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     match chars.next() {
         Some('[') => while chars.next_if(|c| !('\u{40}'..='\u{7e}').contains(c)).is_some() {},
+        Some(' '..='/') => while chars.next_if(|c| (' '..='/').contains(c)).is_some() {},
         Some(']' | 'P' | 'X' | '^' | '_') => {
             while chars.next_if(|c| !matches!(c, '\u{7}' | '\u{1b}')).is_some() {}
+            if chars.next() == Some('\u{1b}') {
+                chars.next_if_eq(&'\\');
+            }
+            return;
         }
         _ => return,
     }
@@ -68,6 +95,10 @@ mod tests {
         assert_eq!(clean_line("\u{1b}[31mred\u{1b}[0m \u{1b}]0;title\u{7}ok\r\u{8}"), "red ok");
         assert_eq!(clean_line("a\tb"), "a\tb");
         assert_eq!(clean_line("\u{202e}evil"), "evil");
+        assert_eq!(clean_line("a\u{61c}b"), "ab");
+        assert_eq!(clean_line("\u{1b}]8;;http://h\u{1b}\\link\u{1b}]8;;\u{1b}\\ \u{1b}(Bok"), "link ok");
+        assert_eq!(clean_line(&"x".repeat(LINE_BYTES_MAX)), "x".repeat(LINE_BYTES_MAX));
+        assert!(clean_line(&"x".repeat(LINE_BYTES_MAX + 1)).ends_with("x …"));
         assert_eq!(clean_line("\u{1b}"), "");
     }
 

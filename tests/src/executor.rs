@@ -188,6 +188,7 @@ impl FakeExecutor {
             journal: self.journal.clone(),
             holding: holding.to_vec(),
             projects: projects.to_vec(),
+            parked: None,
         }
     }
 

@@ -39,6 +39,8 @@ impl Host {
             ("DOORSTEP_CONFIG", format!("{root}/doorstep.toml")),
             ("DOORSTEP_STATE_DIR", format!("{root}/state")),
             ("NO_COLOR", "1".to_owned()),
+            // Only what a story pushes is deployed, unless it says otherwise.
+            ("DOORSTEP_RECONCILE", "off".to_owned()),
         ];
         let mut host = Self { daemon: None, past: Vec::new(), tools, name: name.to_owned(), environment, verbs: 0, dir };
         host.put_first_on_path(&Tools::python());
@@ -244,8 +246,9 @@ impl Host {
     }
 }
 
-impl Drop for Host {
-    fn drop(&mut self) {
+impl Host {
+    /// Ends the daemon and everything it started, as dropping it does.
+    pub fn end_everything(&mut self) {
         // First the daemon, which would start them again; then what it started.
         drop(self.daemon.take());
         if std::thread::panicking()
@@ -254,6 +257,12 @@ impl Drop for Host {
             eprintln!("--- the daemon before it\n{words}");
         }
         kill_below(self.dir.path());
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.end_everything();
     }
 }
 

@@ -50,6 +50,9 @@ pub(super) struct Attachment {
     /// edge was put back to an older state.
     #[serde(default)]
     pub is_fresh: bool,
+    /// Why this host can take no job now, if so.
+    #[serde(default)]
+    parked: Option<String>,
 }
 
 /// Who says hello, and with what.
@@ -61,6 +64,7 @@ struct Greeting {
     journal: String,
     holding: Vec<Holding>,
     projects: Vec<ProjectView>,
+    parked: Option<String>,
 }
 
 impl Hub {
@@ -77,7 +81,7 @@ impl Hub {
         let pair = WebSocketPair::new()?;
         let nonce = hex::encode(random::<32>()?);
         self.state.accept_websocket_with_tags(&pair.server, &[EXECUTOR]);
-        attach(&pair.server, &Attachment { nonce: nonce.clone(), since: now(), host: None, is_fresh: true })?;
+        attach(&pair.server, &Attachment { nonce: nonce.clone(), since: now(), host: None, is_fresh: true, parked: None })?;
         frame(&pair.server, &ToExecutor::Challenge { nonce, version: VERSION, version_min: VERSION_MIN });
         self.set_alarm(now().plus_ms(STRANGER_MS_MAX)).await;
         Response::from_websocket(pair.client)
@@ -89,7 +93,7 @@ impl Hub {
         }
         let pair = WebSocketPair::new()?;
         self.state.accept_websocket_with_tags(&pair.server, &[PAGE]);
-        attach(&pair.server, &Attachment { nonce: String::new(), since: now(), host: None, is_fresh: false })?;
+        attach(&pair.server, &Attachment { nonce: String::new(), since: now(), host: None, is_fresh: false, parked: None })?;
         Response::from_websocket(pair.client)
     }
 
@@ -104,6 +108,11 @@ impl Hub {
     /// Hosts with a believed socket.
     pub(super) fn hosts_online(&self) -> Vec<Name> {
         self.open(EXECUTOR).filter_map(|(_, attachment)| attachment.host).collect()
+    }
+
+    /// Hosts that can take no job now.
+    pub(super) fn hosts_parked(&self) -> Vec<Name> {
+        self.open(EXECUTOR).filter_map(|(_, attachment)| attachment.host.filter(|_| attachment.parked.is_some())).collect()
     }
 
     /// Hosts whose socket was heard lately; what pages call online.
@@ -222,8 +231,8 @@ impl Hub {
             (None, ToEdge::Join { code, host, public_key, signature }) => {
                 self.join(ws, &attachment.nonce, &code, &host, &public_key, &signature).await
             }
-            (None, ToEdge::Hello { version, executor_version, host, signature, journal, holding, projects }) => {
-                let greeting = Greeting { version, executor_version, host, signature, journal, holding, projects };
+            (None, ToEdge::Hello { version, executor_version, host, signature, journal, holding, projects, parked }) => {
+                let greeting = Greeting { version, executor_version, host, signature, journal, holding, projects, parked };
                 self.hello(ws, attachment, greeting).await
             }
             (Some(host), ToEdge::Report { seq, report }) => self.report(ws, attachment, &host, seq, report).await,
@@ -237,7 +246,24 @@ impl Hub {
                 })
                 .await
             }
-            (None, ToEdge::Report { .. } | ToEdge::Renew { .. } | ToEdge::Projects { .. })
+            (Some(host), ToEdge::Parked { reason }) => {
+                let parked = reason.is_some();
+                attach(ws, &Attachment { parked: reason.map(|reason| line(&reason)), ..attachment })?;
+                self.turn(|memory, turn| {
+                    turn.changed();
+                    turn.queue(memory, Input::Parked { host, parked })
+                })
+                .await
+            }
+            (Some(host), ToEdge::Behind { project, head, first }) => self.behind(&host, &project, &head, first).await,
+            (
+                None,
+                ToEdge::Report { .. }
+                | ToEdge::Renew { .. }
+                | ToEdge::Projects { .. }
+                | ToEdge::Parked { .. }
+                | ToEdge::Behind { .. },
+            )
             | (Some(_), ToEdge::Join { .. } | ToEdge::Hello { .. }) => {
                 refuse(ws, Refusal::Protocol, "this frame is out of order");
                 Ok(())
@@ -261,7 +287,8 @@ impl Hub {
         };
         let acknowledged = if known.text(1) == greeting.journal { known.number(2) } else { 0 };
         self.cut_host(&greeting.host, Refusal::Replaced, "a newer connection of this host took over");
-        attach(ws, &Attachment { host: Some(greeting.host.clone()), since: now(), ..attachment })?;
+        let (parked, is_parked) = (greeting.parked.as_deref().map(line), greeting.parked.is_some());
+        attach(ws, &Attachment { host: Some(greeting.host.clone()), since: now(), parked, ..attachment })?;
         self.turn(|memory, turn| {
             let Greeting { host, executor_version, journal, holding, projects, .. } = greeting;
             // The first of the turn's frames, so it comes before the grants.
@@ -272,6 +299,7 @@ impl Hub {
             ));
             announce(&host, projects, memory, turn)?;
             turn.changed();
+            turn.queue(memory, Input::Parked { host: host.clone(), parked: is_parked })?;
             turn.queue(memory, Input::Connected { host, holding })
         })
         .await
@@ -368,6 +396,11 @@ fn made_fit(mut project: ProjectView) -> ProjectView {
         live.commit = fit(&live.commit);
     }
     project
+}
+
+/// A line from a host, made fit to keep: an attachment holds 16 KiB.
+fn line(text: &str) -> String {
+    doorstep_shared::text::cut(&doorstep_shared::text::clean_line(text), 500).to_owned()
 }
 
 fn attachment(ws: &WebSocket) -> Option<Attachment> {

@@ -57,6 +57,8 @@ fn kind_words(kind: FailureKind) -> &'static str {
         FailureKind::Health => "The new release was not healthy",
         FailureKind::Policy => "The host's own file does not allow it",
         FailureKind::Host => "Something is wrong with the host itself",
+        FailureKind::Disk => "The host's disk is full",
+        FailureKind::Crash => "It killed the host's daemon again and again",
         FailureKind::Cancelled => "It was cancelled, or ran past its time limit",
     }
 }

@@ -31,6 +31,7 @@ mod variable;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub use address::PORT_PLACEHOLDER;
 pub use fault::Faults;
@@ -54,6 +55,10 @@ pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 /// Projects of one host. Each is an app with its own supervision; a host is
 /// full long before, so this catches a generator that ran away.
 pub const PROJECTS_MAX: usize = 200;
+
+/// How often origins are asked when nobody says: a list of refs is cheap for
+/// both ends, and a lost webhook is rare.
+const RECONCILE_DEFAULT: Duration = Duration::from_secs(10 * 60);
 
 /// Reads `KEY=VALUE` lines; the second part says what is wrong with the others.
 #[must_use]
@@ -98,6 +103,7 @@ fn root(reader: &mut Reader<'_>, table: &Table) -> Config {
     let mut top = Section::new(Vec::new(), table, Spot::Byte(0));
     let mut sections = Vec::new();
     let edge = reader.parsed(&mut top, "edge", url::edge);
+    let reconcile = reader.parsed(&mut top, "reconcile", reconcile);
     let remote = project::policy(reader, &mut top, &mut sections).unwrap_or_default();
     let projects = projects(reader, &mut top, &remote);
     sections.push(top);
@@ -109,6 +115,7 @@ fn root(reader: &mut Reader<'_>, table: &Table) -> Config {
         .collect();
     Config {
         edge: edge.map(|found| found.value),
+        reconcile: reconcile.map_or(Some(RECONCILE_DEFAULT), |found| found.value),
         remote,
         warnings: projects.values().filter_map(useless_token_file).collect(),
         projects,
@@ -133,6 +140,16 @@ fn projects(
         .take(PROJECTS_MAX)
         .map(|(name, entry)| project::project(reader, name, entry, remote))
         .collect()
+}
+
+/// `off`, or how often: seconds are for trying it out, a day is the longest.
+fn reconcile(text: &str) -> Result<Option<Duration>, String> {
+    const RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3_600);
+    if text == "off" {
+        return Ok(None);
+    }
+    let every = duration::parse(text).map_err(|wrong| format!("{wrong}; or \"off\""))?;
+    if RANGE.contains(&every) { Ok(Some(every)) } else { Err("from 1s to 24h, or \"off\"".to_owned()) }
 }
 
 fn useless_token_file(project: &Project) -> Option<String> {

@@ -19,6 +19,9 @@ use doorstep_shared::ids::Action;
 pub struct Config {
     /// The edge's URL, without a slash at its end.
     pub edge: Option<String>,
+    /// How often each origin is asked for its branch, in case GitHub's webhook
+    /// was lost; `None`: never.
+    pub reconcile: Option<Duration>,
     /// What the edge may ask for where a project says nothing of its own.
     pub remote: RemotePolicy,
     /// The projects by name.

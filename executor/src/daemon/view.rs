@@ -69,7 +69,7 @@ fn address(shared: &Shared, project: &Project) -> Option<String> {
 }
 
 /// Everything, as `doorstep status --json` prints it.
-pub fn status(shared: &Shared, identity: Option<&Identity>, edge: Option<&str>, link: &Link, refused: Option<&str>) -> serde_json::Value {
+pub fn status(shared: &Shared, identity: Option<&Identity>, edge: Option<&str>, link: &Link, refused: Option<&str>, parked: Option<&str>) -> serde_json::Value {
     let projects: Vec<serde_json::Value> = projects(shared)
         .into_iter()
         .map(|view| {
@@ -95,6 +95,7 @@ pub fn status(shared: &Shared, identity: Option<&Identity>, edge: Option<&str>, 
         "edge": edge,
         "link": link_state,
         "refused": refused,
+        "parked": parked,
         "unacknowledged": link.unacknowledged(),
         "projects": projects,
     })

@@ -20,8 +20,8 @@ impl Daemon {
         let request = Request { project: grant.project.to_string(), action: grant.action, cause: grant.cause, job: Some((grant.job, grant.attempt)) };
         let allowed = match self.shared.config.projects.get(&request.project) {
             None => Err(format!("{} is not in this host's file", request.project)),
-            // A push is not an ask of the edge: what it starts is this host's own rule.
-            Some(_) if grant.action == Action::Deploy && grant.cause == Cause::Push => Ok(()),
+            // A push, heard of or found, is not an ask of the edge: what it starts is this host's own rule.
+            Some(_) if grant.action == Action::Deploy && matches!(grant.cause, Cause::Push | Cause::Reconcile) => Ok(()),
             Some(project) if project.remote.allows(grant.action) => Ok(()),
             Some(_) => Err(format!("this host's file does not allow `{}` from the edge", grant.action)),
         };
@@ -93,11 +93,12 @@ impl Daemon {
 
     pub(super) fn enqueue(&mut self, project: String, work: Work) {
         self.waiting.entry(project.clone()).or_default().push_back(work);
+        self.look_for_room();
         self.start_next(&project);
     }
 
     pub(super) fn start_next(&mut self, project: &str) {
-        if self.running.contains_key(project) {
+        if self.running.contains_key(project) || self.parked.is_some() || self.asking.get(project) == Some(&true) {
             return;
         }
         let Some(work) = self.waiting.get_mut(project).and_then(VecDeque::pop_front) else { return };

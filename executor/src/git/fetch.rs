@@ -149,7 +149,6 @@ impl Store {
 
 /// The head of `branch` at the origin, or `None` when the origin has no such
 /// branch. Only refs are listed; nothing is downloaded.
-#[cfg_attr(not(test), expect(dead_code, reason = "reconciling asks the origin with it"))]
 pub fn remote_head(
     web: &Web,
     origin: &Origin,

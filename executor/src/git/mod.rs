@@ -40,15 +40,15 @@ mod tests;
 pub use changes::Changes;
 pub use changes::CommitInfo;
 pub use error::{FetchError, StoreError};
-pub use fetch::Bounds;
+pub use fetch::{Bounds, remote_head};
 #[cfg(test)]
-pub use fetch::{Fetched, Progress, remote_head};
-pub use origin::{Origin, Token};
+pub use fetch::{Fetched, Progress};
+pub use origin::Origin;
+#[cfg(test)]
+pub use origin::Token;
 #[cfg(test)]
 pub use slot::CheckedOut;
-#[cfg(test)]
-pub use store::Store;
-pub use store::open_store;
+pub use store::{Store, open_store};
 #[cfg(test)]
 pub use tree::{Finding, FindingKind};
 pub use web::{Web, WebLimits};

@@ -5,6 +5,7 @@
 //! refused too, since addresses are shown.
 
 use super::error::FetchError;
+use crate::config::{self, Project, Repo, Vars};
 use reqwest::Url;
 use std::fmt;
 
@@ -46,6 +47,22 @@ impl fmt::Debug for Origin {
             .field("url", &shown(&self.url))
             .field("token", &self.token)
             .finish()
+    }
+}
+
+impl Origin {
+    /// The origin of a project of the host's file.
+    ///
+    /// # Errors
+    ///
+    /// When its token cannot be read.
+    pub fn of(project: &Project, vars: &Vars) -> anyhow::Result<Self> {
+        let token = config::git_token(project, vars).map_err(anyhow::Error::msg)?;
+        let url = match &project.repo {
+            Repo::Http(url) | Repo::Ssh(url) | Repo::File(url) => url.clone(),
+            Repo::Path(path) => path.to_string_lossy().into_owned(),
+        };
+        Ok(Self { url, token: token.map(|token| Token::new(token.expose())) })
     }
 }
 

@@ -31,6 +31,18 @@ impl Journal {
         Ok(reports)
     }
 
+    /// The highest number that a report of this journal ever had; 0 when none was made.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn last_report(&self) -> Result<u64> {
+        let db = self.db.borrow();
+        let mut query = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")?;
+        let mut rows = query.query([])?;
+        Ok(rows.next()?.map_or(Ok(0), |row| row.get(0))?)
+    }
+
     /// Stores reports; they get the next numbers.
     #[cfg(test)]
     ///

@@ -4,12 +4,11 @@ use anyhow::Result;
 use doorstep_shared::ids::{Action, Attempt, Cause, FailureKind, JobId, RunState};
 use doorstep_shared::protocol::{Failure, Holding, Report};
 use doorstep_shared::time::Timestamp;
-use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 
 use super::outbox::Numbered;
 use super::releases::make_live;
-use super::{Journal, KEPT_MAX, Release, grants, outbox};
+use super::{Journal, KEPT_MAX, Release, grants, heads, outbox};
 
 /// How far a run has come. Each is written before what it names is done, so
 /// after a kill "it may have been begun" is all that is known.
@@ -143,11 +142,14 @@ impl RunRecord {
     }
 
     /// The commit that this run settled: it is not to be tried again without a
-    /// new commit or a person. A network that failed says nothing about it.
+    /// new commit or a person. A network that failed, or a disk that was full,
+    /// says nothing about it.
     fn concluded(&self) -> Option<&str> {
         let is_settled = match self.state {
             RunState::Succeeded | RunState::RolledBack | RunState::Refused => true,
-            RunState::Failed => self.failure.as_ref().is_none_or(|failure| failure.kind != FailureKind::Network),
+            RunState::Failed => {
+                self.failure.as_ref().is_none_or(|failure| !matches!(failure.kind, FailureKind::Network | FailureKind::Disk))
+            }
             RunState::Running => false,
         };
         self.commit.as_deref().filter(|_| self.action == Action::Deploy && is_settled)
@@ -190,7 +192,7 @@ impl Journal {
         self.transaction(format_args!("end"), |db| {
             save(db, run)?;
             if let Some(commit) = run.concluded() {
-                db.execute("INSERT OR REPLACE INTO heads (project, commit_id) VALUES (?1, ?2)", (&run.project, commit))?;
+                heads::conclude(db, &run.project, commit)?;
             }
             if let Some(holding) = run.holding() {
                 grants::settle(db, holding)?;
@@ -201,18 +203,6 @@ impl Journal {
             )?;
             outbox::post(db, self.keeps_reports.get(), reports)
         })
-    }
-
-    /// The head of a project's branch that was last settled here, well or not.
-    ///
-    /// # Errors
-    ///
-    /// When the journal cannot be read.
-    #[cfg_attr(not(test), expect(dead_code, reason = "who reconciles asks for it"))]
-    pub fn concluded_head(&self, project: &str) -> Result<Option<String>> {
-        let db = self.db.borrow();
-        let mut query = db.prepare_cached("SELECT commit_id FROM heads WHERE project = ?1")?;
-        Ok(query.query_row([project], |row| row.get(0)).optional()?)
     }
 
     /// This daemon ends because it was told to: that counts against no run.

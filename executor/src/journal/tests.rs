@@ -52,7 +52,7 @@ fn report_numbers_have_no_gap_and_are_never_used_twice() {
         let posted = journal.post(vec![log("a"), log("b")]).unwrap();
         assert_eq!(posted.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [1, 2]);
         journal.forget(2).unwrap();
-        journal.identity().to_owned()
+        journal.identity()
     };
     let journal = Journal::open(dir.path()).unwrap();
     assert_eq!(journal.identity(), identity);

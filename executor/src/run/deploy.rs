@@ -8,7 +8,7 @@ use doorstep_shared::ids::{Cause, FailureKind, RunState};
 use super::steps::Wrong;
 use super::{Fault, Runner};
 use crate::clock;
-use crate::config::{self, Repo};
+use crate::config;
 use crate::git::{self, Bounds, CommitInfo, FetchError, Origin};
 use crate::health::{self, Place, Verdict};
 use crate::journal::{Point, Release, RunRecord};
@@ -92,13 +92,7 @@ impl Runner {
     }
 
     fn origin(&self) -> Result<Origin, Wrong> {
-        let vars = self.shared.supervisor.vars();
-        let token = config::git_token(&self.project, vars).map_err(Wrong::host)?;
-        let url = match &self.project.repo {
-            Repo::Http(url) | Repo::Ssh(url) | Repo::File(url) => url.clone(),
-            Repo::Path(path) => path.to_string_lossy().into_owned(),
-        };
-        Ok(Origin { url, token: token.map(|token| git::Token::new(token.expose())) })
+        Origin::of(&self.project, self.shared.supervisor.vars()).map_err(Wrong::host)
     }
 
     async fn verify(&mut self, target: &CommitInfo) -> Result<(), Fault> {

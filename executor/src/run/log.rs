@@ -6,7 +6,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use doorstep_shared::protocol::{LOG_BYTES_MAX, RUN_LOG_BYTES_MAX, Report};
-use doorstep_shared::text::clean_line;
 
 use crate::redact::Redactor;
 
@@ -39,7 +38,7 @@ impl RunLog {
 
     /// Adds a line.
     pub fn line(&mut self, line: &str) {
-        let line = self.redactor.clean(&clean_line(line));
+        let line = self.redactor.line(line);
         // The file is for people on the host; a full disk shows elsewhere.
         let _ = writeln!(self.file, "{line}");
         if self.total >= RUN_LOG_BYTES_MAX {

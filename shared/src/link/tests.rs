@@ -109,3 +109,63 @@ fn a_dial_that_never_answers_is_given_up() {
     assert!(matches!(out[..], [Output::Hangup { .. }]));
     assert_eq!(link.handle(Input::Opened, T0.plus_ms(HANDSHAKE_MS_MAX)), [hangup("nobody waits for this socket")]);
 }
+
+fn challenge(link: &mut Link, version: u16, version_min: u16) -> Vec<Output> {
+    link.handle(Input::Start, T0);
+    link.handle(Input::Opened, T0);
+    link.handle(Input::Frame(ToExecutor::Challenge { nonce: "n".into(), version, version_min }), T0)
+}
+
+#[test]
+fn the_newest_version_that_both_know_is_spoken() {
+    for (version, version_min, spoken) in [(VERSION - 1, 1, VERSION - 1), (VERSION, VERSION - 1, VERSION), (VERSION + 1, VERSION, VERSION)] {
+        let mut link = Link::new(1, []);
+        assert_eq!(challenge(&mut link, version, version_min), [Output::Authenticate { nonce: "n".into() }]);
+        assert_eq!(link.version(), spoken);
+    }
+}
+
+#[test]
+fn without_a_version_in_common_dialling_ends_and_says_so() {
+    for (version, version_min) in [(VERSION_MIN - 1, 0), (VERSION + 2, VERSION + 1)] {
+        let mut link = Link::new(1, []);
+        let out = challenge(&mut link, version, version_min);
+        assert!(matches!(&out[..], [Output::Hangup { .. }, Output::Refused { refusal: Refusal::Version, .. }]), "{out:?}");
+        assert_eq!(link.deadline(), None);
+    }
+}
+
+#[test]
+fn a_journal_that_was_put_back_is_noticed_and_named_anew() {
+    let mut link = Link::new(1, []).with_last_report(4);
+    link.handle(log(5), T0);
+    let out = up(&mut link, T0, 6);
+    assert!(matches!(&out[..], [Output::Outrun { acknowledged: 6 }, Output::Hangup { .. }]), "{out:?}");
+    assert_eq!(link.unacknowledged(), 1, "nothing is taken for acknowledged");
+    let dial_at = link.deadline().unwrap();
+    link.handle(Input::Tick, dial_at);
+    assert_eq!(sent(&up(&mut link, dial_at, 0)), [5]);
+    let mut whole = Link::new(1, []).with_last_report(6);
+    assert!(matches!(up(&mut whole, T0, 6)[..], [Output::Up { .. }]));
+}
+
+#[test]
+fn an_outcome_is_held_until_the_hub_has_it() {
+    let mut link = Link::new(1, []);
+    let outcome = Report::Outcome {
+        run: "r".into(),
+        job: Some(crate::ids::JobId(7)),
+        attempt: 2,
+        state: crate::ids::RunState::Failed,
+        failure: None,
+        commit: None,
+        at: T0,
+    };
+    link.handle(Input::Post { seq: 1, report: outcome }, T0);
+    let held = Holding { job: crate::ids::JobId(7), attempt: 2 };
+    assert_eq!(link.outcomes().collect::<Vec<_>>(), [held]);
+    up(&mut link, T0, 0);
+    assert_eq!(link.outcomes().collect::<Vec<_>>(), [held], "sent is not stored");
+    link.handle(Input::Frame(ToExecutor::Acknowledge { seq: 1 }), T0);
+    assert_eq!(link.outcomes().count(), 0);
+}

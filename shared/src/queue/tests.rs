@@ -217,3 +217,154 @@ fn clicks_in_bad_faith_are_bounded() {
     }
     assert_eq!(q.jobs().count(), LIVE_JOBS_PER_PROJECT_MAX);
 }
+
+fn stored(outputs: &[Output], id: u64) -> Job {
+    let last = outputs.iter().rev().find_map(|o| match o {
+        Output::Save(job) if job.id.0 == id => Some(job.clone()),
+        Output::Save(_) | Output::Grant { .. } | Output::Cancel { .. } => None,
+    });
+    last.expect("the job was saved")
+}
+
+#[test]
+fn a_dead_job_is_revived_with_all_its_tries_and_a_new_fence() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    let dead = stored(&settle(&mut q, 1, 1, failed(FailureKind::Health), T0), 1);
+    let later = T0.plus_ms(WAIT_MS_MAX + 1);
+    let revived = q.handle(Input::Revive(dead.clone()), later);
+    assert_eq!(granted(&revived), [(1, 3)]);
+    assert!(settle(&mut q, 1, 1, Verdict::Done, later).is_empty(), "an outcome of its former life");
+    assert!(q.handle(Input::Revive(dead), later).is_empty(), "it lives already");
+    let mut now = later;
+    for attempt in 3..3 + retries(FailureKind::Network) {
+        assert_ne!(saved(&settle(&mut q, 1, attempt, failed(FailureKind::Network), now), 1), JobState::Dead);
+        now = q.deadline().unwrap().max(now);
+        q.handle(Input::Tick, now);
+    }
+}
+
+#[test]
+fn a_revived_deploy_takes_the_place_of_older_ones_and_gives_way_to_newer_ones() {
+    let mut q = Queue::default();
+    let dead = Job { state: JobState::Dead, ..stored(&q.handle(push(2), T0), 2) };
+    q.handle(Input::Cancel { job: JobId(2) }, T0);
+    q.handle(push(1), T0);
+    let out = q.handle(Input::Revive(dead.clone()), T0);
+    assert_eq!((saved(&out, 1), saved(&out, 2)), (JobState::Superseded, JobState::Waiting));
+    q.handle(Input::Cancel { job: JobId(2) }, T0);
+    q.handle(push(3), T0);
+    assert_eq!(saved(&q.handle(Input::Revive(dead), T0), 2), JobState::Superseded);
+}
+
+#[test]
+fn only_the_dead_are_revived() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    let done = stored(&settle(&mut q, 1, 1, Verdict::Done, T0), 1);
+    assert!(q.handle(Input::Revive(done), T0).is_empty());
+}
+
+#[test]
+fn a_parked_host_is_granted_nothing_and_loses_nothing() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    q.handle(Input::Parked { host: name("attic"), parked: true }, T0);
+    let out = settle(&mut q, 1, 1, failed(FailureKind::Disk), T0);
+    assert_eq!(saved(&out, 1), JobState::Waiting);
+    q.handle(push(2), T0);
+    let days = T0.plus_ms(WAIT_MS_MAX - 1);
+    assert!(granted(&q.handle(Input::Tick, days)).is_empty());
+    assert_eq!(granted(&q.handle(Input::Parked { host: name("attic"), parked: false }, days)), [(2, 1)]);
+}
+
+#[test]
+fn what_runs_without_end_is_stopped_and_buried() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    q.handle(push(2), T0);
+    let mut now = T0;
+    let out = loop {
+        now = now.plus_ms(LEASE_MS / 3);
+        let out = q.handle(Input::Renew { host: name("attic"), holding: held(&[(1, 1)]) }, now);
+        if saved(&out, 1) != JobState::Leased {
+            break out;
+        }
+    };
+    assert_eq!(now.ms_since(T0), RUN_MS_MAX);
+    assert_eq!(saved(&out, 1), JobState::Dead);
+    assert!(out.iter().any(|o| matches!(o, Output::Cancel { holding, .. } if holding.job == JobId(1))));
+    assert_eq!(granted(&out), [(2, 1)]);
+}
+
+#[test]
+fn a_row_of_an_older_build_is_read_and_not_given_up_for_what_it_lacks() {
+    let row = format!(
+        r#"{{"id":1,"host":"attic","project":"shop","action":"deploy","cause":"push","hint_commit":null,"state":"leased","attempt":1,"failures":0,"created":{0},"not_before":{0},"lease_until":{1},"reason":null}}"#,
+        T0.0,
+        T0.0 + LEASE_MS
+    );
+    let mut q = Queue::load([serde_json::from_str(&row).unwrap()], [name("attic")]);
+    assert!(q.handle(Input::Tick, T0).is_empty());
+    assert_eq!(q.deadline(), Some(T0.plus_ms(LEASE_MS)));
+    assert_eq!(saved(&settle(&mut q, 1, 1, Verdict::Done, T0), 1), JobState::Done);
+}
+
+#[test]
+fn grants_that_are_let_go_again_and_again_come_slower() {
+    let mut q = Queue::default();
+    q.handle(push(1), T0);
+    let mut now = T0;
+    let mut grants = 0;
+    while grants < ATTEMPTS_MAX {
+        let out = connect(&mut q, &[], now);
+        grants += u32::try_from(granted(&out).len()).unwrap();
+        now = now.plus_ms(50);
+    }
+    // The first two come at once; the ceilings of the others add up to five
+    // minutes, and full jitter takes about half.
+    assert!(now.ms_since(T0) > 60_000, "{} ms", now.ms_since(T0));
+}
+
+/// Found by fuzzing: the next one waited for a deadline that had passed.
+#[test]
+fn a_job_that_is_buried_makes_way_in_the_same_turn() {
+    let mut q = Queue::default();
+    q.handle(push(1), T0);
+    let restart = NewJob {
+        id: JobId(2),
+        host: name("attic"),
+        project: name("shop"),
+        action: Action::Restart,
+        cause: Cause::Dashboard,
+        hint_commit: None,
+    };
+    q.handle(Input::Enqueue(restart), T0);
+    connect(&mut q, &[], T0);
+    let mut now = T0;
+    let mut outputs = Vec::new();
+    while q.jobs().any(|job| job.id == JobId(1)) {
+        now = q.deadline().unwrap();
+        outputs = q.handle(Input::Tick, now);
+    }
+    assert_eq!(saved(&outputs, 1), JobState::Dead);
+    assert_eq!(granted(&outputs), [(2, 1)]);
+    assert!(q.deadline().unwrap() > now);
+}
+
+/// Found by fuzzing: it was buried a turn later, at a deadline that had passed.
+#[test]
+fn a_lease_that_ran_out_after_14_days_is_buried_in_the_same_turn() {
+    let mut q = Queue::default();
+    q.handle(push(1), T0);
+    let now = T0.plus_ms(WAIT_MS_MAX - 1);
+    assert_eq!(granted(&connect(&mut q, &[], now)), [(1, 1)]);
+    q.handle(Input::Disconnected { host: name("attic") }, now);
+    let outputs = q.handle(Input::Tick, now.plus_ms(LEASE_MS));
+    assert_eq!(saved(&outputs, 1), JobState::Dead);
+    assert_eq!(q.deadline(), None);
+}

@@ -34,8 +34,39 @@ pub struct Job {
     /// End of the lease; 0 when the current attempt holds none: never granted,
     /// or settled.
     pub lease_until: Timestamp,
+    /// Since when its limits count: when it was enqueued, or revived. 0 in rows
+    /// of an older build: then [`created`](Self::created) counts.
+    #[serde(default)]
+    pub since: Timestamp,
+    /// Attempts before it was revived; they do not count for its limit.
+    #[serde(default)]
+    pub spared: Attempt,
+    /// When the current attempt is given up, however often it is renewed; 0 in
+    /// rows of an older build, which set no such limit.
+    #[serde(default)]
+    pub run_until: Timestamp,
     /// Why it stands where it stands, in a sentence.
     pub reason: Option<String>,
+}
+
+impl Job {
+    /// When it is given up if its host stays away.
+    #[must_use]
+    pub fn waits_until(&self) -> Timestamp {
+        self.since.max(self.created).plus_ms(super::WAIT_MS_MAX)
+    }
+
+    /// When its current attempt is given up.
+    #[must_use]
+    pub fn runs_until(&self) -> Timestamp {
+        if self.run_until == Timestamp(0) { self.ends_by() } else { self.run_until.min(self.ends_by()) }
+    }
+
+    /// When it is given up whatever happens.
+    #[must_use]
+    pub fn ends_by(&self) -> Timestamp {
+        self.since.max(self.created).plus_ms(super::AGE_MS_MAX)
+    }
 }
 
 /// What an enqueuer knows.
@@ -92,6 +123,15 @@ pub enum Input {
     Cancel {
         /// The job.
         job: JobId,
+    },
+    /// A person wants a dead job to be tried again; its row, as stored.
+    Revive(Job),
+    /// A host can take no job now, or can again.
+    Parked {
+        /// The host.
+        host: Name,
+        /// Can it take none?
+        parked: bool,
     },
     /// A host was revoked: nothing of it will ever run.
     Revoke {

@@ -191,6 +191,7 @@ impl World {
                 self.check_window(h, &frame);
                 self.send(d, Up::Frame(frame));
             }
+            link::Output::Outrun { .. } => self.stage.check(false, || format!("d{d} is told of reports it never made")),
             link::Output::Ping => self.send(d, Up::Ping),
             link::Output::Hangup { reason } => {
                 self.stage.trace(|| format!("d{d} hangs up: {reason}"));
@@ -239,6 +240,7 @@ impl World {
             journal,
             holding,
             projects: Vec::new(),
+            parked: None,
         };
         self.send(d, Up::Frame(hello));
     }

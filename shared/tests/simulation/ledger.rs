@@ -67,7 +67,7 @@ impl Ledger {
                 self.facts.stops = holding.iter().filter(stale).copied().collect();
             }
             Input::Renew { host, holding } => self.facts.holds = Some((host.clone(), holding.clone())),
-            Input::Disconnected { .. } | Input::Revoke { .. } | Input::Tick => {}
+            Input::Disconnected { .. } | Input::Revoke { .. } | Input::Revive(_) | Input::Parked { .. } | Input::Tick => {}
         }
     }
 
@@ -217,8 +217,13 @@ impl Ledger {
 fn tries_again(kind: FailureKind) -> u32 {
     match kind {
         FailureKind::Network => 8,
+        FailureKind::Disk => 3,
         FailureKind::Build | FailureKind::Host => 1,
-        FailureKind::Source | FailureKind::Health | FailureKind::Policy | FailureKind::Cancelled => 0,
+        FailureKind::Source
+        | FailureKind::Health
+        | FailureKind::Policy
+        | FailureKind::Cancelled
+        | FailureKind::Crash => 0,
     }
 }
 

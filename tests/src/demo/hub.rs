@@ -56,6 +56,13 @@ impl Hub {
         Ok(projects.into_iter().find(|row| row["host"] == host && row["name"] == project))
     }
 
+    /// The newest job that reconciling made, if there is one.
+    pub async fn job_found(&self, host: &str, project: &str) -> Seen<Option<Value>> {
+        let view = self.get(&format!("/api/runs?host={host}&project={project}&limit=10")).await?;
+        let runs = view["runs"].as_array().cloned().unwrap_or_default();
+        Ok(runs.iter().find(|run| run["cause"] == "reconcile" && run["job"].is_u64()).map(|run| run["job"].clone()))
+    }
+
     /// The newest run of a job, if it has begun.
     pub async fn run_of_job(&self, host: &str, project: &str, job: &Value) -> Seen<Option<String>> {
         let view = self.get(&format!("/api/runs?host={host}&project={project}&limit=10")).await?;

@@ -1,4 +1,4 @@
-//! The four scenes, each checked as it is shown.
+//! The five scenes, each checked as it is shown.
 
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,8 @@ pub async fn tell(stage: &mut Stage, terminal: &mut Terminal) -> Seen<(Hub, Vec<
     let second = second_deploy(stage, terminal, &hub).await?;
     let third = rollback(stage, terminal, &hub).await?;
     let fourth = push_while_stopped(stage, terminal, &hub).await?;
-    Ok((hub, vec![first, second, third, fourth]))
+    let fifth = webhook_lost(stage, terminal, &hub).await?;
+    Ok((hub, vec![first, second, third, fourth, fifth]))
 }
 
 async fn first_deploy(stage: &mut Stage, terminal: &mut Terminal, hub: &Hub) -> Seen<Scene> {
@@ -132,14 +133,40 @@ async fn push_while_stopped(stage: &mut Stage, terminal: &mut Terminal, hub: &Hu
     Ok(Scene { title, took: live - started, own: own_start(&run), tally: Some(tally) })
 }
 
+async fn webhook_lost(stage: &mut Stage, terminal: &mut Terminal, hub: &Hub) -> Seen<Scene> {
+    let title = "5  A push whose webhook never arrives";
+    terminal.scene(title);
+    let prober = Prober::start(&stage.app_url());
+    stage.stop_daemon().await?;
+    terminal.event("stopped", None, "the executor; nobody is told of what comes");
+    let commit = commit(stage, terminal, "five", &[("app.py", &app("five"))]);
+    let arrival = Arrival::watch(&stage.app_url(), &commit);
+    terminal.restart_clock();
+    let at = Instant::now();
+    stage.start_daemon(hub).await?;
+    terminal.event("started", Some(at.elapsed()), "it asks the origin for its branch");
+    let job = until("a job with cause reconcile", LIMIT, async || hub.job_found(HOST, PROJECT).await).await?;
+    terminal.seen("found", &format!("the branch is ahead; job {job}"));
+    let pushed = Pushed { commit, job, at, arrival };
+    let run = follow(hub, terminal, &pushed.job, &pushed.arrival, RUN_LIMIT).await?;
+    let live = went_live(stage, &run, &pushed).await?;
+    let tally = undisturbed(terminal, prober, &["four", "five"]).await?;
+    Ok(Scene { title, took: live - at, own: own_start(&run), tally: Some(tally) })
+}
+
 /// Commits, pushes, and has GitHub say so; times count from the delivery.
 async fn push(stage: &mut Stage, terminal: &mut Terminal, hub: &Hub, version: &str, files: &[(&str, &str)]) -> Seen<Pushed> {
+    let commit = commit(stage, terminal, version, files);
+    deliver(stage, terminal, hub, commit).await
+}
+
+fn commit(stage: &Stage, terminal: &mut Terminal, version: &str, files: &[(&str, &str)]) -> String {
     let files: Vec<_> = files.iter().map(|(path, text)| (*path, Some(*text))).collect();
     let begun = Instant::now();
     let message = format!("Make it version {version}");
     let commit = stage.origin.commit(&message, &files);
     terminal.event("git push", Some(begun.elapsed()), &format!("{} {message}", &commit[..7]));
-    deliver(stage, terminal, hub, commit).await
+    commit
 }
 
 async fn deliver(stage: &mut Stage, terminal: &mut Terminal, hub: &Hub, commit: String) -> Seen<Pushed> {
@@ -214,8 +241,8 @@ pub fn sum_up(stage: &Stage, terminal: &mut Terminal, scenes: &[Scene]) {
             milliseconds(scene.took - own),
         ));
     }
-    terminal.say("From the delivery to the first answer of the new version; 3: to the end of the rollback; 4: from the");
-    terminal.say("executor's start. The app's own: until it was healthy (3: until it was given up).");
+    terminal.say("From the delivery to the first answer of the new version; 3: to the end of the rollback; 4 and 5: from");
+    terminal.say("the executor's start. The app's own: until it was healthy (3: until it was given up).");
     terminal.say("");
     terminal.say(&format!("Dashboard  {}   password  {}", stage.edge_url(), stage.password()));
     terminal.say(&format!("The app    {}", stage.app_url()));

@@ -121,6 +121,17 @@ fn what_is_not_said_has_its_default() {
 }
 
 #[test]
+fn origins_are_asked_every_ten_minutes_or_as_somebody_says() {
+    assert_eq!(good("").reconcile, Some(Duration::from_mins(10)));
+    assert_eq!(good("reconcile = '30s'").reconcile, Some(Duration::from_secs(30)));
+    assert_eq!(good("reconcile = 'off'").reconcile, None);
+    for wrong in ["'0s'", "'500ms'", "'25h'", "'never'", "''"] {
+        let told = read(&format!("reconcile = {wrong}")).expect_err(wrong);
+        assert!(told[0].contains("reconcile"), "{told:?}");
+    }
+}
+
+#[test]
 fn texts_that_are_right() {
     for lines in [
         "",

@@ -1,0 +1,91 @@
+//! Lines of a log: nothing in them steers a terminal, no secret is left, and
+//! cleaning what is clean changes nothing.
+//!
+//! The input is a line of secrets with a tab between two, and the line.
+
+use doorstep_shared::text::{LINE_BYTES_MAX, clean_line, cut, plain};
+
+use crate::redact::{MARK, Redactor, SECRET_BYTES_MIN};
+use crate::{halves, steers};
+
+/// Cleans one line.
+pub fn check(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (secrets, line) = halves(&text, "\n");
+    let mut redactor = Redactor::default();
+    let mut planted = Vec::new();
+    for secret in secrets.split('\t') {
+        redactor.add(secret);
+        let shown = plain(secret).trim().to_owned();
+        // A secret with the mark's own letters around is only replaced once.
+        if shown.len() >= SECRET_BYTES_MIN && !shown.contains(['[', ']', '…']) {
+            planted.push(shown);
+        }
+    }
+    text_is_clean(line);
+
+    let out = redactor.line(line);
+    fit(&out);
+    for part in out.split(MARK) {
+        let left = planted.iter().find(|secret| part.contains(secret.as_str()));
+        assert_eq!(left, None, "left in {out:?}");
+    }
+    no_userinfo(&out);
+    if !secrets.contains(['[', ']', '…']) {
+        assert_eq!(redactor.line(&out), out, "cleaned twice");
+    }
+    if planted.is_empty() && secrets.trim().is_empty() && !plain(line).contains("://") {
+        assert_eq!(out, clean_line(line), "without a secret it is only cleaned");
+    }
+    hidden(&planted, line);
+}
+
+fn text_is_clean(line: &str) {
+    let clean = clean_line(line);
+    fit(&clean);
+    assert_eq!(clean_line(&clean), clean, "cleaned twice");
+    let whole = plain(line);
+    assert!(whole.len() <= line.len(), "cleaning only takes away");
+    if whole.len() <= LINE_BYTES_MAX {
+        assert_eq!(whole, clean, "what fits is not cut");
+    }
+    if !line.contains(|c: char| c.is_control() || !c.is_ascii()) {
+        assert_eq!(whole, line, "an ordinary line stays");
+    }
+    let max = line.len() / 2;
+    let short = cut(line, max);
+    assert!(line.starts_with(short) && short.len() <= max && max - short.len() < 4, "cut at {max} to {}", short.len());
+}
+
+/// No control character but the tab, nothing that turns the reading direction,
+/// within the bound.
+fn fit(out: &str) {
+    assert!(out.len() <= LINE_BYTES_MAX, "{} bytes", out.len());
+    let bad = out.chars().find(|c| steers(*c) && *c != '\t');
+    assert_eq!(bad, None, "left in {out:?}");
+}
+
+fn no_userinfo(out: &str) {
+    for after in out.split("://").skip(1) {
+        let authority = after.split(|c: char| c == '/' || c.is_whitespace()).next().unwrap_or_default();
+        if let Some((user, _)) = authority.rsplit_once('@') {
+            assert_eq!(user, MARK, "left in {out:?}");
+        }
+    }
+}
+
+/// A secret is found behind colours, and none of it is left before the cut.
+fn hidden(planted: &[String], line: &str) {
+    let Some(secret) = planted.first() else { return };
+    let mut redactor = Redactor::default();
+    redactor.add(secret);
+    let half = cut(secret, secret.len() / 2);
+    let rest = secret.get(half.len()..).unwrap_or_default();
+    let out = redactor.line(&format!("{line}\u{1b}\\{half}\u{1b}[1m{rest} end"));
+    assert!(!out.split(MARK).any(|part| part.contains(secret.as_str())), "left in {out:?}");
+
+    let front = "x".repeat(LINE_BYTES_MAX.saturating_sub(half.len() + 4));
+    let out = redactor.line(&format!("{front}{secret} end"));
+    let shown = out.trim_start_matches('x');
+    assert!(half.is_empty() || half.starts_with('x') || !shown.starts_with(half), "half of it is left before the cut: {shown:?}");
+}
