@@ -26,7 +26,7 @@ const REST: Duration = Duration::from_millis(500);
 /// How often the edge is asked meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
 /// After so many violations there is no point in going on.
-const VIOLATIONS_MAX: usize = 10;
+const VIOLATIONS_MAX: usize = 30;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
