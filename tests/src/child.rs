@@ -24,6 +24,7 @@ pub struct Child {
     watcher: std::process::Child,
     out: PathBuf,
     err: PathBuf,
+    is_let_go: bool,
 }
 
 /// How a program ended.
@@ -57,7 +58,7 @@ impl Child {
             .process_group(0)
             .spawn()
             .unwrap();
-        Self { name: name.to_owned(), child, watcher, out, err }
+        Self { name: name.to_owned(), child, watcher, out, err, is_let_go: false }
     }
 
     /// Its process id.
@@ -140,6 +141,16 @@ impl Child {
         format!("--- {0}, stdout\n{1}\n--- {0}, stderr\n{2}", self.name, tail(self.stdout()), tail(self.stderr()))
     }
 
+    /// Lets go of one that has ended: what it started lives on. Returns what it
+    /// printed on stderr.
+    #[must_use]
+    pub fn let_go(mut self) -> String {
+        self.is_let_go = true;
+        let _ = self.watcher.kill();
+        let _ = self.watcher.wait();
+        self.stderr()
+    }
+
     fn kill(&mut self) -> Option<ExitStatus> {
         self.signal_group(Signal::KILL);
         let status = self.child.wait().ok();
@@ -153,6 +164,9 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
+        if self.is_let_go {
+            return;
+        }
         self.kill();
         if std::thread::panicking() {
             eprintln!("{}", self.last_words());

@@ -16,7 +16,8 @@ use crate::{Child, Edge, Ended, Tools, wait};
 #[derive(Debug)]
 pub struct Host {
     daemon: Option<Child>,
-    past: Vec<Child>,
+    /// What daemons before this one said.
+    past: Vec<String>,
     tools: Tools,
     name: String,
     environment: Vec<(&'static str, String)>,
@@ -150,7 +151,7 @@ impl Host {
     /// What all its daemons said so far, the oldest first.
     #[must_use]
     pub fn words(&self) -> String {
-        self.past.iter().chain(&self.daemon).map(Child::stderr).collect()
+        self.past.iter().cloned().chain(self.daemon.as_ref().map(Child::stderr)).collect()
     }
 
     /// Asks the proxy of this host something; `None` when there is none.
@@ -161,6 +162,38 @@ impl Host {
         let mut line = String::new();
         wait::soon("the proxy's answer", stream.read_line(&mut line)).await.ok()?;
         serde_json::from_str(&line).ok()
+    }
+
+    /// Asks the daemon itself how everything is, which is quicker than a verb;
+    /// `None` when it does not answer.
+    pub async fn ask_daemon(&self) -> Option<Value> {
+        let stream = UnixStream::connect(self.state().join("doorstep.sock")).await.ok()?;
+        let mut stream = BufReader::new(stream);
+        stream.write_all(b"{\"verb\":\"status\"}\n").await.ok()?;
+        let mut line = String::new();
+        wait::soon("the daemon's answer", stream.read_line(&mut line)).await.ok()?;
+        Some(serde_json::from_str::<Value>(&line).ok()?["end"].take())
+    }
+
+    /// What an SQL statement makes of its journal, the first column of each
+    /// row: a look inside, or a fault that the next write meets.
+    #[must_use]
+    pub fn journal(&self, statement: &str) -> Vec<String> {
+        const SCRIPT: &str = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1], timeout=10, isolation_level=None)\nfor row in db.execute(sys.argv[2]): print(row[0])";
+        let journal = self.state().join("journal.db");
+        let output = Command::new(Tools::python()).args(["-c", SCRIPT]).arg(journal).arg(statement).output().unwrap();
+        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// Has the daemon ended by itself? If so, another may be started.
+    pub fn has_died(&mut self) -> bool {
+        if self.daemon.as_mut().is_some_and(|daemon| daemon.ended().is_some())
+            && let Some(daemon) = self.daemon.take()
+        {
+            self.past.push(daemon.let_go());
+        }
+        self.daemon.is_none()
     }
 
     /// Sends the daemon a signal.
@@ -202,7 +235,7 @@ impl Host {
         let mut daemon = self.daemon.take().unwrap_or_else(|| panic!("the daemon of {} does not run", self.name));
         let ended = daemon.end().await;
         // Dropping it would kill its group, and with it what outlives a daemon.
-        self.past.push(daemon);
+        self.past.push(daemon.let_go());
         ended
     }
 
@@ -218,7 +251,11 @@ impl Host {
     pub fn end_everything(&mut self) {
         // First the daemon, which would start them again; then what it started.
         drop(self.daemon.take());
-        self.past.clear();
+        if std::thread::panicking()
+            && let Some(words) = self.past.last()
+        {
+            eprintln!("--- the daemon before it\n{words}");
+        }
         kill_below(self.dir.path());
     }
 }

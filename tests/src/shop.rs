@@ -159,7 +159,12 @@ impl Shop {
 
     /// The runs that the edge knows of, newest first.
     pub async fn runs(&self) -> Vec<Value> {
-        let runs = self.edge.get("/api/runs?host=attic&project=shop&limit=200").await;
+        self.newest_runs(200).await
+    }
+
+    /// The newest of them, at most so many.
+    pub async fn newest_runs(&self, most: usize) -> Vec<Value> {
+        let runs = self.edge.get(&format!("/api/runs?host=attic&project=shop&limit={most}")).await;
         runs["runs"].as_array().unwrap().clone()
     }
 
@@ -175,7 +180,8 @@ impl Shop {
     /// the newest one that did, whole.
     pub async fn ended(&self, pushed: &Pushed) -> Value {
         let is_it = |run: &Value| run["job"] == pushed.job && run["state"] != "running";
-        let look = async || self.runs().await.into_iter().find(is_it);
+        // Retries of other jobs may have come between, but not many.
+        let look = async || self.newest_runs(20).await.into_iter().find(is_it);
         let seen = wait::until(&format!("a run of {pushed:?} to end"), look, Option::is_some).await;
         self.run(&seen.unwrap()["id"]).await
     }

@@ -18,16 +18,35 @@ pub async fn until<T: Debug>(what: &str, look: impl AsyncFnMut() -> T, is_it: im
 pub async fn until_within<T: Debug>(
     within: Duration,
     what: &str,
-    mut look: impl AsyncFnMut() -> T,
+    look: impl AsyncFnMut() -> T,
     is_it: impl Fn(&T) -> bool,
 ) -> T {
+    match perhaps(within, what, look, is_it).await {
+        Ok(seen) => seen,
+        Err(fault) => panic!("{fault}"),
+    }
+}
+
+/// [`until_within`] for those who go on when it does not come.
+///
+/// # Errors
+///
+/// At the deadline: a sentence with the last sight.
+pub async fn perhaps<T: Debug>(
+    within: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> T,
+    is_it: impl Fn(&T) -> bool,
+) -> Result<T, String> {
     let begun = Instant::now();
     loop {
         let seen = look().await;
         if is_it(&seen) {
-            return seen;
+            return Ok(seen);
         }
-        assert!(begun.elapsed() < within, "waited {within:?} for {what}; the last sight was {seen:#?}");
+        if begun.elapsed() >= within {
+            return Err(format!("waited {within:?} for {what}; the last sight was {seen:#?}"));
+        }
         tokio::time::sleep(INTERVAL).await;
     }
 }

@@ -1,9 +1,10 @@
 //! The executor and the edge are killed at any moment, and both come back to
 //! the new release or the old one, never to half of each.
 //!
-//! `DOORSTEP_KILLS` rounds (25 when it is not set) with pauses drawn from
-//! `DOORSTEP_SEED`, which is printed, so that a failing row can be tried again.
-//! What the machine does meanwhile is not drawn, so it may take several.
+//! `DOORSTEP_KILLS` rounds (200 when it is not set), on several hosts at once,
+//! with pauses drawn from `DOORSTEP_SEED`, which is printed, so that a failing
+//! row can be tried again. What the machine does meanwhile is not drawn, so it
+//! may take several. `crash_matrix.rs` kills at every point instead.
 
 #![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
 
@@ -16,13 +17,16 @@ use serde_json::{Value, json};
 
 /// How long an app that is never well is waited for: long enough for Python to
 /// start on a machine that is busy with other tests.
-const WITHIN_MS: u64 = 1_500;
+const WITHIN_MS: u64 = 1_000;
 
 /// From GitHub's answer to the beginning of the run, at most.
 const GRANT_MS: u64 = 40;
 
 /// From the move of `current` to the end of the run: two syncs and a stop.
 const SWITCH_US: u64 = 20_000;
+
+/// Hosts at once: more than the cores of a small machine, since they often wait.
+const HOSTS: u64 = 4;
 
 /// What is pushed, in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +62,11 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 fn kills() -> u64 {
-    number("DOORSTEP_KILLS").unwrap_or(25)
+    number("DOORSTEP_KILLS").unwrap_or(200)
+}
+
+fn seed() -> u64 {
+    number("DOORSTEP_SEED").unwrap_or_else(|| u64::from(std::process::id()))
 }
 
 /// A shop whose daemon is killed again and again.
@@ -72,14 +80,12 @@ struct Victim {
     /// The version that should serve.
     live: String,
     recoveries: Vec<Duration>,
-    /// How the interrupted runs had stood, for the summary.
+    /// How the interrupted runs had stood.
     found: Vec<String>,
 }
 
 impl Victim {
-    async fn new(terms: Terms) -> Self {
-        let seed = number("DOORSTEP_SEED").unwrap_or_else(|| u64::from(std::process::id()));
-        println!("DOORSTEP_SEED={seed}");
+    async fn new(terms: Terms, seed: u64) -> Self {
         let is_proxied = terms.is_proxied;
         let mut shop = Shop::open_on(terms, &App::in_parts("first")).await;
         let run = shop.push_and_see(&App::in_parts("second")).await["run"].clone();
@@ -128,9 +134,11 @@ impl Victim {
         self.shop.host.kill().await;
         let begun = Instant::now();
         self.shop.host.run();
-        self.shop.host.status_when("the link to be up", |status| status["link"] == "up").await;
         let run = self.shop.ended(&pushed).await;
         self.shop.is_idle().await;
+        let (shop, live) = (&self.shop, [version.as_str(), &self.live]);
+        let serves = async || shop.version().await;
+        wait::until("a release to serve", serves, |seen| seen.as_deref().is_some_and(|seen| live.contains(&seen))).await;
         self.recoveries.push(begun.elapsed());
         self.note_where(&run);
         let expected = if kind == Kind::Good { "succeeded" } else { "rolled_back" };
@@ -151,7 +159,9 @@ impl Victim {
     /// What must hold after every round.
     async fn is_whole(&mut self, context: &str, pushed: &Pushed, is_new: bool) {
         let (shop, live) = (&mut self.shop, &self.live);
-        let status = shop.status().await;
+        let runs = shop.newest_runs(4).await.into_iter().filter(|run| run["job"] == pushed.job).count();
+        assert_eq!(runs, 1, "{context}: one attempt, one run");
+        let status = shop.host.ask_daemon().await.unwrap()["projects"][0].take();
         assert_eq!(status["live"]["commit"] == pushed.commit, is_new, "{context}: {status:#}");
         // What was stopped to make room is only being started when the run ends.
         if !self.is_proxied {
@@ -168,41 +178,50 @@ impl Victim {
         assert_eq!(serves, current.canonicalize().unwrap(), "{context}: it runs where `current` points");
         assert!(shop.edge.jobs().await.is_empty(), "{context}");
     }
-
-    fn summary(mut self, what: &str) {
-        self.recoveries.sort();
-        let at = |share: usize| self.recoveries[(self.recoveries.len() * share / 100).min(self.recoveries.len() - 1)].as_millis();
-        self.found.sort();
-        let counts = self.found.chunk_by(|a, b| a == b).map(|same| format!("{} {}", same.len(), same[0]));
-        println!(
-            "{what}: {} kills within {} ms; from start to told: median {} ms, p99 {} ms; found: {}",
-            self.recoveries.len(), self.usual_ms, at(50), at(99), counts.collect::<Vec<_>>().join(", ")
-        );
-    }
 }
 
-#[tokio::test]
-async fn a_daemon_killed_at_any_moment_ends_in_the_new_release_or_the_old_one() {
-    let mut victim = Victim::new(Terms::of(&App::in_parts("first")).within(&format!("{WITHIN_MS}ms"))).await;
-    for round in 0..kills() {
-        victim.round(round).await;
-    }
-    victim.summary("beside");
+/// One host's share of the kills.
+fn kill_at_random(terms: Terms, seed: u64, rounds: u64) -> Victim {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let mut victim = Victim::new(terms, seed).await;
+        for round in 0..rounds {
+            victim.round(round).await;
+        }
+        victim
+    })
 }
 
-#[tokio::test]
-async fn so_does_one_that_replaces_the_app_in_its_place() {
-    let terms = Terms {
-        command: r#"["python", "app.py", "{number}"]"#.into(),
+fn beside() -> Terms {
+    Terms::of(&App::in_parts("first")).within(&format!("{WITHIN_MS}ms"))
+}
+
+fn in_place() -> Terms {
+    Terms {
+        command: beside().command.replace("{port}", "{number}"),
         is_proxied: false,
         health: format!("http = \"http://{{address}}/health\"\nwithin = \"{WITHIN_MS}ms\""),
-        ..Terms::of(&App::in_parts("first"))
-    };
-    let mut victim = Victim::new(terms).await;
-    for round in 0..kills().div_ceil(3) {
-        victim.round(round).await;
+        ..beside()
     }
-    victim.summary("in its place");
+}
+
+#[test]
+fn a_daemon_killed_at_any_moment_ends_in_the_new_release_or_the_old_one() {
+    let (seed, share) = (seed(), kills().div_ceil(HOSTS));
+    println!("DOORSTEP_SEED={seed}");
+    let victims: Vec<Victim> = std::thread::scope(|scope| {
+        // Of four hosts one replaces its app in its place.
+        let terms = |host| if host % 4 == 3 { in_place() } else { beside() };
+        let hosts: Vec<_> = (0..HOSTS).map(|host| scope.spawn(move || kill_at_random(terms(host), mix(seed ^ host), share))).collect();
+        hosts.into_iter().map(|host| host.join().unwrap()).collect()
+    });
+    let mut took: Vec<Duration> = victims.iter().flat_map(|victim| victim.recoveries.clone()).collect();
+    took.sort();
+    let at = |share: usize| took[(took.len() * share / 100).min(took.len() - 1)].as_millis();
+    println!("random kills: {}, 0 violations, recovery median {} ms, p99 {} ms", took.len(), at(50), at(99));
+    let mut found: Vec<String> = victims.into_iter().flat_map(|victim| victim.found).collect();
+    found.sort();
+    let counts = found.chunk_by(|a, b| a == b).map(|same| format!("{} {}", same.len(), same[0]));
+    println!("found: {}", counts.collect::<Vec<_>>().join(", "));
 }
 
 #[tokio::test]

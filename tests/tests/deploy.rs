@@ -290,7 +290,7 @@ async fn of_pushes_while_one_is_deployed_the_last_one_wins() {
     let mut shop = Shop::open(&App::bare("1")).await;
     let gate = shop.host.dir().join("gate");
     let slow = shop.push(&App::bare("2").waiting_for(&gate)).await;
-    shop.status_when("the slow one to be checked", |shop| shop["last_run"]["point"] == "starting").await;
+    shop.status_when("the slow one to be checked", |shop| shop["last_run"]["point"] == "checking").await;
     let middle = shop.push(&App::bare("3")).await;
     let last = shop.push(&App::bare("4")).await;
     let jobs: Vec<_> = shop.edge.jobs().await.iter().map(|job| (job["id"].clone(), job["state"].clone())).collect();

@@ -313,6 +313,9 @@ impl Hub {
             ));
             announce(&host, projects, memory, turn)?;
             turn.changed();
+            // Memory that was loaded for this frame counts its socket as a host's
+            // already, and nothing may be granted before it is known what is held.
+            turn.queue(memory, Input::Disconnected { host: host.clone() })?;
             turn.queue(memory, Input::Parked { host: host.clone(), parked: is_parked })?;
             turn.queue(memory, Input::Connected { host, holding })
         })

@@ -115,12 +115,12 @@ impl Runner {
     }
 
     /// The processes of this project that were not seen to end.
-    pub(super) fn rows(&self) -> Result<Vec<ProcessRow>, Fault> {
+    fn rows(&self) -> Result<Vec<ProcessRow>, Fault> {
         let rows = self.shared.journal.processes().map_err(|fault| self.fault("recover", &format!("{fault:#}")))?;
         Ok(rows.into_iter().filter(|row| row.project == self.project.name).collect())
     }
 
-    pub(super) fn forget_process(&self, pid: i32) -> Result<(), Fault> {
+    fn forget_process(&self, pid: i32) -> Result<(), Fault> {
         self.shared.journal.process_ended(pid).map_err(|fault| self.fault("recover", &format!("{fault:#}")))
     }
 }

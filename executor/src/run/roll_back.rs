@@ -10,7 +10,7 @@ use super::deploy::short;
 use super::steps::Wrong;
 use super::{Fault, Runner};
 use crate::journal::{Point, Release, ReleaseState};
-use crate::process::{Process, kill_marked};
+use crate::process::Process;
 
 impl Runner {
     /// The new release is not well: it goes, and the old one serves.
@@ -57,16 +57,8 @@ impl Runner {
     /// Removes what this run started, points `current` at what the journal
     /// calls live, and sees that it serves.
     pub(super) async fn restore(&mut self) -> Result<(), Fault> {
-        let live = self.shared.supervisor.live_process(&self.project.name).map(|live| live.pid());
-        for row in self.rows()?.into_iter().filter(|row| Some(row.pid) != live) {
-            if let Some(process) = Process::find(row.pid, row.start_ticks, row.port) {
-                process.kill().await;
-            }
-            self.forget_process(row.pid)?;
-        }
-        // What was started and not yet written down. The live process was
-        // started by an earlier run and carries another mark.
-        kill_marked(&format!("DOORSTEP_RUN={}", self.record.id), live.as_slice());
+        let ended = self.shared.supervisor.end_others(&self.project.name, &self.record.id).await;
+        ended.map_err(|fault| self.fault("recover", &format!("{fault:#}")))?;
         self.restore_current().map_err(|fault| self.fault("recover", &fault.to_string()))?;
         self.shared.supervisor.ensure_live(&self.project).await.map_err(|fault| self.fault("recover", &format!("{fault:#}")))
     }

@@ -1,8 +1,9 @@
 //! What a new daemon finds: the apps that run, those that should, and strays.
 //!
 //! Invariant: a process that a run started is not the live one before the
-//! journal says that the run has switched. A project with an open run is left
-//! to that run's recovery: here its live process is only found again.
+//! journal says that the run has switched. What an open run left half done is
+//! ended here, since the run may not be taken up for a while; only a switch is
+//! left for the run to finish, unless what it would switch to is gone.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tracing::{info, warn};
 use super::Supervisor;
 use crate::config::{self, Project};
 use crate::journal::{ProcessRow, Release, RunRecord};
-use crate::plan;
+use crate::plan::{self, Recovery};
 use crate::process::{self, Process};
 
 /// How long a process that should not run has to end.
@@ -30,8 +31,11 @@ impl Supervisor {
             let Some(release) = self.journal.live_release(&project.name)? else { continue };
             let run = open.iter().find(|run| run.project == project.name);
             self.find_live(project, &release, run)?;
-            if run.is_some() {
-                continue;
+            match run.map(|run| (run, plan::after_crash(run.point))) {
+                Some((run, Recovery::Forward)) if self.is_ready(run)? => continue,
+                Some((run, Recovery::Again | Recovery::Forward | Recovery::PutBack)) => self.end_others(&project.name, &run.id).await?,
+                // The old process has requests to end; the run gives it the time.
+                Some((_, Recovery::Finish | Recovery::Nothing)) | None => {}
             }
             if self.live_process(&project.name).is_none() && self.journal.wants_running(&project.name)? {
                 self.revive(project, release);
@@ -41,6 +45,32 @@ impl Supervisor {
             }
         }
         self.end_strays(&open).await
+    }
+
+    /// Does what this run started and checked still run?
+    fn is_ready(&self, run: &RunRecord) -> Result<bool> {
+        let is_ready = |row: &ProcessRow| row.run.as_ref() == Some(&run.id) && Process::find(row.pid, row.start_ticks, row.port).is_some();
+        Ok(self.journal.processes()?.iter().any(is_ready))
+    }
+
+    /// Ends every process of a project but the live one, and whatever else this
+    /// run started, written down or not.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read or written.
+    pub async fn end_others(&self, project: &str, run: &str) -> Result<()> {
+        let live = self.live_process(project).map(|live| live.pid());
+        for row in self.journal.processes()?.into_iter().filter(|row| row.project == project && Some(row.pid) != live) {
+            if let Some(process) = Process::find(row.pid, row.start_ticks, row.port) {
+                process.kill().await;
+            }
+            self.journal.process_ended(row.pid)?;
+        }
+        // The live process was started by an earlier run and carries another
+        // mark, or this run has switched to it.
+        process::kill_marked(&format!("DOORSTEP_RUN={run}"), live.as_slice());
+        Ok(())
     }
 
     /// Watches the live release's process again, if it still runs.

@@ -2,7 +2,7 @@
 
 use doorstep_shared::ids::{Action, Cause};
 use doorstep_shared::protocol::{Holding, ProjectView};
-use doorstep_tests::{Edge, GitHub, Push, WEBHOOK_SECRET, project};
+use doorstep_tests::{Edge, GitHub, Heard, Push, WEBHOOK_SECRET, project};
 use futures_util::future::join_all;
 
 use crate::history::jobs_of;
@@ -129,4 +129,20 @@ async fn people_ask_for_what_the_hosts_file_allows() {
     let grant = session.grant().await;
     assert_eq!((grant.action, grant.cause), (Action::Restart, Cause::Dashboard));
     assert_eq!(taken.json()["job"], serde_json::json!(grant.job));
+}
+
+#[tokio::test]
+async fn a_hello_to_an_edge_that_just_woke_is_granted_one_attempt() {
+    let mut edge = Edge::start().await;
+    let mut github = GitHub::new(WEBHOOK_SECRET);
+    let executor = edge.enrolled("early").await;
+    drop(executor.connect(&[project("shop", "early/shop")]).await);
+    edge.sees_host("early", false).await;
+    edge.deliver(&github.push("early/shop", Push::to("main"))).await;
+    edge.kill_workerd().await;
+    edge.restart().await;
+    // Nothing loads the hub's memory before the hello does.
+    let mut session = executor.connect(&[project("shop", "early/shop")]).await;
+    assert_eq!(session.grant().await.attempt, 1);
+    assert_eq!(session.socket.beat().await, Heard::Pong, "no second grant comes");
 }

@@ -1,0 +1,419 @@
+//! The executor is killed before and after every transaction of its journal
+//! and every other effect of a run, and started again at the same edge, at an
+//! edge that crashed too, and without one. Each time it must come to the new
+//! release or the old one, with one app, one run and one end.
+//!
+//! The points are not listed here: a first run of each scenario writes down
+//! the labels it passes (`executor/src/crash.rs`), so a new effect is tried as
+//! soon as it exists. `DOORSTEP_MATRIX` picks cases whose name holds its text.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "stories fail by panicking")]
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use doorstep_tests::{App, Pushed, Shop, Terms, machine, wait};
+use serde_json::{Value, json};
+
+/// Cases at once. Each keeps one core busy.
+const LANES: usize = 2;
+/// How long a case may take to come to rest.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// How long a daemon that has nothing left to do may take to reach its point.
+const REST: Duration = Duration::from_millis(500);
+/// How often the edge is asked meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
+/// After so many violations there is no point in going on.
+const VIOLATIONS_MAX: usize = 30;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scenario {
+    Good,
+    Sick,
+    Restart,
+    StopAndStart,
+}
+
+/// Where the link leads when the daemon is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    SameEdge,
+    RestartedEdge,
+    NoEdge,
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    scenario: Scenario,
+    /// `label#n:before` or `label#n:after`.
+    point: String,
+    at: At,
+}
+
+/// One ask, and what it must come to.
+#[derive(Clone, Debug)]
+struct Ask {
+    job: Value,
+    commit: Option<String>,
+    ends: &'static str,
+    /// What serves in the end, if anything.
+    serves: Option<String>,
+    /// The app's process before, if it must be another one after.
+    not_pid: Option<Value>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    kills: usize,
+    unreached: Vec<String>,
+    violations: Vec<String>,
+    recoveries: Vec<Duration>,
+}
+
+/// A host and an edge of their own, used for one case after the other.
+struct Lane {
+    shop: Shop,
+    is_in_place: bool,
+    live: String,
+    commit: String,
+    versions: usize,
+}
+
+fn crash_build() -> PathBuf {
+    let say = "DOORSTEP_CRASH_BIN does not name a build with crash points: cargo build -p doorstep --features crash-points, and copy target/debug/doorstep";
+    let path = std::env::var_os("DOORSTEP_CRASH_BIN").map(PathBuf::from).filter(|path| path.is_file());
+    std::path::absolute(path.unwrap_or_else(|| panic!("{say}"))).unwrap()
+}
+
+fn terms(is_in_place: bool) -> Terms {
+    let head = "[policy]\nremote = [\"deploy\", \"restart\", \"stop\", \"start\"]\n".to_owned();
+    let proxied = Terms { head, ..Terms::of(&App::quick("")).within("10s") };
+    if !is_in_place {
+        return proxied;
+    }
+    Terms {
+        command: proxied.command.replace("{port}", "{number}"),
+        is_proxied: false,
+        health: "http = \"http://{address}/health\"\nwithin = \"10s\"".to_owned(),
+        ..proxied
+    }
+}
+
+impl Scenario {
+    const ALL: [Self; 4] = [Self::Good, Self::Sick, Self::Restart, Self::StopAndStart];
+}
+
+impl Lane {
+    async fn open(is_in_place: bool) -> Self {
+        let mut shop = Shop::found(terms(is_in_place)).await;
+        shop.host.use_binary(&crash_build());
+        shop.host.run_online(&shop.edge).await;
+        let pushed = shop.push(&App::quick("first")).await;
+        let run = shop.ended(&pushed).await;
+        assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+        shop.serves("first").await;
+        Self { shop, is_in_place, live: "first".into(), commit: pushed.commit, versions: 0 }
+    }
+
+    /// A fresh daemon that crashes there, or one that writes down where it comes by.
+    async fn start(&mut self, crash_at: &str, log: &str) {
+        if !self.shop.host.has_died() {
+            self.shop.host.kill().await;
+        }
+        self.shop.host.set("DOORSTEP_CRASH_AT", crash_at);
+        self.shop.host.set("DOORSTEP_CRASH_LOG", log);
+        self.shop.host.run();
+    }
+
+    /// The labels that a scenario passes when nobody is killed.
+    async fn trace(&mut self, scenario: Scenario) -> Vec<String> {
+        let log = self.shop.host.dir().join("passed");
+        std::fs::write(&log, "").unwrap();
+        self.start("", log.to_str().unwrap()).await;
+        for number in 0..scenario.asks() {
+            let ask = self.ask(scenario, number).await;
+            self.settle(&ask).await.unwrap();
+        }
+        let rest = async || self.shop.host.ask_daemon().await;
+        wait::until("every report to be acknowledged", rest, |status| status.as_ref().is_some_and(|status| status["unacknowledged"] == 0)).await;
+        let passed = std::fs::read_to_string(&log).unwrap();
+        self.start("", "").await;
+        some_of(passed.lines().map(str::to_owned).collect())
+    }
+
+    async fn status(&self) -> Option<Value> {
+        Some(self.shop.host.ask_daemon().await?["projects"][0].take())
+    }
+
+    async fn ask(&mut self, scenario: Scenario, number: usize) -> Ask {
+        let live = Some(self.live.clone());
+        match (scenario, number) {
+            (Scenario::Good, _) => {
+                let (version, pushed) = self.push(false).await;
+                Ask { job: pushed.job, commit: Some(pushed.commit), ends: "succeeded", serves: Some(version), not_pid: None }
+            }
+            (Scenario::Sick, _) => {
+                let (_, pushed) = self.push(true).await;
+                Ask { job: pushed.job, commit: Some(pushed.commit), ends: "rolled_back", serves: live, not_pid: None }
+            }
+            (Scenario::Restart, _) => {
+                let pids = self.apps();
+                Ask { serves: live, not_pid: pids.first().map(|pid| json!(pid)), ..self.order("restart").await }
+            }
+            (Scenario::StopAndStart, 0) => Ask { serves: None, ..self.order("stop").await },
+            (Scenario::StopAndStart, _) => Ask { serves: live, ..self.order("start").await },
+        }
+    }
+
+    async fn push(&mut self, is_sick: bool) -> (String, Pushed) {
+        self.versions += 1;
+        let version = format!("v{}", self.versions);
+        let app = App::quick(&version);
+        let app = if is_sick { app.beginning("sys.exit('it is not well')") } else { app };
+        let pushed = self.shop.push(&app).await;
+        (version, pushed)
+    }
+
+    async fn order(&mut self, action: &str) -> Ask {
+        let answer = self.shop.edge.api("POST", &format!("/api/projects/attic/shop/{action}")).await;
+        assert_eq!(answer.status, 202, "{action}: {}", answer.text());
+        Ask { job: answer.json()["job"].clone(), commit: None, ends: "succeeded", serves: None, not_pid: None }
+    }
+
+    /// Waits until the daemon has reached its point, or the asked is done.
+    async fn dies(&mut self, ask: &Ask) -> Result<bool, String> {
+        let (begun, mut looked, mut told) = (Instant::now(), Instant::now(), None::<Instant>);
+        while !self.shop.host.has_died() {
+            if told.is_some_and(|at| at.elapsed() > REST) {
+                return Ok(false);
+            }
+            if told.is_none() && looked.elapsed() > LOOK {
+                told = self.is_told(ask).await.map(|_| Instant::now());
+                looked = Instant::now();
+            }
+            check(begun.elapsed() < DEADLINE, || "neither killed nor done".to_owned())?;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(true)
+    }
+
+    /// The edge's runs of this job, once all of them have ended.
+    async fn is_told(&self, ask: &Ask) -> Option<Vec<Value>> {
+        let runs: Vec<Value> = self.shop.newest_runs(4).await.into_iter().filter(|run| run["job"] == ask.job).collect();
+        let is_over = !runs.is_empty() && runs.iter().all(|run| run["state"] != "running") && self.shop.edge.jobs().await.is_empty();
+        is_over.then_some(runs)
+    }
+
+    /// Starts the daemon again, at whatever edge, and takes the time until the
+    /// app serves and no run is open.
+    async fn recover(&mut self, at: At, ask: &Ask) -> Result<Duration, String> {
+        match at {
+            At::SameEdge => {}
+            At::RestartedEdge => {
+                self.shop.edge.kill_workerd().await;
+                self.shop.edge.restart().await;
+            }
+            At::NoEdge => {
+                self.shop.edge.kill_workerd().await;
+            }
+        }
+        let begun = Instant::now();
+        self.start("", "").await;
+        let (new, old) = (ask.serves.clone(), self.live.clone());
+        let look = async || (self.status().await, self.shop.version().await);
+        let is_well = |(status, version): &(Option<Value>, Option<String>)| {
+            let Some(status) = status else { return false };
+            let is_over = status["last_run"]["state"] != "running";
+            is_over && (*version == new || version.as_ref() == Some(&old))
+        };
+        wait::perhaps(DEADLINE, "the new release or the old one to serve", look, is_well).await?;
+        let took = begun.elapsed();
+        if at == At::NoEdge {
+            self.shop.edge.restart().await;
+        }
+        Ok(took)
+    }
+
+    /// Waits for the one end of what was asked, and looks at everything.
+    async fn settle(&mut self, ask: &Ask) -> Result<(), String> {
+        let told = wait::perhaps(DEADLINE, "the job to end and the edge to be told", async || self.is_told(ask).await, Option::is_some).await?;
+        let runs = told.unwrap_or_default();
+        check(runs.len() == 1 && runs[0]["state"] == ask.ends, || format!("one run {}: {runs:#?}", ask.ends))?;
+        if let Some(commit) = &ask.commit {
+            check(runs[0]["commit"] == *commit, || format!("the outcome carries its commit: {runs:#?}"))?;
+        }
+        let run = self.shop.run(&runs[0]["id"]).await;
+        let steps: Vec<&str> = run["steps"].as_array().unwrap().iter().filter_map(|step| step["name"].as_str()).collect();
+        let after = steps.iter().skip_while(|step| **step != "roll back").find(|step| **step != "roll back");
+        check(after.is_none(), || format!("nothing is begun again once it is rolled back: {steps:?}"))?;
+        if ask.ends == "succeeded" && ask.commit.is_some() {
+            (self.live, self.commit) = (ask.serves.clone().unwrap_or_default(), ask.commit.clone().unwrap_or_default());
+        }
+        self.is_whole(ask, &runs[0]["id"]).await
+    }
+
+    async fn is_whole(&self, ask: &Ask, run: &Value) -> Result<(), String> {
+        wait::perhaps(DEADLINE, "what should serve", async || self.shop.version().await, |version| *version == ask.serves).await?;
+        let status = self.status().await.unwrap_or_default();
+        let last = &status["last_run"];
+        check(last["id"] == *run && last["state"] == ask.ends && last["point"] == "ended", || format!("the journal says the same: {status:#}"))?;
+        check(status["live"]["commit"] == self.commit, || format!("{} is live: {status:#}", self.commit))?;
+        let current = self.shop.host.apps().join("shop/current");
+        let source = std::fs::read_to_string(current.join("app.py")).unwrap_or_default();
+        check(source.contains(&format!("VERSION = \"{}\"", self.live)), || format!("`current` is {}, not {:?}", self.live, std::fs::read_link(&current)))?;
+        let apps = self.apps();
+        if ask.serves.is_none() {
+            return check(apps.is_empty() && status["process"].is_null(), || format!("nothing runs: {apps:?}, {status:#}"));
+        }
+        let pid = &status["process"]["pid"];
+        check(apps.len() == 1 && *pid == json!(apps[0]), || format!("one app runs, the live one: {apps:?}, {status:#}"))?;
+        check(ask.not_pid.as_ref() != Some(pid), || format!("it was restarted: {status:#}"))?;
+        let serves = std::fs::read_link(format!("/proc/{pid}/cwd")).ok();
+        check(serves == current.canonicalize().ok(), || format!("it runs where `current` points: {serves:?}"))
+    }
+
+    /// Every process of the project, and whatever its runs left.
+    fn apps(&self) -> Vec<u32> {
+        machine::processes_marked("DOORSTEP_PROJECT=shop", self.shop.host.dir())
+    }
+
+    async fn case(&mut self, case: &Case, tally: &Mutex<Tally>) -> Result<(), String> {
+        self.start(&case.point, "").await;
+        let mut is_killed = false;
+        for number in 0..case.scenario.asks() {
+            let ask = self.ask(case.scenario, number).await;
+            if !is_killed && self.dies(&ask).await? {
+                is_killed = true;
+                let took = self.recover(case.at, &ask).await?;
+                let mut tally = tally.lock().unwrap();
+                tally.kills += 1;
+                tally.recoveries.push(took);
+            }
+            self.settle(&ask).await?;
+        }
+        if !is_killed {
+            tally.lock().unwrap().unreached.push(format!("{:?} {}", case.scenario, case.point));
+        }
+        Ok(())
+    }
+
+    /// What a whole lane may leave in the journal: the one process, no open run.
+    fn leaves(&self) -> Result<(), String> {
+        let processes = self.shop.host.journal("SELECT count(*) FROM processes");
+        let open = self.shop.host.journal("SELECT count(*) FROM runs WHERE ended IS NULL");
+        check(processes == ["1"] && open == ["0"], || format!("rows are left over: {processes:?} processes, {open:?} open runs"))
+    }
+}
+
+impl Scenario {
+    fn asks(self) -> usize {
+        match self {
+            Self::Good | Self::Sick | Self::Restart => 1,
+            Self::StopAndStart => 2,
+        }
+    }
+}
+
+/// All labels, but of the acknowledgements that come one after the other, all
+/// alike, only the first and the last ones.
+fn some_of(labels: Vec<String>) -> Vec<String> {
+    let (alike, mut labels): (Vec<_>, Vec<_>) = labels.into_iter().partition(|label| label.starts_with("forget#"));
+    let last = alike.len().saturating_sub(2);
+    labels.extend(alike.into_iter().enumerate().filter(|(at, _)| *at < 2 || *at >= last).map(|(_, label)| label));
+    labels
+}
+
+fn check(is_so: bool, say: impl FnOnce() -> String) -> Result<(), String> {
+    if is_so { Ok(()) } else { Err(say()) }
+}
+
+fn name(is_in_place: bool, case: &Case) -> String {
+    format!("{:?}{} at {:?}, killed at {}", case.scenario, if is_in_place { " in place" } else { "" }, case.at, case.point)
+}
+
+/// Carries out cases until none is left; a lane that saw a violation is given up
+/// for a new one.
+async fn work(mut lane: Lane, cases: &Mutex<VecDeque<Case>>, tally: &Mutex<Tally>) {
+    loop {
+        let Some(case) = cases.lock().unwrap().pop_front() else { break };
+        let begun = Instant::now();
+        let name = name(lane.is_in_place, &case);
+        let result = lane.case(&case, tally).await;
+        if std::env::var_os("DOORSTEP_MATRIX").is_some() {
+            println!("{name}: {:?} in {:?}", result.is_ok(), begun.elapsed());
+        }
+        if let Err(fault) = result {
+            println!("violation: {name}: {fault}\n{}", lane.shop.host.words());
+            lane = give_up(lane, tally, format!("{name}: {fault}")).await;
+            if tally.lock().unwrap().violations.len() >= VIOLATIONS_MAX {
+                return;
+            }
+        }
+    }
+    if let Err(fault) = lane.leaves() {
+        tally.lock().unwrap().violations.push(fault);
+    }
+}
+
+async fn give_up(lane: Lane, tally: &Mutex<Tally>, violation: String) -> Lane {
+    tally.lock().unwrap().violations.push(violation);
+    Lane::open(lane.is_in_place).await
+}
+
+/// All cases of these scenarios, in lanes of their own, each on a thread.
+/// Returns how many points there are.
+fn phase(is_in_place: bool, scenarios: &[Scenario], tally: &Mutex<Tally>) -> usize {
+    let wanted = std::env::var("DOORSTEP_MATRIX").unwrap_or_default();
+    let (mut cases, mut points) = (VecDeque::new(), 0);
+    let traced = on_runtime(async {
+        let mut lane = Lane::open(is_in_place).await;
+        let mut traced = Vec::new();
+        for scenario in scenarios {
+            traced.push((*scenario, lane.trace(*scenario).await));
+        }
+        traced
+    });
+    for (scenario, labels) in traced {
+        for point in labels.iter().flat_map(|label| ["before", "after"].map(|side| format!("{label}:{side}"))) {
+            points += 1;
+            cases.extend([At::SameEdge, At::RestartedEdge, At::NoEdge].map(|at| Case { scenario, point: point.clone(), at }));
+        }
+    }
+    cases.retain(|case| name(is_in_place, case).contains(&wanted));
+    let cases = Mutex::new(cases);
+    std::thread::scope(|scope| {
+        for _ in 0..LANES {
+            scope.spawn(|| on_runtime(async { work(Lane::open(is_in_place).await, &cases, tally).await }));
+        }
+    });
+    points
+}
+
+fn on_runtime<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+#[test]
+fn a_daemon_killed_at_every_point_ends_in_the_new_release_or_the_old_one() {
+    let tally = Mutex::new(Tally::default());
+    let mut points = phase(false, &Scenario::ALL, &tally);
+    points += phase(true, &[Scenario::Good, Scenario::Sick], &tally);
+    let mut tally = tally.into_inner().unwrap();
+    tally.recoveries.sort();
+    let count = tally.recoveries.len();
+    let at = |share: usize| tally.recoveries.get((count * share / 100).min(count.saturating_sub(1))).map_or(0, Duration::as_millis);
+    println!(
+        "crash matrix: {points} points x 3 edges, {} kills, {} violations, recovery median {} ms, p99 {} ms",
+        tally.kills,
+        tally.violations.len(),
+        at(50),
+        at(99)
+    );
+    if !tally.unreached.is_empty() {
+        println!("{} points were not passed this time: {:?}", tally.unreached.len(), tally.unreached);
+    }
+    assert!(tally.violations.is_empty(), "{:#?}", tally.violations);
+}
