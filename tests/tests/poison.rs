@@ -1,7 +1,5 @@
 //! A run over which daemons die, and one over which they are only told to end.
 
-#![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
-
 use std::path::Path;
 
 use doorstep_tests::{App, Shop, Terms, wait};

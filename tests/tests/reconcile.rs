@@ -1,7 +1,5 @@
 //! Pushes that nobody told of, and an edge that is gone: the branch is what counts.
 
-#![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
-
 use doorstep_tests::{App, Shop, Terms, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};

@@ -77,6 +77,7 @@ impl Scene {
             link::Output::Send(frame) => self.check(Rule::Wire, false, || format!("the link says {frame:?}")),
             link::Output::Hangup { .. } => self.hang_up(),
             // Answered at once by the platform, or never.
+            link::Output::Outrun { .. } => self.check(Rule::Wire, false, || "the hub knows reports that were never made".to_owned()),
             link::Output::Ping | link::Output::Up { .. } => {}
             link::Output::Refused { message, .. } => self.check(Rule::Wire, false, || message),
             link::Output::Granted(grant) => self.granted(&grant),

@@ -191,8 +191,13 @@ fn check_newest(state: &State) -> Verdicts {
 fn tries_again(kind: FailureKind) -> u32 {
     match kind {
         FailureKind::Network => 8,
+        FailureKind::Disk => 3,
         FailureKind::Build | FailureKind::Host => 1,
-        FailureKind::Source | FailureKind::Health | FailureKind::Policy | FailureKind::Cancelled => 0,
+        FailureKind::Source
+        | FailureKind::Health
+        | FailureKind::Policy
+        | FailureKind::Cancelled
+        | FailureKind::Crash => 0,
     }
 }
 

@@ -144,6 +144,9 @@ impl Row {
     /// A row written in a turn at this time, as it looks when that is [`NOW`].
     pub fn at(mut job: Job, at: Timestamp) -> Self {
         job.created = NOW;
+        job.since = NOW;
+        // The six hours of a run are the simulation's.
+        job.run_until = Timestamp(0);
         job.not_before = if job.not_before > at { NOW.plus_ms(RETRY_MS) } else { NOW };
         if job.lease_until != Timestamp(0) {
             job.lease_until = NOW.plus_ms(job.lease_until.ms_since(at));
@@ -166,6 +169,9 @@ impl Row {
             created: _,
             not_before,
             lease_until,
+            since: _,
+            spared: _,
+            run_until: _,
             reason,
         } = &*self.0;
         if !is_live(*state) {
