@@ -211,12 +211,9 @@ impl Queue {
         (job.since, job.not_before) = (now, now);
         (job.lease_until, job.run_until) = (Timestamp(0), Timestamp(0));
         job.reason = None;
-        let (id, is_deploy) = (job.id, job.action == Action::Deploy);
-        if is_deploy {
-            self.supersede_older(&job, turn);
-        }
+        let id = job.id;
         self.admit(job, turn);
-        self.yield_to_newer(id, turn);
+        self.keep_newest(id, turn);
     }
 
     fn park(&mut self, host: Name, parked: bool) {
@@ -261,7 +258,7 @@ impl Queue {
             }
         }
         for id in released {
-            self.yield_to_newer(id, turn);
+            self.keep_newest(id, turn);
         }
         self.renew(host, holding, now, turn);
         for stale in holding.iter().filter(|held| !self.is_current(host, held)) {
@@ -333,11 +330,12 @@ impl Queue {
                 }
             }
         }
-        self.yield_to_newer(holding.job, turn);
+        self.keep_newest(holding.job, turn);
     }
 
-    /// A deploy that waits again gives way to a newer one that waits already.
-    fn yield_to_newer(&mut self, id: JobId, turn: &mut Turn) {
+    /// Of a deploy that waits again and one that waits already, the older gives
+    /// way. The older may be the other one: a person revived it meanwhile.
+    fn keep_newest(&mut self, id: JobId, turn: &mut Turn) {
         let Some(job) = self.jobs.get(&id) else { return };
         if job.state != JobState::Waiting || job.action != Action::Deploy {
             return;
@@ -351,6 +349,8 @@ impl Queue {
             job.state = JobState::Superseded;
             job.reason = Some(format!("job {newer} is newer"));
             turn.touch(id);
+        } else if let Some(job) = self.jobs.get(&id).cloned() {
+            self.supersede_older(&job, turn);
         }
     }
 
@@ -390,7 +390,7 @@ impl Queue {
             }
         }
         for id in released {
-            self.yield_to_newer(id, turn);
+            self.keep_newest(id, turn);
         }
     }
 
