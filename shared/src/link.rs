@@ -120,6 +120,8 @@ pub enum LinkBug {
     SilenceBelieved,
     /// Reports are forgotten when sent, not when acknowledged.
     ForgetEarly,
+    /// A hub that knows reports which were never made is believed.
+    OutrunBelieved,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -337,6 +339,10 @@ impl Link {
 
     /// Does the hub know reports that were never sent?
     fn is_outrun(&self, acknowledged: u64) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        if self.has(LinkBug::OutrunBelieved) {
+            return false;
+        }
         self.last.is_some_and(|last| acknowledged > last)
     }
 

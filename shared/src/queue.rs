@@ -57,6 +57,12 @@ pub enum QueueBug {
     GrantNotSaved,
     /// A retryable failure loses the job.
     RetryLost,
+    /// A revived job goes on with the attempt that it died with.
+    ReviveKeepsFence,
+    /// A parked host is granted jobs.
+    ParkedGranted,
+    /// An attempt that is renewed runs for ever.
+    RunEndless,
 }
 
 /// The live jobs of a fleet, and who is connected.
@@ -206,7 +212,11 @@ impl Queue {
         }
         job.state = JobState::Waiting;
         // Whoever still holds an attempt of its former life holds a stale one.
-        job.attempt = job.attempt.saturating_add(1);
+        #[cfg(feature = "planted-bugs")]
+        let fence = u32::from(!self.has(QueueBug::ReviveKeepsFence));
+        #[cfg(not(feature = "planted-bugs"))]
+        let fence = 1;
+        job.attempt = job.attempt.saturating_add(fence);
         (job.spared, job.failures) = (job.attempt, 0);
         (job.since, job.not_before) = (now, now);
         (job.lease_until, job.run_until) = (Timestamp(0), Timestamp(0));
@@ -375,6 +385,10 @@ impl Queue {
         if self.has(QueueBug::LeaseEndless) {
             return;
         }
+        #[cfg(feature = "planted-bugs")]
+        let endless = self.has(QueueBug::RunEndless);
+        #[cfg(not(feature = "planted-bugs"))]
+        let endless = false;
         let mut released = Vec::new();
         for job in self.jobs.values_mut().filter(|job| is_live(job.state)) {
             let waits_too_long = job.state == JobState::Waiting && job.waits_until() <= now;
@@ -385,7 +399,7 @@ impl Queue {
                 release(job, now);
                 turn.touch(job.id);
                 released.push(job.id);
-            } else if job.state == JobState::Leased && job.runs_until() <= now {
+            } else if job.state == JobState::Leased && job.runs_until() <= now && !endless {
                 turn.bury(job, format!("it ran for more than {} hours", RUN_MS_MAX / 3_600_000));
             }
         }
@@ -405,10 +419,14 @@ impl Queue {
         if self.has(QueueBug::TwoAtOnce) {
             busy.clear();
         }
+        #[cfg(feature = "planted-bugs")]
+        let parked_too = self.has(QueueBug::ParkedGranted);
+        #[cfg(not(feature = "planted-bugs"))]
+        let parked_too = false;
         for job in self.jobs.values_mut().filter(|job| job.state == JobState::Waiting) {
             let key = (job.host.clone(), job.project.clone());
             // A job that waits for its next try holds its place: order is kept.
-            let takes_jobs = self.online.contains(&job.host) && !self.parked.contains(&job.host);
+            let takes_jobs = self.online.contains(&job.host) && (parked_too || !self.parked.contains(&job.host));
             if !busy.insert(key) || !takes_jobs || job.not_before > now {
                 continue;
             }
