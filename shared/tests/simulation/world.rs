@@ -11,7 +11,7 @@ use doorstep_shared::time::{Timestamp, mix};
 
 use super::branch::Branch;
 use super::bug::{Bug, ModelBug};
-use super::coverage::Coverage;
+use super::coverage::{Coverage, Seen};
 use super::faults::Fault;
 use super::host::{Daemon, Host, Life};
 use super::hub::{Hub, Target, first_journal};
