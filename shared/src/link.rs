@@ -120,6 +120,8 @@ pub enum LinkBug {
     SilenceBelieved,
     /// Reports are forgotten when sent, not when acknowledged.
     ForgetEarly,
+    /// A hub that knows reports which were never made is believed.
+    OutrunBelieved,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +143,8 @@ pub struct Link {
     outbox: VecDeque<(u64, Report)>,
     /// How many at the front of the outbox were sent on this socket.
     sent: usize,
-    /// The highest number that the journal ever gave, if that is known.
+    /// The highest number that the hub can know of, if that is known: what the
+    /// journal had given before this process, and what this process sent.
     last: Option<u64>,
     /// What both ends of this connection understand.
     version: u16,
@@ -236,7 +239,6 @@ impl Link {
                 Vec::new()
             }
             Input::Post { seq, report } => {
-                self.last = self.last.map(|last| last.max(seq));
                 self.outbox.push_back((seq, report));
                 self.flush()
             }
@@ -309,7 +311,7 @@ impl Link {
                 vec![Output::Authenticate { nonce }]
             }
             (ToExecutor::Welcome { acknowledged, .. }, State::Challenged { .. })
-                if self.last.is_some_and(|last| acknowledged > last) =>
+                if self.is_outrun(acknowledged) =>
             {
                 self.retreat(now);
                 vec![Output::Outrun { acknowledged }, hangup("the edge knows reports that this journal never made")]
@@ -342,6 +344,15 @@ impl Link {
                 State::Challenged { .. },
             ) => Vec::new(),
         }
+    }
+
+    /// Does the hub know reports that were never sent?
+    fn is_outrun(&self, acknowledged: u64) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        if self.has(LinkBug::OutrunBelieved) {
+            return false;
+        }
+        self.last.is_some_and(|last| acknowledged > last)
     }
 
     fn refused(&mut self, refusal: Refusal, message: String, now: Timestamp) -> Vec<Output> {
@@ -379,6 +390,9 @@ impl Link {
             .map(|(seq, report)| Output::Send(ToEdge::Report { seq: *seq, report: report.clone() }))
             .collect();
         self.sent = until;
+        if let Some((seq, _)) = until.checked_sub(1).and_then(|newest| self.outbox.get(newest)) {
+            self.last = self.last.map(|last| last.max(*seq));
+        }
         #[cfg(feature = "planted-bugs")]
         if self.has(LinkBug::ForgetEarly) {
             self.outbox.drain(..until);

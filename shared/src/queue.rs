@@ -57,6 +57,12 @@ pub enum QueueBug {
     GrantNotSaved,
     /// A retryable failure loses the job.
     RetryLost,
+    /// A revived job goes on with the attempt that it died with.
+    ReviveKeepsFence,
+    /// A parked host is granted jobs.
+    ParkedGranted,
+    /// An attempt that is renewed runs for ever.
+    RunEndless,
 }
 
 /// The live jobs of a fleet, and who is connected.
@@ -206,17 +212,18 @@ impl Queue {
         }
         job.state = JobState::Waiting;
         // Whoever still holds an attempt of its former life holds a stale one.
-        job.attempt = job.attempt.saturating_add(1);
+        #[cfg(feature = "planted-bugs")]
+        let fence = u32::from(!self.has(QueueBug::ReviveKeepsFence));
+        #[cfg(not(feature = "planted-bugs"))]
+        let fence = 1;
+        job.attempt = job.attempt.saturating_add(fence);
         (job.spared, job.failures) = (job.attempt, 0);
         (job.since, job.not_before) = (now, now);
         (job.lease_until, job.run_until) = (Timestamp(0), Timestamp(0));
         job.reason = None;
-        let (id, is_deploy) = (job.id, job.action == Action::Deploy);
-        if is_deploy {
-            self.supersede_older(&job, turn);
-        }
+        let id = job.id;
         self.admit(job, turn);
-        self.yield_to_newer(id, turn);
+        self.keep_newest(id, turn);
     }
 
     fn park(&mut self, host: Name, parked: bool) {
@@ -261,7 +268,7 @@ impl Queue {
             }
         }
         for id in released {
-            self.yield_to_newer(id, turn);
+            self.keep_newest(id, turn);
         }
         self.renew(host, holding, now, turn);
         for stale in holding.iter().filter(|held| !self.is_current(host, held)) {
@@ -333,11 +340,12 @@ impl Queue {
                 }
             }
         }
-        self.yield_to_newer(holding.job, turn);
+        self.keep_newest(holding.job, turn);
     }
 
-    /// A deploy that waits again gives way to a newer one that waits already.
-    fn yield_to_newer(&mut self, id: JobId, turn: &mut Turn) {
+    /// Of a deploy that waits again and one that waits already, the older gives
+    /// way. The older may be the other one: a person revived it meanwhile.
+    fn keep_newest(&mut self, id: JobId, turn: &mut Turn) {
         let Some(job) = self.jobs.get(&id) else { return };
         if job.state != JobState::Waiting || job.action != Action::Deploy {
             return;
@@ -351,6 +359,8 @@ impl Queue {
             job.state = JobState::Superseded;
             job.reason = Some(format!("job {newer} is newer"));
             turn.touch(id);
+        } else if let Some(job) = self.jobs.get(&id).cloned() {
+            self.supersede_older(&job, turn);
         }
     }
 
@@ -375,13 +385,17 @@ impl Queue {
         if self.has(QueueBug::LeaseEndless) {
             return;
         }
+        #[cfg(feature = "planted-bugs")]
+        let endless = self.has(QueueBug::RunEndless);
+        #[cfg(not(feature = "planted-bugs"))]
+        let endless = false;
         let mut released = Vec::new();
         for job in self.jobs.values_mut().filter(|job| is_live(job.state)) {
             if job.state == JobState::Leased && job.lease_until <= now {
                 release(job, now);
                 turn.touch(job.id);
                 released.push(job.id);
-            } else if job.state == JobState::Leased && job.runs_until() <= now {
+            } else if job.state == JobState::Leased && job.runs_until() <= now && !endless {
                 turn.bury(job, format!("it ran for more than {} hours", RUN_MS_MAX / 3_600_000));
             }
             // Also of a lease that just ran out: its deadline would have passed.
@@ -391,7 +405,7 @@ impl Queue {
             }
         }
         for id in released {
-            self.yield_to_newer(id, turn);
+            self.keep_newest(id, turn);
         }
     }
 
@@ -406,10 +420,14 @@ impl Queue {
         if self.has(QueueBug::TwoAtOnce) {
             busy.clear();
         }
+        #[cfg(feature = "planted-bugs")]
+        let parked_too = self.has(QueueBug::ParkedGranted);
+        #[cfg(not(feature = "planted-bugs"))]
+        let parked_too = false;
         for job in self.jobs.values_mut().filter(|job| job.state == JobState::Waiting) {
             let key = (job.host.clone(), job.project.clone());
             // A job that waits for its next try holds its place: order is kept.
-            let takes_jobs = self.online.contains(&job.host) && !self.parked.contains(&job.host);
+            let takes_jobs = self.online.contains(&job.host) && (parked_too || !self.parked.contains(&job.host));
             if !busy.insert(key.clone()) || !takes_jobs || job.not_before > now {
                 continue;
             }

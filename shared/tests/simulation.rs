@@ -18,8 +18,10 @@
 //! with `--nocapture` to see the figures.
 
 mod simulation {
+    pub mod branch;
     pub mod bug;
     pub mod coverage;
+    pub mod disk;
     pub mod ending;
     pub mod faults;
     pub mod github;
@@ -27,7 +29,11 @@ mod simulation {
     pub mod hub;
     pub mod journal;
     pub mod ledger;
+    pub mod options;
+    pub mod reconcile;
+    pub mod release;
     pub mod rng;
+    pub mod rows;
     pub mod run;
     pub mod runner;
     pub mod stage;
@@ -36,45 +42,91 @@ mod simulation {
     pub mod world;
 }
 
+use std::process::ExitCode;
+
 use simulation::bug::Bug;
+use simulation::options::Options;
 use simulation::runner::{Plan, run};
 use simulation::world::live;
 
-const REPLAY: &str = "cargo test -p doorstep-shared --test simulation -- --exact simulation --nocapture";
+const REPLAY: &str = "cargo test -p doorstep-shared --test simulation -- --exact simulation --seed";
 
-#[test]
-fn simulation() {
-    let plan = Plan::from_env();
-    let result = run(&plan, Bug::None);
+/// A test, and how it is called.
+type Test = (&'static str, fn(&Plan) -> Verdict);
+/// What a test says last, and whether it passed.
+type Verdict = (bool, String);
+
+/// The simulation comes last: its last line is the last of all.
+const TESTS: &[Test] = &[
+    ("a_seed_is_one_world", a_seed_is_one_world),
+    #[cfg(feature = "planted-bugs")]
+    ("planted_bugs", planted_bugs),
+    ("simulation", simulation),
+];
+
+fn main() -> ExitCode {
+    let options = match Options::read(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(fault) => {
+            eprintln!("{fault}");
+            return ExitCode::from(2);
+        }
+    };
+    let wanted: Vec<&Test> = TESTS.iter().filter(|(name, _)| options.wants(name)).collect();
+    if options.list {
+        for (name, _) in &wanted {
+            println!("{name}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    carry_out(&wanted, &options.plan)
+}
+
+fn carry_out(wanted: &[&Test], plan: &Plan) -> ExitCode {
+    let (mut failed, mut last) = (0, String::new());
+    for (name, test) in wanted {
+        let (passed, verdict) = test(plan);
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        failed += usize::from(!passed);
+        last = verdict;
+    }
+    let (word, passed) = (if failed == 0 { "ok" } else { "FAILED" }, wanted.len() - failed);
+    println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {} filtered out", TESTS.len() - wanted.len());
+    println!("{last}");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn simulation(plan: &Plan) -> Verdict {
+    let result = run(plan, Bug::None);
     let rest_s = result.quiet_after_ms / 1_000;
     println!("worlds: {} events, at rest {rest_s} s after the last fault at the latest", result.events);
     println!("covered: {}", result.seen);
     for (seed, violation) in &result.violations {
         println!("seed {seed}: {violation}");
-        println!("    DOORSTEP_SEED={seed} {REPLAY}");
+        println!("    {REPLAY} {seed}");
     }
-    println!("simulation: {} seeds, {} violations", plan.seeds, result.violations.len());
-    assert!(result.violations.is_empty(), "a world went wrong, see above");
-    if plan.is_thorough() {
-        assert_eq!(result.seen.missing(), Vec::<&str>::new(), "nothing of this ever happened");
+    let missing = if plan.is_thorough() { result.seen.missing() } else { Vec::new() };
+    if !missing.is_empty() {
+        println!("nothing of this ever happened: {}", missing.join(", "));
     }
+    let last = format!("simulation: {} seeds, {} violations", plan.seeds, result.violations.len());
+    (result.violations.is_empty() && missing.is_empty(), last)
 }
 
-#[test]
-fn a_seed_is_one_world() {
-    for seed in 1..=20 {
-        let (first, second) = (live(seed, Bug::None, false), live(seed, Bug::None, false));
-        assert_eq!(first, second, "seed {seed}");
-    }
+fn a_seed_is_one_world(_: &Plan) -> Verdict {
+    let differs = (1..=20).find(|seed| live(*seed, Bug::None, false) != live(*seed, Bug::None, false));
+    let last = differs.map_or("a seed is one world".to_owned(), |seed| format!("seed {seed} is two worlds"));
+    println!("{last}");
+    (differs.is_none(), last)
 }
 
 #[cfg(feature = "planted-bugs")]
-#[test]
-fn planted_bugs() {
+fn planted_bugs(_: &Plan) -> Verdict {
     let plan = Plan::default().until_violation();
     let found = Bug::ALL.into_iter().filter(|bug| is_found(&plan, *bug)).count();
-    println!("bugs found {found}/{}", Bug::ALL.len());
-    assert_eq!(found, Bug::ALL.len());
+    let last = format!("bugs found {found}/{}", Bug::ALL.len());
+    println!("{last}");
+    (found == Bug::ALL.len(), last)
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -145,6 +145,18 @@ fn a_journal_that_was_put_back_is_noticed_and_named_anew() {
     let dial_at = link.deadline().unwrap();
     link.handle(Input::Tick, dial_at);
     assert_eq!(sent(&up(&mut link, dial_at, 0)), [5]);
+    // What was made since and never sent is not what the hub knows.
+    let mut busy = Link::new(1, []).with_last_report(4);
+    for seq in 5..=8 {
+        busy.handle(log(seq), T0);
+    }
+    assert!(matches!(up(&mut busy, T0, 6)[..], [Output::Outrun { acknowledged: 6 }, Output::Hangup { .. }]));
+    // What was sent once may be known after the next dial.
+    let mut sent_before = Link::new(1, []).with_last_report(0);
+    up(&mut sent_before, T0, 0);
+    sent_before.handle(log(1), T0);
+    sent_before.handle(Input::Closed { reason: "cut".into() }, T0);
+    assert!(matches!(up(&mut sent_before, T0, 1)[..], [Output::Up { .. }, Output::Forget { seq: 1 }]));
     let mut whole = Link::new(1, []).with_last_report(6);
     assert!(matches!(up(&mut whole, T0, 6)[..], [Output::Up { .. }]));
 }

@@ -259,6 +259,26 @@ fn a_revived_deploy_takes_the_place_of_older_ones_and_gives_way_to_newer_ones() 
 }
 
 #[test]
+fn a_revived_deploy_gives_way_when_the_newer_one_that_runs_waits_again() {
+    let ways: [fn(&mut Queue) -> Vec<Output>; 3] = [
+        |q| settle(q, 2, 1, failed(FailureKind::Network), T0),
+        |q| connect(q, &[], T0),
+        |q| q.handle(Input::Tick, T0.plus_ms(LEASE_MS)),
+    ];
+    for waits_again in ways {
+        let mut q = Queue::default();
+        q.handle(push(1), T0);
+        let dead = stored(&q.handle(Input::Cancel { job: JobId(1) }, T0), 1);
+        q.handle(push(2), T0);
+        connect(&mut q, &[], T0);
+        q.handle(Input::Revive(dead), T0);
+        let out = waits_again(&mut q);
+        assert_eq!(saved(&out, 1), JobState::Superseded);
+        assert_eq!(q.jobs().map(|job| job.id).collect::<Vec<_>>(), [JobId(2)]);
+    }
+}
+
+#[test]
 fn only_the_dead_are_revived() {
     let mut q = Queue::default();
     connect(&mut q, &[], T0);

@@ -35,26 +35,66 @@ pub enum ModelBug {
     GapAcknowledged,
     /// A frame whose turn failed is dropped and its socket is kept.
     SocketKept,
+    /// The journal is not synced: its last write is gone after a power cut.
+    NotSynced,
+    /// The link `current` is removed and made anew.
+    UnlinkThenSymlink,
+    /// The previous release goes before the next one succeeded.
+    PreviousPruned,
+    /// What a deploy came to is forgotten: it is behind for ever.
+    ConcludedForgotten,
+    /// A commit that is known to be bad is tried again.
+    QuarantineIgnored,
+    /// Nobody counts how often a run killed its daemon.
+    PoisonForgotten,
+    /// The hub forgets with its memory which hosts are parked.
+    ParkedForgotten,
+    /// A host that has room again does not say so.
+    RoomUntold,
+    /// What is deployed is the commit that the push named, not the head.
+    HintFollowed,
+    /// A release that fails after the switch stays.
+    RollbackForgotten,
+    /// The older socket of a host is kept beside the newer one.
+    OlderSocketKept,
+    /// Hosts compare nothing: what no webhook told of is never known.
+    ReconcileUnasked,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl Bug {
     /// Every known bug.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 30] = [
         Self::Queue(QueueBug::FenceIgnored),
         Self::Queue(QueueBug::TwoAtOnce),
         Self::Queue(QueueBug::LeaseEndless),
         Self::Queue(QueueBug::SupersedeForgotten),
         Self::Queue(QueueBug::GrantNotSaved),
         Self::Queue(QueueBug::RetryLost),
+        Self::Queue(QueueBug::ReviveKeepsFence),
+        Self::Queue(QueueBug::ParkedGranted),
+        Self::Queue(QueueBug::RunEndless),
         Self::Link(LinkBug::OutboxDropped),
         Self::Link(LinkBug::SilenceBelieved),
         Self::Link(LinkBug::ForgetEarly),
+        Self::Link(LinkBug::OutrunBelieved),
         Self::Model(ModelBug::GuidForgotten),
         Self::Model(ModelBug::AnsweredBeforeWritten),
         Self::Model(ModelBug::GrantNotJournaled),
         Self::Model(ModelBug::GapAcknowledged),
         Self::Model(ModelBug::SocketKept),
+        Self::Model(ModelBug::NotSynced),
+        Self::Model(ModelBug::UnlinkThenSymlink),
+        Self::Model(ModelBug::PreviousPruned),
+        Self::Model(ModelBug::ConcludedForgotten),
+        Self::Model(ModelBug::QuarantineIgnored),
+        Self::Model(ModelBug::PoisonForgotten),
+        Self::Model(ModelBug::ParkedForgotten),
+        Self::Model(ModelBug::RoomUntold),
+        Self::Model(ModelBug::ReconcileUnasked),
+        Self::Model(ModelBug::HintFollowed),
+        Self::Model(ModelBug::RollbackForgotten),
+        Self::Model(ModelBug::OlderSocketKept),
     ];
 
     /// Makes a queue wrong, if the bug is one of the queue's.

@@ -5,7 +5,6 @@ use doorstep_shared::ids::Action;
 
 use super::coverage::Seen;
 use super::host::Life;
-use super::journal::Journal;
 use super::rng::Rng;
 use super::stage::Event;
 use super::wire::Dark;
@@ -43,9 +42,23 @@ pub enum Fault {
     GrantAgain,
     /// A person redelivers.
     Redeliver,
+    /// A person revives a dead job.
+    Revive,
+    /// The hub is out of reach for every host.
+    EdgeAway,
+    /// A host's disk is full for a while.
+    DiskFull,
+    /// A host's disk is copied; later the copy is put back.
+    DiskCopy,
+    /// A host's power goes.
+    PowerCut,
+    /// The hub's clock steps back.
+    HubClockBack,
+    /// A host's wall clock steps back.
+    HostClockBack,
 }
 
-const ALL: [Fault; 15] = [
+const ALL: [Fault; 22] = [
     Fault::Cut,
     Fault::BlackHole,
     Fault::Outage,
@@ -61,12 +74,19 @@ const ALL: [Fault; 15] = [
     Fault::Clicks,
     Fault::GrantAgain,
     Fault::Redeliver,
+    Fault::Revive,
+    Fault::EdgeAway,
+    Fault::DiskFull,
+    Fault::DiskCopy,
+    Fault::PowerCut,
+    Fault::HubClockBack,
+    Fault::HostClockBack,
 ];
 
 impl Fault {
-    /// About half of them.
+    /// About a third of them.
     pub fn draw(rng: &mut Rng) -> Vec<Self> {
-        ALL.into_iter().filter(|_| rng.chance(5_000)).collect()
+        ALL.into_iter().filter(|_| rng.chance(3_500)).collect()
     }
 }
 
@@ -92,10 +112,17 @@ impl World {
             Fault::Sleep => self.sleep(h),
             Fault::SecondDaemon => self.second_daemon(h),
             Fault::Cancel => self.hub.cancel_one(&mut self.stage, &mut self.wire),
-            Fault::Click => self.click(h, 1),
-            Fault::Clicks => self.click(h, 25),
+            Fault::Click => self.click(1),
+            Fault::Clicks => self.click(25),
             Fault::GrantAgain => self.hub.grant_again(&mut self.stage, &mut self.wire),
             Fault::Redeliver => self.redeliver(),
+            Fault::Revive => self.hub.revive_one(&mut self.stage, &mut self.wire),
+            Fault::EdgeAway => self.edge_goes_away(),
+            Fault::DiskFull => self.disk_fills(h),
+            Fault::DiskCopy => self.disk_is_copied_or_put_back(h),
+            Fault::PowerCut => self.power_cut(h),
+            Fault::HubClockBack => self.hub_clock_steps_back(),
+            Fault::HostClockBack => self.hosts[h].wall_back_ms += 600_000,
         }
         Ok(())
     }
@@ -119,16 +146,24 @@ impl World {
         self.hosts[h].outage_until = self.stage.now.plus_ms(ms);
     }
 
-    fn lose_journal(&mut self, h: usize) {
-        // Now and then only: it takes a disk.
-        if !self.stage.chance(2_000) {
-            return;
+    fn edge_goes_away(&mut self) {
+        self.stage.saw(Seen::EdgeAway);
+        for h in 0..self.hosts.len() {
+            self.black_hole(h);
         }
-        self.stage.saw(Seen::JournalsLost);
-        self.crash(h);
-        let host = &mut self.hosts[h];
-        let fresh = Journal::new(format!("{}-{}", host.name, host.lost.len() + 1));
-        host.lost.push(std::mem::replace(&mut host.journal, fresh));
+        let ms = self.stage.rng.between(30_000, 8 * 60_000);
+        self.edge_away_until = self.stage.now.plus_ms(ms);
+    }
+
+    fn power_cut(&mut self, h: usize) {
+        let down_ms = self.stage.rng.between(5_000, 60_000);
+        self.stops(h, true, down_ms);
+    }
+
+    fn hub_clock_steps_back(&mut self) {
+        self.stage.saw(Seen::StepsBack);
+        let ms = self.stage.rng.between(10, 10_000);
+        self.stage.set_hub_clock_back(ms);
     }
 
     fn clock_jumps(&mut self, h: usize) -> Life {
@@ -149,22 +184,17 @@ impl World {
     }
 
     fn second_daemon(&mut self, h: usize) {
-        if self.hosts[h].outage_until <= self.stage.now {
+        if self.hosts[h].up && self.hosts[h].outage_until <= self.stage.now {
             self.begin_second(h);
         }
     }
 
-    fn click(&mut self, h: usize, times: u64) {
-        let repo = self.stage.rng.index(self.heads.len());
-        let targets = self.targets(repo);
-        if targets.is_empty() {
-            return;
-        }
-        let target = &targets[h % targets.len()];
+    fn click(&mut self, times: u64) {
+        let target = self.stage.rng.index(self.hub.targets.len());
         for _ in 0..self.stage.rng.between(1, times) {
             let actions = [Action::Deploy, Action::Restart, Action::Fetch, Action::Rebuild];
             let action = self.stage.rng.pick(&actions);
-            self.hub.click(&mut self.stage, &mut self.wire, target, action, self.heads[repo]);
+            self.hub.click(&mut self.stage, &mut self.wire, target, action);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! be lost, late, doubled or overtaken. GitHub never tries again by itself;
 //! a person sometimes redelivers.
 
+use super::branch::Head;
 use super::coverage::Seen;
 use super::stage::Event;
 use super::world::{Delivery, World};
@@ -12,17 +13,28 @@ impl World {
         if self.is_healed() {
             return;
         }
-        let repo = self.stage.rng.index(self.heads.len());
-        self.heads[repo] += 1;
-        let commit = self.heads[repo];
-        self.stage.saw(Seen::Pushes);
-        self.stage.trace(|| format!("push {commit} to repository {repo}"));
+        let repo = self.stage.rng.index(self.stage.branches.len());
+        let head = self.advance(repo);
+        self.stage.trace(|| format!("push {head:?} to repository {repo}"));
         let guid = self.deliveries.len();
-        self.deliveries.push(Delivery { repo, commit, accepted: false });
+        self.deliveries.push(Delivery { repo, moment: head.moment, accepted: false });
         self.announce(guid);
         let pause_ms = if self.stage.chance(3_000) { 1_500 } else { 60_000 };
         let pause_ms = self.stage.rng.between(500, pause_ms);
         self.stage.after_ms(pause_ms, Event::Push);
+    }
+
+    /// The branch moves on, now and then to another history or an older commit.
+    fn advance(&mut self, repo: usize) -> Head {
+        let forced = self.stage.chance(self.stage.rates.force_push);
+        let last = self.stage.branches[repo].head().moment;
+        if forced && self.stage.chance(5_000) {
+            self.stage.saw(Seen::PushesBack);
+            let moment = self.stage.rng.between(1, last);
+            return self.stage.branches[repo].push_back_to(moment);
+        }
+        self.stage.saw(if forced { Seen::ForcePushes } else { Seen::Pushes });
+        self.stage.branches[repo].push()
     }
 
     fn announce(&mut self, guid: usize) {
@@ -47,9 +59,12 @@ impl World {
     pub fn webhook(&mut self, guid: usize) {
         self.posts_under_way -= 1;
         let repo = self.deliveries[guid].repo;
-        let targets = self.targets(repo);
-        let head = self.heads[repo];
-        if self.hub.deliver(&mut self.stage, &mut self.wire, guid, &targets, head) {
+        let moment = self.deliveries[guid].moment;
+        if self.heard[repo] > moment {
+            self.stage.saw(Seen::Reordered);
+        }
+        self.heard[repo] = self.heard[repo].max(moment);
+        if self.hub.deliver(&mut self.stage, &mut self.wire, guid, repo) {
             self.deliveries[guid].accepted = true;
             let stored = self.hub.jobs_of(guid).is_some();
             self.stage.check(stored, || format!("GitHub was told that delivery {guid} is stored, and it is not"));

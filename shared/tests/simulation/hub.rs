@@ -10,13 +10,14 @@
 use std::collections::BTreeMap;
 
 use doorstep_shared::ids::{Action, Cause, JobId, JobState, Name, RunState};
-use doorstep_shared::protocol::{Grant, Holding, Refusal, Report, ToEdge, ToExecutor, VERSION, VERSION_MIN};
+use doorstep_shared::protocol::{Grant, Holding, Refusal, Report, ToEdge, ToExecutor, VERSION, VERSION_MIN, fit};
 use doorstep_shared::queue::{Input, Job, LEASE_MS, NewJob, Queue, Verdict};
 use doorstep_shared::time::Timestamp;
 
 use super::bug::ModelBug;
 use super::coverage::Seen;
-use super::ledger::{Ledger, is_live};
+use super::ledger::Ledger;
+use super::rows::Rows;
 use super::stage::Stage;
 use super::turn::Change;
 use super::wire::{ConnId, Down, Up, Wire};
@@ -26,6 +27,8 @@ use super::wire::{ConnId, Down, Up, Wire};
 pub struct Peer {
     pub host: Name,
     pub journal: String,
+    /// The version of the protocol it speaks.
+    pub version: u16,
 }
 
 #[derive(Default)]
@@ -33,22 +36,40 @@ pub struct Socket {
     pub peer: Option<Peer>,
     /// What its welcome said is stored.
     pub acknowledged: u64,
+    /// No report came on it yet.
+    pub fresh: bool,
+    /// Its host can take no job now.
+    pub parked: bool,
     /// The hub said its last word on it.
     pub ending: bool,
 }
 
-/// A project that follows the pushed branch.
+/// A project, and the repository it follows.
 pub struct Target {
     pub host: Name,
     pub project: Name,
+    pub repo: usize,
+}
+
+/// What is stored of a journal, in order.
+#[derive(Default)]
+pub struct Stored {
+    /// How many reports came before the first that was ever told.
+    pub base: u64,
+    pub reports: Vec<Report>,
 }
 
 #[derive(Default)]
 pub struct Hub {
-    pub(super) rows: BTreeMap<JobId, Job>,
+    /// The version of the protocol it speaks.
+    pub version: u16,
+    pub targets: Vec<Target>,
+    /// Rows of jobs that live, and of those that ended.
+    pub(super) rows: Rows,
     pub(super) deliveries: BTreeMap<usize, Vec<JobId>>,
-    pub(super) journals: BTreeMap<String, Vec<Report>>,
-    pub(super) alarm: Option<Timestamp>,
+    pub(super) journals: BTreeMap<String, Stored>,
+    /// What it is set to, and when it rings.
+    pub(super) alarm: Option<(Timestamp, Timestamp)>,
     pub(super) sockets: BTreeMap<ConnId, Socket>,
     /// The only part that an eviction takes.
     pub(super) queue: Option<Queue>,
@@ -56,25 +77,38 @@ pub struct Hub {
 }
 
 impl Hub {
+    pub fn new(version: u16, targets: Vec<Target>) -> Self {
+        Self { version, targets, ..Self::default() }
+    }
+
     pub fn opened(&mut self, stage: &mut Stage, wire: &mut Wire, conn: ConnId) {
         self.sockets.insert(conn, Socket::default());
         wire.open(stage, conn);
         let nonce = format!("{conn:x}");
-        let challenge = ToExecutor::Challenge { nonce, version: VERSION, version_min: VERSION_MIN };
+        let challenge = ToExecutor::Challenge { nonce, version: self.version, version_min: VERSION_MIN };
         wire.send_down(stage, conn, Down::Frame(challenge));
     }
 
     pub fn frame(&mut self, stage: &mut Stage, wire: &mut Wire, conn: ConnId, frame: Up) {
         let Some(Socket { peer, ending, .. }) = self.sockets.get(&conn) else { return };
         let (peer, ending) = (peer.clone(), *ending);
+        self.check_words(stage, &frame, peer.as_ref());
         let heard = match (frame, peer) {
             // The platform answers; the hub does not wake.
             (Up::Ping, _) => {
                 wire.send_down(stage, conn, Down::Pong);
                 true
             }
-            (Up::Frame(ToEdge::Hello { host, journal, holding, .. }), None) if !ending => {
-                self.hello(stage, wire, conn, Peer { host, journal }, holding)
+            (Up::Frame(ToEdge::Hello { host, journal, holding, version, parked, .. }), None) if !ending => {
+                let known = (VERSION_MIN..=self.version).contains(&version);
+                stage.check(known, || format!("{host} speaks version {version}"));
+                self.hello(stage, wire, conn, Peer { host, journal, version }, holding, parked.is_some())
+            }
+            (Up::Frame(ToEdge::Parked { reason }), Some(peer)) if !ending => {
+                self.parked(stage, wire, conn, peer.host, reason.is_some())
+            }
+            (Up::Frame(ToEdge::Behind { project, .. }), Some(peer)) if !ending => {
+                self.behind(stage, wire, &peer.host, &project)
             }
             (Up::Frame(ToEdge::Renew { holding }), Some(Peer { host, .. })) if !ending => {
                 self.turn(stage, wire, Change { inputs: vec![Input::Renew { host, holding }], ..Change::default() })
@@ -96,15 +130,49 @@ impl Hub {
         conn: ConnId,
         peer: Peer,
         holding: Vec<Holding>,
+        parked: bool,
     ) -> bool {
-        if let Some(older) = self.socket_of(&peer.host) {
+        if let Some(older) = self.socket_of(&peer.host).filter(|_| !stage.has(ModelBug::OlderSocketKept)) {
             stage.saw(Seen::Replacements);
             self.refuse(stage, wire, older, Refusal::Replaced);
         }
         let acknowledged = self.stored(&peer.journal);
-        let inputs = vec![Input::Connected { host: peer.host.clone(), holding }];
+        let host = peer.host.clone();
+        let inputs = vec![Input::Parked { host: host.clone(), parked }, Input::Connected { host, holding }];
         let reply = Some((conn, ToExecutor::Welcome { acknowledged, lease_ms: LEASE_MS }));
-        self.turn(stage, wire, Change { inputs, hello: Some((conn, peer)), reply, ..Change::default() })
+        self.turn(stage, wire, Change { inputs, hello: Some((conn, peer, parked)), reply, ..Change::default() })
+    }
+
+    /// A host can take no job, or can again.
+    fn parked(&mut self, stage: &mut Stage, wire: &mut Wire, conn: ConnId, host: Name, parked: bool) -> bool {
+        if let Some(socket) = self.sockets.get_mut(&conn) {
+            socket.parked = parked;
+        }
+        self.turn(stage, wire, Change { inputs: vec![Input::Parked { host, parked }], ..Change::default() })
+    }
+
+    /// A host's branch moved on and it knows of no job: that is one, unless there is one.
+    fn behind(&mut self, stage: &mut Stage, wire: &mut Wire, host: &Name, project: &Name) -> bool {
+        let target = self.targets.iter().position(|target| target.host == *host && target.project == *project);
+        let Some(target) = target else { return true };
+        let is_deploy = |job: &Job| job.action == Action::Deploy && job.host == *host && job.project == *project;
+        if self.live().any(is_deploy) {
+            return true;
+        }
+        stage.saw(Seen::Reconciles);
+        let inputs = vec![self.enqueue(stage, self.next_id(stage), target, Action::Deploy, Cause::Reconcile)];
+        self.turn(stage, wire, Change { inputs, ..Change::default() })
+    }
+
+    /// Is every word of this frame one that both ends know?
+    fn check_words(&self, stage: &mut Stage, frame: &Up, peer: Option<&Peer>) {
+        let version = peer.map_or(self.version, |peer| peer.version.min(self.version));
+        if let Up::Frame(frame) = frame
+            && version < VERSION
+        {
+            let fits = fit(frame.clone(), version).as_ref() == Some(frame);
+            stage.check(fits, || format!("{frame:?} came over version {version}"));
+        }
     }
 
     fn report(
@@ -117,13 +185,16 @@ impl Hub {
         report: Report,
     ) -> bool {
         let stored = self.stored(&peer.journal);
-        let (ending, told) = self.sockets.get(&conn).map_or((true, 0), |socket| (socket.ending, socket.acknowledged));
+        let Some(socket) = self.sockets.get_mut(&conn) else { return true };
+        let (ending, told, fresh) = (socket.ending, socket.acknowledged, std::mem::take(&mut socket.fresh));
         stage.check(seq > told, || format!("report {seq} was sent again after a welcome that acknowledged {told}"));
         if seq <= stored {
             wire.send_down(stage, conn, Down::Frame(ToExecutor::Acknowledge { seq: stored }));
             return true;
         }
-        if seq > stored + 1 && !stage.has(ModelBug::GapAcknowledged) {
+        // A journal with a new name goes on with its numbers.
+        let renamed = fresh && stored == 0 && peer.journal != first_journal(&peer.host);
+        if seq > stored + 1 && !renamed && !stage.has(ModelBug::GapAcknowledged) {
             stage.saw(Seen::Gaps);
             stage.check(ending, || format!("report {seq} came after {stored} on a good socket"));
             return true;
@@ -149,31 +220,44 @@ impl Hub {
         }
     }
 
-    /// GitHub's POST; true is a 2xx. `head` is where the branch stands now.
-    pub fn deliver(&mut self, stage: &mut Stage, wire: &mut Wire, guid: usize, targets: &[Target], head: u64) -> bool {
+    /// GitHub's POST; true is a 2xx.
+    pub fn deliver(&mut self, stage: &mut Stage, wire: &mut Wire, guid: usize, repo: usize) -> bool {
         if self.deliveries.contains_key(&guid) {
             stage.saw(Seen::Duplicates);
             if !stage.has(ModelBug::GuidForgotten) {
                 return true;
             }
         }
-        let mut id = self.next_id(stage.now);
-        let mut inputs = Vec::new();
-        for target in targets {
-            self.ledger.head_at_enqueue.insert(id, head);
-            inputs.push(enqueue(id, target, Action::Deploy, Cause::Push));
-            id = JobId(id.0 + 1);
-        }
+        let JobId(first) = self.next_id(stage);
+        let followers = (0..self.targets.len()).filter(|target| self.targets[*target].repo == repo);
+        let ids: Vec<_> = followers.zip(first..).collect();
+        let push = |(target, id): (usize, u64)| self.enqueue(stage, JobId(id), target, Action::Deploy, Cause::Push);
+        let inputs = ids.into_iter().map(push).collect();
         let written = self.turn(stage, wire, Change { inputs, delivery: Some(guid), ..Change::default() });
         written || stage.has(ModelBug::AnsweredBeforeWritten)
     }
 
+    fn enqueue(&self, stage: &Stage, id: JobId, target: usize, action: Action, cause: Cause) -> Input {
+        let target = &self.targets[target];
+        let (host, project) = (target.host.clone(), target.project.clone());
+        let hint_commit = Some(stage.branches[target.repo].head().moment.to_string());
+        Input::Enqueue(NewJob { id, host, project, action, cause, hint_commit })
+    }
+
     /// A person clicks.
-    pub fn click(&mut self, stage: &mut Stage, wire: &mut Wire, target: &Target, action: Action, head: u64) {
-        let id = self.next_id(stage.now);
-        self.ledger.head_at_enqueue.insert(id, head);
-        let inputs = vec![enqueue(id, target, action, Cause::Dashboard)];
+    pub fn click(&mut self, stage: &mut Stage, wire: &mut Wire, target: usize, action: Action) {
+        let inputs = vec![self.enqueue(stage, self.next_id(stage), target, action, Cause::Dashboard)];
         self.turn(stage, wire, Change { inputs, ..Change::default() });
+    }
+
+    /// A person wants a dead job tried again.
+    pub fn revive_one(&mut self, stage: &mut Stage, wire: &mut Wire) {
+        let dead: Vec<&Job> = self.rows.ended.values().filter(|job| job.state == JobState::Dead).collect();
+        if let Some(job) = dead.get(stage.rng.index(dead.len())) {
+            stage.saw(Seen::Revivals);
+            let inputs = vec![Input::Revive((*job).clone())];
+            self.turn(stage, wire, Change { inputs, ..Change::default() });
+        }
     }
 
     /// A person cancels a job that is not over yet.
@@ -198,13 +282,14 @@ impl Hub {
 
     /// The alarm rings, perhaps one that was set to another time since.
     pub fn ring(&mut self, stage: &mut Stage, wire: &mut Wire) {
-        if self.alarm.is_none_or(|at| at > stage.now) {
+        // The hub's clock may have been set back meanwhile: then nothing is due.
+        if self.alarm.is_none_or(|(_, rings_at)| rings_at > stage.now) {
             return;
         }
         self.alarm = None;
         if !self.turn(stage, wire, Change { inputs: vec![Input::Tick], ..Change::default() }) && self.alarm.is_none() {
             // The platform rings a failed alarm again.
-            self.set_alarm(stage, Some(stage.now.plus_ms(2_000)));
+            self.set_alarm(stage, Some(stage.hub_now().plus_ms(2_000)));
         }
     }
 
@@ -228,13 +313,12 @@ impl Hub {
     }
 
     pub fn stored(&self, journal: &str) -> u64 {
-        self.journals.get(journal).map_or(0, Vec::len) as u64
+        self.journals.get(journal).map_or(0, |stored| stored.base + stored.reports.len() as u64)
     }
 
     /// Numbers rise with time and are never used again.
-    fn next_id(&self, now: Timestamp) -> JobId {
-        let last = self.rows.last_key_value().map_or(0, |(id, _)| id.0);
-        JobId((now.0 * 1_024).max(last + 1))
+    fn next_id(&self, stage: &Stage) -> JobId {
+        JobId((stage.hub_now().0 * 1_024).max(self.rows.last() + 1))
     }
 
     pub fn socket_of(&self, host: &Name) -> Option<ConnId> {
@@ -243,15 +327,7 @@ impl Hub {
     }
 
     pub fn live(&self) -> impl Iterator<Item = &Job> {
-        self.rows.values().filter(|job| is_live(job.state))
-    }
-
-    pub fn rows(&self) -> impl Iterator<Item = &Job> {
-        self.rows.values()
-    }
-
-    pub fn row(&self, id: JobId) -> Option<&Job> {
-        self.rows.get(&id)
+        self.rows.live.values()
     }
 
     /// The jobs that a delivery made, if it is stored.
@@ -259,15 +335,14 @@ impl Hub {
         self.deliveries.get(&guid).map(Vec::as_slice)
     }
 
-    /// What is stored of a journal, in order.
-    pub fn reports_of(&self, journal: &str) -> &[Report] {
-        self.journals.get(journal).map_or(&[], Vec::as_slice)
+    pub fn stored_of(&self, journal: &str) -> Option<&Stored> {
+        self.journals.get(journal)
     }
 }
 
-fn enqueue(id: JobId, target: &Target, action: Action, cause: Cause) -> Input {
-    let (host, project) = (target.host.clone(), target.project.clone());
-    Input::Enqueue(NewJob { id, host, project, action, cause, hint_commit: None })
+/// The name of a host's first journal.
+pub fn first_journal(host: &Name) -> String {
+    format!("{host}-0")
 }
 
 fn settlement(host: &Name, report: &Report) -> Option<Input> {

@@ -5,9 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use doorstep_shared::ids::{Action, FailureKind, JobId, JobState, Name};
 use doorstep_shared::protocol::Holding;
-use doorstep_shared::queue::{ATTEMPTS_MAX, Input, Job, LEASE_MS, LIVE_JOBS_PER_PROJECT_MAX, Output, Queue, Verdict};
+use doorstep_shared::queue::{
+    ATTEMPTS_MAX, Input, Job, LEASE_MS, LIVE_JOBS_PER_PROJECT_MAX, Output, Queue, RUN_MS_MAX, Verdict,
+};
+use doorstep_shared::time::Timestamp;
 
 use super::coverage::Seen;
+use super::rows::{Rows, is_live};
 use super::stage::Stage;
 
 /// The input under way and what it may change.
@@ -17,8 +21,9 @@ struct Facts {
     settles: Option<(JobId, Verdict)>,
     stale: bool,
     cancels: Option<JobId>,
-    /// A new job, and how many of its project lived before it.
+    /// A new or revived job, and how many of its project lived before it.
     enqueues: Option<(JobId, usize)>,
+    revives: Option<JobId>,
     connects: bool,
     /// Whose attempts are held still, by what their host says.
     holds: Option<(Name, Vec<Holding>)>,
@@ -34,8 +39,9 @@ pub struct Ledger {
     facts: Facts,
     /// Attempts whose outcome was obeyed.
     settled: BTreeSet<Holding>,
-    /// Where the branch stood when a job was wanted.
-    pub head_at_enqueue: BTreeMap<JobId, u64>,
+    /// Since when an attempt is held without a break.
+    held_since: BTreeMap<Holding, Timestamp>,
+    parked: BTreeSet<Name>,
 }
 
 impl Ledger {
@@ -57,8 +63,19 @@ impl Ledger {
                 self.facts.stops = leased.map(held_by).into_iter().collect();
             }
             Input::Enqueue(new) => {
-                let same = |job: &&Job| is_live(job.state) && job.host == new.host && job.project == new.project;
+                let same = |job: &&Job| job.host == new.host && job.project == new.project;
                 self.facts.enqueues = Some((new.id, rows.values().filter(same).count()));
+            }
+            Input::Revive(dead) => {
+                let same = |job: &&Job| same_project(job, dead);
+                self.facts.enqueues = Some((dead.id, rows.values().filter(same).count()));
+                self.facts.revives = Some(dead.id).filter(|id| !rows.contains_key(id));
+            }
+            Input::Parked { host, parked: true } => {
+                self.parked.insert(host.clone());
+            }
+            Input::Parked { host, parked: false } => {
+                self.parked.remove(host);
             }
             Input::Connected { host, holding } => {
                 self.facts.connects = true;
@@ -67,15 +84,19 @@ impl Ledger {
                 self.facts.stops = holding.iter().filter(stale).copied().collect();
             }
             Input::Renew { host, holding } => self.facts.holds = Some((host.clone(), holding.clone())),
-            Input::Disconnected { .. } | Input::Revoke { .. } | Input::Revive(_) | Input::Parked { .. } | Input::Tick => {}
+            Input::Disconnected { .. } | Input::Revoke { .. } | Input::Tick => {}
         }
     }
 
     /// May this row become that row?
     pub fn check_row(&mut self, stage: &mut Stage, old: Option<&Job>, new: &Job) {
         let id = new.id;
-        stage.check(old.is_none_or(|old| is_live(old.state)), || format!("job {id} came back to life"));
-        let (attempt, failures) = old.map_or((0, 0), |old| (old.attempt, old.failures));
+        let revived = self.facts.revives == Some(id) && old.is_some_and(|old| old.state == JobState::Dead);
+        stage.check(revived || old.is_none_or(|old| is_live(old.state)), || format!("job {id} came back to life"));
+        let spared = old.map_or(0, |old| if revived { old.attempt + 1 } else { old.spared });
+        stage.check(new.spared == spared, || format!("job {id} is spared {} attempts, not {spared}", new.spared));
+        // A new life begins behind the last attempt of the old one.
+        let (attempt, failures) = if revived { (spared, 0) } else { old.map_or((0, 0), |old| (old.attempt, old.failures)) };
         let stepped = new.attempt == attempt || new.attempt == attempt + 1;
         stage.check(stepped, || format!("job {id} went from attempt {attempt} to {}", new.attempt));
         let failed = matches!(self.verdict(id), Some(Verdict::Failed { .. }));
@@ -86,7 +107,7 @@ impl Ledger {
             self.check_lease(stage, old, new);
         }
         if new.attempt > attempt {
-            stage.check(new.not_before <= stage.now, || format!("job {id} was granted before its time"));
+            stage.check(new.not_before <= stage.hub_now(), || format!("job {id} was granted before its time"));
             self.facts.grants.push(id);
         }
         match new.state {
@@ -105,6 +126,7 @@ impl Ledger {
             stage.check(new.failures <= tries_again(*kind), || format!("job {id} is tried again after {kind}"));
             stage.saw(Seen::Retries);
         }
+        self.note_hold(stage, old, new);
     }
 
     fn verdict(&self, id: JobId) -> Option<&Verdict> {
@@ -115,15 +137,14 @@ impl Ledger {
     /// hold it, or by a person; it grows for a host that says it holds it.
     fn check_lease(&self, stage: &mut Stage, old: &Job, new: &Job) {
         let id = old.id;
-        let says_held = |(host, holds): &(Name, Vec<Holding>)| *host == old.host && holds.contains(&held_by(old));
-        let held = self.facts.holds.as_ref().is_some_and(says_held);
+        let held = self.says_held(old);
         if new.state == JobState::Leased && new.attempt == old.attempt {
             let grew = old.state != JobState::Leased || new.lease_until != old.lease_until;
             stage.check(!grew || held, || format!("job {id} was renewed for somebody who does not hold it"));
         } else if old.state == JobState::Leased {
-            let expired = old.lease_until <= stage.now;
+            let expired = old.lease_until <= stage.hub_now();
             let let_go = self.facts.connects && !held;
-            let ended = self.verdict(id).is_some() || self.facts.cancels == Some(id);
+            let ended = self.verdict(id).is_some() || self.facts.cancels == Some(id) || self.ran_too_long(stage, old);
             stage.check(expired || let_go || ended, || format!("job {id} lost its lease for no reason"));
             if expired && !let_go && !ended {
                 stage.saw(Seen::Expiries);
@@ -131,28 +152,55 @@ impl Ledger {
         }
     }
 
+    /// Counts the time for which an attempt is held while its host can work.
+    fn note_hold(&mut self, stage: &Stage, old: Option<&Job>, new: &Job) {
+        let broken = old.is_none_or(|old| old.state != JobState::Leased || old.attempt != new.attempt);
+        let held = held_by(new);
+        if new.state != JobState::Leased {
+            self.held_since.remove(&held);
+        } else if broken || (self.parked.contains(&new.host) && self.says_held(new)) {
+            self.held_since.insert(held, stage.hub_now());
+        }
+    }
+
+    fn says_held(&self, job: &Job) -> bool {
+        let by_host = |(host, holds): &(Name, Vec<Holding>)| *host == job.host && holds.contains(&held_by(job));
+        self.facts.holds.as_ref().is_some_and(by_host)
+    }
+
+    fn ran_too_long(&self, stage: &Stage, job: &Job) -> bool {
+        let since = self.held_since.get(&held_by(job));
+        since.is_some_and(|since| stage.hub_now().ms_since(*since) >= RUN_MS_MAX)
+    }
+
     fn check_leased(&self, stage: &mut Stage, new: &Job) {
         let held = held_by(new);
         stage.check(!self.settled.contains(&held), || format!("{held:?} is leased again after its outcome was obeyed"));
-        stage.check(new.attempt > 0 && new.attempt <= ATTEMPTS_MAX, || format!("{held:?} is leased"));
-        let ahead_ms = new.lease_until.ms_since(stage.now);
+        let tries = new.attempt.saturating_sub(new.spared);
+        stage.check(tries > 0 && tries <= ATTEMPTS_MAX, || format!("{held:?} is leased, the {tries}th try"));
+        let ahead_ms = new.lease_until.ms_since(stage.hub_now());
         stage.check(ahead_ms > 0 && ahead_ms <= LEASE_MS, || format!("{held:?} is leased for {ahead_ms} ms"));
     }
 
     /// A job dies of a reason that a person can be told.
-    fn check_dead(&self, stage: &mut Stage, old: Option<&Job>, new: &Job) {
+    fn check_dead(&mut self, stage: &mut Stage, old: Option<&Job>, new: &Job) {
         stage.saw(Seen::Burials);
         let cancelled = self.facts.cancels == Some(new.id);
         let failed = match self.verdict(new.id) {
             Some(Verdict::Failed { kind, .. }) => new.failures > tries_again(*kind),
             Some(Verdict::Done) | None => false,
         };
-        let worn_out = old.is_some_and(|old| old.attempt >= ATTEMPTS_MAX);
+        let worn_out = old.is_some_and(|old| old.attempt - old.spared >= ATTEMPTS_MAX);
+        let endless = old.is_some_and(|old| old.state == JobState::Leased && self.ran_too_long(stage, old));
         let crowded = self.facts.enqueues.is_some_and(|(id, live)| id == new.id && live >= LIVE_JOBS_PER_PROJECT_MAX);
         if worn_out && !cancelled && !failed {
             stage.saw(Seen::WornOut);
         }
-        stage.check(cancelled || failed || worn_out || crowded, || {
+        if endless && !cancelled && !failed {
+            stage.saw(Seen::Endless);
+            self.facts.stops.push(held_by(new));
+        }
+        stage.check(cancelled || failed || worn_out || crowded || endless, || {
             let reason = new.reason.as_deref().unwrap_or_default();
             format!("job {} is dead of `{reason}` after {} failures", new.id, new.failures)
         });
@@ -160,24 +208,24 @@ impl Ledger {
     }
 
     /// Was the input obeyed?
-    pub fn check_input(&self, stage: &mut Stage, rows: &BTreeMap<JobId, Job>, outputs: &[Output]) {
+    pub fn check_input(&self, stage: &mut Stage, rows: &Rows, outputs: &[Output]) {
         self.check_stops(stage, outputs);
-        for job in self.facts.grants.iter().filter_map(|id| rows.get(id)).filter(|job| job.action == Action::Deploy) {
+        for job in self.facts.grants.iter().filter_map(|id| rows.get(*id)).filter(|job| job.action == Action::Deploy) {
             let newer = |other: &&Job| other.id > job.id && other.action == Action::Deploy && same_project(other, job);
-            let waits = rows.values().filter(newer).any(|other| other.state == JobState::Waiting);
+            let waits = rows.live.values().filter(newer).any(|other| other.state == JobState::Waiting);
             stage.check(!waits, || format!("job {} was granted while a newer deploy waits", job.id));
         }
         if self.facts.stale {
             stage.saw(Seen::StaleOutcomes);
         }
         if let Some((id, Verdict::Done)) = &self.facts.settles {
-            let done = rows.get(id).is_some_and(|job| job.state == JobState::Done);
+            let done = rows.get(*id).is_some_and(|job| job.state == JobState::Done);
             stage.check(done, || format!("job {id} was carried out and is not done"));
         }
         if let Some((id, _)) = self.facts.enqueues {
-            stage.check(rows.contains_key(&id), || format!("job {id} was wanted and is not stored"));
+            stage.check(rows.get(id).is_some(), || format!("job {id} was wanted and is not stored"));
         }
-        let cancelled = |id| rows.get(&id).is_none_or(|job| !is_live(job.state));
+        let cancelled = |id| !rows.live.contains_key(&id);
         stage.check(self.facts.cancels.is_none_or(cancelled), || "a cancelled job lives on".to_owned());
     }
 
@@ -192,15 +240,16 @@ impl Ledger {
     }
 
     /// Do rows and memory say the same, and no more than is allowed?
-    pub fn check_turn(&self, stage: &mut Stage, rows: &BTreeMap<JobId, Job>, queue: &Queue) {
+    pub fn check_turn(&self, stage: &mut Stage, live: &BTreeMap<JobId, Job>, queue: &Queue) {
         let mut leased: Vec<&Job> = Vec::new();
         let mut deploys: Vec<&Job> = Vec::new();
         let mut memory = queue.jobs();
-        for job in rows.values().filter(|job| is_live(job.state)) {
+        for job in live.values() {
             stage.check(memory.next() == Some(job), || format!("job {}: row and memory differ", job.id));
             if job.state == JobState::Leased {
                 let alone = !leased.iter().any(|other| same_project(other, job));
                 stage.check(alone, || format!("two leased jobs of {}", job.project));
+                stage.check(!self.ran_too_long(stage, job), || format!("job {} runs without end", job.id));
                 leased.push(job);
             } else if job.action == Action::Deploy {
                 let alone = !deploys.iter().any(|other| same_project(other, job));
@@ -225,10 +274,6 @@ fn tries_again(kind: FailureKind) -> u32 {
         | FailureKind::Cancelled
         | FailureKind::Crash => 0,
     }
-}
-
-pub fn is_live(state: JobState) -> bool {
-    matches!(state, JobState::Waiting | JobState::Leased)
 }
 
 fn is_current(job: &Job, host: &Name, held: &Holding) -> bool {

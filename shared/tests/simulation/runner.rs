@@ -9,8 +9,9 @@ use super::coverage::Coverage;
 use super::world::{Ending, live};
 
 const SEEDS_DEFAULT: u64 = 2_000;
-/// From so many worlds on, everything worth covering must have happened.
-const SEEDS_THOROUGH: u64 = 500;
+/// From so many worlds on, everything worth covering must have happened; the
+/// rarest is a run that hangs until it is given up, in one world of 200.
+const SEEDS_THOROUGH: u64 = 10_000;
 const THREADS: u64 = 2;
 /// Violations worth printing; the rest is likely the same.
 const VIOLATIONS_MAX: usize = 10;
@@ -24,6 +25,11 @@ pub struct Plan {
     stop_at_violation: bool,
 }
 
+/// A number from the environment.
+fn from_env(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
 impl Default for Plan {
     fn default() -> Self {
         Self { first: 1, seeds: SEEDS_DEFAULT, traced: false, stop_at_violation: false }
@@ -31,9 +37,12 @@ impl Default for Plan {
 }
 
 impl Plan {
-    pub fn from_env() -> Self {
-        let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-        let (first, seeds) = (number("DOORSTEP_SEED"), number("DOORSTEP_SEEDS"));
+    /// What the command line wants, or else the environment. A first seed alone
+    /// is one world, with a trace.
+    pub fn wanted(first: Option<u64>, seeds: Option<u64>) -> Self {
+        let alone = first.is_some() && seeds.is_none();
+        let first = first.or_else(|| from_env("DOORSTEP_SEED"));
+        let seeds = seeds.or_else(|| from_env("DOORSTEP_SEEDS").filter(|_| !alone));
         let seeds = seeds.unwrap_or(if first.is_some() { 1 } else { SEEDS_DEFAULT });
         let traced = first.is_some() && seeds == 1;
         Self { first: first.unwrap_or(1), seeds, traced, ..Self::default() }

@@ -1,12 +1,13 @@
 //! What every part of the model shares: the clock, the agenda, chance, the
 //! first violation and the counts of what was covered.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use doorstep_shared::protocol::Holding;
 use doorstep_shared::time::Timestamp;
 
+use super::branch::Branch;
 use super::bug::{Bug, ModelBug};
 use super::coverage::{Coverage, Seen};
 use super::rng::Rng;
@@ -14,6 +15,9 @@ use super::wire::{ConnId, Down, Up};
 
 /// When every world begins.
 pub const T0: Timestamp = Timestamp(1_700_000_000_000);
+
+/// How far the hub's clock begins ahead of true time, so that it can step back.
+const HUB_AHEAD_MS: u64 = 3_600_000;
 
 /// What happens at a time.
 pub enum Event {
@@ -28,12 +32,19 @@ pub enum Event {
     StepEnds { host: usize, boot: u32, holding: Holding },
     Boot { host: usize },
     Wake { host: usize },
+    Sweep { host: usize, boot: u32 },
+    SweepEnds { host: usize, boot: u32 },
+    LinkStillDown { host: usize, since: Timestamp },
+    DiskCheck { host: usize, boot: u32 },
     SecondDaemonEnds { daemon: usize },
     Push,
     Webhook { guid: usize },
     Fault,
     Heal,
 }
+
+/// Worlds in 10,000 that know steps that hang: each takes 6 hours to end.
+const HANGING_WORLDS: u64 = 40;
 
 /// How often things go wrong in this world, in 10,000. Each world draws its
 /// own, many of them 0: a world with one kind of trouble goes deeper into it.
@@ -51,6 +62,12 @@ pub struct Rates {
     pub webhook_lost: u64,
     pub webhook_twice: u64,
     pub webhook_late: u64,
+    pub force_push: u64,
+    /// Of commits: never healthy, and deadly to the daemon that builds them.
+    pub sick: u64,
+    pub poison: u64,
+    /// Of steps: never ends.
+    pub hang: u64,
 }
 
 impl Rates {
@@ -68,35 +85,16 @@ impl Rates {
             webhook_lost: rng.pick(&[0, 500, 3_000]),
             webhook_twice: rng.pick(&[0, 1_000, 4_000]),
             webhook_late: rng.pick(&[0, 1_000, 5_000]),
+            force_push: rng.pick(&[0, 0, 1_000, 4_000]),
+            sick: rng.pick(&[0, 0, 1_000, 3_000]),
+            poison: rng.pick(&[0, 0, 0, 1_000]),
+            hang: if rng.chance(HANGING_WORLDS) { 500 } else { 0 },
         }
     }
 }
 
-struct Entry {
-    at: Timestamp,
-    serial: u64,
-    event: Event,
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.serial).cmp(&(other.at, other.serial))
-    }
-}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Entry {}
+/// What is due when: time, order of the calls, and place in the list of events.
+type Entry = (Timestamp, u64, usize);
 
 pub struct Stage {
     pub now: Timestamp,
@@ -110,7 +108,13 @@ pub struct Stage {
     bug: Bug,
     traced: bool,
     agenda: BinaryHeap<Reverse<Entry>>,
+    /// The events of the agenda, where they need not move.
+    planned: Vec<Option<Event>>,
+    free: Vec<usize>,
     serial: u64,
+    /// The branches at the origins.
+    pub branches: Vec<Branch>,
+    hub_ahead_ms: u64,
 }
 
 impl Stage {
@@ -128,14 +132,23 @@ impl Stage {
             bug,
             traced,
             agenda: BinaryHeap::new(),
+            planned: Vec::new(),
+            free: Vec::new(),
             serial: 0,
+            branches: Vec::new(),
+            hub_ahead_ms: HUB_AHEAD_MS,
         }
     }
 
     /// Puts an event on the agenda; what is due at one time happens in the order of these calls.
     pub fn at(&mut self, at: Timestamp, event: Event) {
         self.serial += 1;
-        self.agenda.push(Reverse(Entry { at: at.max(self.now), serial: self.serial, event }));
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.planned.push(None);
+            self.planned.len() - 1
+        });
+        self.planned[place] = Some(event);
+        self.agenda.push(Reverse((at.max(self.now), self.serial, place)));
     }
 
     pub fn after_ms(&mut self, ms: u64, event: Event) {
@@ -144,10 +157,25 @@ impl Stage {
 
     /// Takes the next event and moves the clock to it.
     pub fn next(&mut self) -> Option<Event> {
-        let Reverse(entry) = self.agenda.pop()?;
-        self.now = entry.at;
+        let Reverse((at, _, place)) = self.agenda.pop()?;
+        self.now = at;
         self.events += 1;
-        Some(entry.event)
+        self.free.push(place);
+        self.planned[place].take()
+    }
+
+    /// What the hub's clock says.
+    pub fn hub_now(&self) -> Timestamp {
+        self.now.plus_ms(self.hub_ahead_ms)
+    }
+
+    /// The true time at which the hub's clock says this, if nobody sets it.
+    pub fn when_hub_says(&self, at: Timestamp) -> Timestamp {
+        Timestamp(at.0.saturating_sub(self.hub_ahead_ms))
+    }
+
+    pub fn set_hub_clock_back(&mut self, ms: u64) {
+        self.hub_ahead_ms = self.hub_ahead_ms.saturating_sub(ms);
     }
 
     pub fn chance(&mut self, in_10_000: u64) -> bool {
