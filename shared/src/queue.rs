@@ -271,9 +271,6 @@ impl Queue {
             self.keep_newest(id, turn);
         }
         self.renew(host, holding, now, turn);
-        for stale in holding.iter().filter(|held| !self.is_current(host, held)) {
-            turn.cancels.push((host.clone(), *stale));
-        }
     }
 
     fn is_current(&self, host: &Name, held: &Holding) -> bool {
@@ -305,6 +302,11 @@ impl Queue {
                 job.lease_until = now.plus_ms(LEASE_MS);
                 turn.touch(job.id);
             }
+        }
+        // Each time, not only at a hello: a host that slept may hold what was
+        // superseded meanwhile, on a socket that both ends still believe in.
+        for stale in holding.iter().filter(|held| !self.is_current(host, held)) {
+            turn.cancels.push((host.clone(), *stale));
         }
     }
 

@@ -2,20 +2,20 @@
 //!
 //! Each seed is a world: a hub around [`queue`](doorstep_shared::queue), one to
 //! three hosts around [`link`](doorstep_shared::link), a wire that loses,
-//! delays and keeps silent, a GitHub that doubles and forgets, crashes at any
-//! effect, evictions, failed writes, clocks that jump, second daemons, and
-//! people who cancel and click. After every step the invariants hold; when the
-//! faults end, every world comes to rest within a bounded time, every job has
-//! ended, and what was pushed last is live or its job says why not.
+//! delays and keeps silent, a GitHub that doubles, reorders, forgets and is
+//! pushed to by force, hosts that reconcile, crashes at any effect, power cuts,
+//! full disks, disks put back to an older state, evictions, failed writes,
+//! clocks that jump either way, second daemons, and people who cancel, revive
+//! and click. After every step the invariants hold; when the faults end, every
+//! world comes to rest within a bounded time, every job has ended, and the
+//! head of the branch is live or its run says why not.
 //!
 //! Not covered: enrolment and signatures, revoked hosts, jobs of a host that
-//! stays away for 14 days (stories of the queue's own tests), clocks that go
-//! back, frames past the size limits, a lost webhook that no redelivery follows
-//! (reconciling is not the engines').
+//! stays away for 14 days (stories of the queue's own tests), frames past the
+//! size limits.
 //!
-//! `DOORSTEP_SEEDS` says how many worlds, `DOORSTEP_SEED` which is the first;
-//! with the latter alone, that one world is lived through with a trace. Run
-//! with `--nocapture` to see the figures.
+//! `--seeds N` says how many worlds, `--seed S` which is the first; with the
+//! latter alone, that one world is lived through with a trace.
 
 mod simulation {
     pub mod branch;

@@ -151,6 +151,21 @@ fn an_attempt_that_failed_is_not_taken_up_again_by_a_late_renewal() {
 }
 
 #[test]
+fn a_host_that_slept_is_told_to_stop_what_was_superseded_meanwhile() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    q.handle(push(2), T0);
+    let woke = T0.plus_ms(LEASE_MS);
+    assert_eq!(granted(&q.handle(Input::Tick, woke)), [(2, 1)]);
+    // Its socket outlived the sleep, so there is no hello.
+    let out = q.handle(Input::Renew { host: name("attic"), holding: held(&[(1, 1), (2, 1)]) }, woke);
+    let stopped = Output::Cancel { host: name("attic"), holding: held(&[(1, 1)])[0] };
+    assert!(out.contains(&stopped), "{out:?}");
+    assert_eq!(out.iter().filter(|o| matches!(o, Output::Cancel { .. })).count(), 1);
+}
+
+#[test]
 fn a_retry_gives_way_to_a_newer_push() {
     let mut q = Queue::default();
     connect(&mut q, &[], T0);

@@ -199,17 +199,25 @@ impl Scene {
     /// A run begins with a fetch; only one that begins again has it as a step of
     /// its own.
     pub fn start(&mut self, r: usize) {
+        let commit = self.found(r);
         let run = &mut self.state.host.runs[r];
         run.phase = Phase::Fetched;
-        run.commit = self.state.head;
+        run.commit = commit;
         run.starts += 1;
         let said = Said::Started(run.held);
         self.post(said);
     }
 
     pub fn fetch(&mut self, r: usize) {
-        self.state.host.runs[r].commit = self.state.head;
+        self.state.host.runs[r].commit = self.found(r);
         self.state.host.runs[r].phase = Phase::Fetched;
+    }
+
+    /// What a fetch finds: the head of the branch, whatever a push named.
+    fn found(&self, r: usize) -> u8 {
+        let job = self.state.host.runs[r].held.0;
+        let hint = self.state.deliveries.iter().find(|delivery| delivery.job == Some(job)).map(|push| push.commit);
+        hint.filter(|_| self.bug_is(ModelBug::HintFollowed)).unwrap_or(self.state.head)
     }
 
     pub fn switch(&mut self, r: usize) {
@@ -225,16 +233,22 @@ impl Scene {
 
     pub fn put_back(&mut self, r: usize) {
         let run = &mut self.state.host.runs[r];
-        self.state.host.live = run.previous.unwrap_or(self.state.host.live);
         run.phase = Phase::PutBack;
+        if let Some(previous) = run.previous.filter(|_| !self.bug_is(ModelBug::RollbackForgotten)) {
+            self.state.host.live = previous;
+        }
     }
 
     /// The outcome is a row and a report in one.
     pub fn settle(&mut self, r: usize) {
+        let run = &self.state.host.runs[r];
+        let (held, live) = (run.held, self.state.host.live);
+        let put_back = run.failure.is_none() || run.previous.is_none_or(|previous| previous == live);
+        self.check(Rule::CarriedOut, put_back, || format!("{held:?} failed and what it switched to stays"));
         let run = &mut self.state.host.runs[r];
         run.outcomes += 1;
         run.phase = Phase::Settled { seq: self.state.host.history.len() as u64 + 1 };
-        let (held, said) = (run.held, Said::Outcome(run.held, run.failure));
+        let said = Said::Outcome(held, run.failure);
         if let Some(daemon) = &mut self.state.host.daemon {
             daemon.stops.retain(|stopped| *stopped != held);
         }

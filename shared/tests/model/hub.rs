@@ -157,12 +157,14 @@ impl Scene {
     }
 
     fn hello(&mut self, c: usize, held: &[Held]) {
-        if let Some(older) = self.peer() {
+        if let Some(older) = self.peer().filter(|_| !self.bug_is(ModelBug::OlderSocketKept)) {
             self.saw_if(Seen::Replaced, true);
             self.refuse(older);
         }
         let reply = Some((c, Down::Welcome(self.state.hub.stored)));
         self.turn(Change { input: Some(input::connected(held)), hello: Some(c), reply, report: None }, NOW);
+        let alone = self.state.conns.iter().filter(|conn| matches!(conn.hub, HubEnd::Peer { .. })).count() <= 1;
+        self.check(Rule::Wire, alone, || "the host has two sockets".to_owned());
     }
 
     fn report(&mut self, c: usize, seq: u64, told: u64, ending: bool) {

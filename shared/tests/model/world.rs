@@ -201,7 +201,8 @@ fn runs(state: &State, steps: &mut Vec<Step>) {
     let run = &state.host.runs[r];
     let stopped = daemon.stops.contains(&run.held);
     steps.push(match (run.failure, run.phase) {
-        (Some(_), Phase::Switched) => Step::PutBack(r),
+        // Also of a run that had switched and began again.
+        (Some(_), phase) if run.previous.is_some() && phase != Phase::PutBack => Step::PutBack(r),
         (Some(_), _) => Step::Settle(r),
         (None, _) if stopped => Step::Fail(r, FailureKind::Cancelled),
         (None, Phase::Started) => Step::Fetch(r),

@@ -97,6 +97,29 @@ impl Bug {
         Self::Model(ModelBug::OlderSocketKept),
     ];
 
+    /// Those that show in the small model, which has no person who revives, no
+    /// full disk, no six hours of a run and no files.
+    #[allow(dead_code, reason = "the simulation has a larger world")]
+    pub const OF_THE_MODEL: [Self; 17] = [
+        Self::Queue(QueueBug::FenceIgnored),
+        Self::Queue(QueueBug::TwoAtOnce),
+        Self::Queue(QueueBug::LeaseEndless),
+        Self::Queue(QueueBug::SupersedeForgotten),
+        Self::Queue(QueueBug::GrantNotSaved),
+        Self::Queue(QueueBug::RetryLost),
+        Self::Link(LinkBug::OutboxDropped),
+        Self::Link(LinkBug::SilenceBelieved),
+        Self::Link(LinkBug::ForgetEarly),
+        Self::Model(ModelBug::GuidForgotten),
+        Self::Model(ModelBug::AnsweredBeforeWritten),
+        Self::Model(ModelBug::GrantNotJournaled),
+        Self::Model(ModelBug::GapAcknowledged),
+        Self::Model(ModelBug::SocketKept),
+        Self::Model(ModelBug::HintFollowed),
+        Self::Model(ModelBug::RollbackForgotten),
+        Self::Model(ModelBug::OlderSocketKept),
+    ];
+
     /// Makes a queue wrong, if the bug is one of the queue's.
     pub fn plant_in_queue(self, mut queue: Queue) -> Queue {
         if let Self::Queue(bug) = self {

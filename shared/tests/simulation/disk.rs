@@ -145,6 +145,8 @@ impl World {
         self.stage.saw(Seen::Outruns);
         self.stage.trace(|| format!("the journal of h{h} gets a new name"));
         host.identities += 1;
+        // What it said under its old name stays said.
+        host.lost.push(host.journal.clone());
         host.journal.id = format!("{}-{}", host.name, host.identities);
         host.boots_unheard = None;
         host.copy = None;

@@ -77,13 +77,12 @@ impl Ledger {
             Input::Parked { host, parked: false } => {
                 self.parked.remove(host);
             }
-            Input::Connected { host, holding } => {
-                self.facts.connects = true;
+            Input::Connected { host, holding } | Input::Renew { host, holding } => {
+                self.facts.connects = matches!(input, Input::Connected { .. });
                 self.facts.holds = Some((host.clone(), holding.clone()));
                 let stale = |held: &&Holding| !rows.get(&held.job).is_some_and(|job| is_current(job, host, held));
                 self.facts.stops = holding.iter().filter(stale).copied().collect();
             }
-            Input::Renew { host, holding } => self.facts.holds = Some((host.clone(), holding.clone())),
             Input::Disconnected { .. } | Input::Revoke { .. } | Input::Tick => {}
         }
     }
