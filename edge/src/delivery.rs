@@ -12,11 +12,12 @@ use std::borrow::Cow;
 
 use doorstep_shared::ids::Name;
 use doorstep_shared::paths;
-use doorstep_shared::protocol::ProjectView;
-use doorstep_shared::source::{self, Named};
+use doorstep_shared::source::Named;
 use hmac::{Hmac, Mac};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+
+use crate::followed::Followed;
 
 /// Most commits a push names; at this many the list may be cut (GitHub).
 pub const COMMITS_MAX: usize = 2_048;
@@ -220,11 +221,7 @@ pub enum Consequence {
 /// # Errors
 ///
 /// When it is not JSON or not of the shape its event's name says.
-pub fn derive<'p>(
-    event_type: &str,
-    body: &str,
-    projects: impl Iterator<Item = (&'p Name, &'p ProjectView)> + Clone,
-) -> Result<Event, Disbelief> {
+pub fn derive(event_type: &str, body: &str, projects: &Followed) -> Result<Event, Disbelief> {
     let payload = read(event_type, body)?;
     let text = |value: &Option<Cow<'_, str>>| value.as_deref().map(|t| doorstep_shared::text::cut(t, 256).to_owned());
     let consequence = match event_type {
@@ -271,10 +268,7 @@ fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-fn consequence_of_push<'p>(
-    payload: &Payload<'_>,
-    projects: impl Iterator<Item = (&'p Name, &'p ProjectView)> + Clone,
-) -> Consequence {
+fn consequence_of_push(payload: &Payload<'_>, projects: &Followed) -> Consequence {
     let git_ref = payload.git_ref.as_deref().unwrap_or_default();
     let Some(branch) = git_ref.strip_prefix("refs/heads/") else {
         return Consequence::Nothing(format!("{} is not a branch; only branches are deployed", shown(git_ref)));
@@ -283,10 +277,9 @@ fn consequence_of_push<'p>(
         return Consequence::Nothing(format!("branch {} was deleted", shown(branch)));
     }
     let named = named(payload);
-    let followers = projects.filter(|(_, project)| source::same(&project.repo, &named));
     let mut jobs = Vec::new();
     let (mut branches, mut unmoved) = (Vec::new(), Vec::new());
-    for (host, project) in followers {
+    for (host, project) in projects.of_repository(&named) {
         if project.branch != branch {
             branches.push(format!("{} follows {}", project.name, project.branch));
         } else if touches(payload, &project.paths) {

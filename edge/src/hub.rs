@@ -14,6 +14,7 @@ mod answer;
 mod clean;
 mod deliver;
 mod jobs;
+mod peers;
 mod read;
 mod reconcile;
 mod report;
@@ -21,10 +22,8 @@ mod sockets;
 mod turn;
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::BTreeMap;
 
-use doorstep_shared::ids::Name;
-use doorstep_shared::protocol::{PING, PONG, ProjectView};
+use doorstep_shared::protocol::{PING, PONG};
 use doorstep_shared::queue::{Input, Queue};
 use doorstep_shared::time::Timestamp;
 use worker::{
@@ -32,6 +31,7 @@ use worker::{
     WebSocketRequestResponsePair, console_error, durable_object,
 };
 
+use crate::followed::Followed;
 use crate::platform::now;
 use crate::store::{Store, next_number};
 use crate::{call::Call, reply};
@@ -45,12 +45,13 @@ pub struct Hub {
     memory: RefCell<Option<Memory>>,
     arrivals: RefCell<Vec<deliver::Arrival>>,
     alarm_at: Cell<Option<u64>>,
+    peers: RefCell<Option<peers::Peers>>,
 }
 
 /// What the hub knows while it is awake; all of it is in rows too.
 pub(crate) struct Memory {
     queue: Queue,
-    projects: BTreeMap<(Name, Name), ProjectView>,
+    projects: Followed,
     last_number: u64,
 }
 
@@ -69,7 +70,7 @@ impl DurableObject for Hub {
         }
         // A constructor cannot fail; every call reports the fault instead.
         let store = Store::open(&state).map_err(|fault| fault.to_string());
-        Self { state, store, memory: RefCell::new(None), arrivals: RefCell::new(Vec::new()), alarm_at: Cell::new(None) }
+        Self { state, store, memory: RefCell::new(None), arrivals: RefCell::new(Vec::new()), alarm_at: Cell::new(None), peers: RefCell::new(None) }
     }
 
     async fn fetch(&self, mut req: Request) -> Result<Response> {
@@ -140,7 +141,7 @@ impl Hub {
 
     fn load(&self) -> Result<Memory> {
         let store = self.store()?;
-        let projects = store.projects()?.into_iter().map(|(host, view)| ((host, view.name.clone()), view)).collect();
+        let projects = store.projects()?.into_iter().collect();
         let mut queue = Queue::load(store.live_jobs()?, self.hosts_online());
         queue.load_parked(self.hosts_parked());
         Ok(Memory {

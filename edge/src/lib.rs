@@ -5,12 +5,13 @@
 //! believed to the [`hub`]. Nothing unsigned and nobody unknown costs the hub
 //! more than a note.
 //!
-//! `route`, `delivery`, `session`, `enroll`, `health`, `view` and `pages` are pure and
+//! `route`, `delivery`, `followed`, `session`, `enroll`, `health`, `view` and `pages` are pure and
 //! tested natively; they never use the platform. What is absent: anything that
 //! could make a host run a command.
 
 pub mod delivery;
 pub mod enroll;
+pub mod followed;
 pub mod health;
 pub mod pages;
 pub mod route;

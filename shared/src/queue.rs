@@ -65,10 +65,16 @@ pub enum QueueBug {
     RunEndless,
 }
 
+/// A project by its host and name.
+type Key = (Name, Name);
+
 /// The live jobs of a fleet, and who is connected.
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
     jobs: BTreeMap<JobId, Job>,
+    /// The numbers in `jobs` by host and project, so that what concerns one
+    /// project looks at its own jobs only.
+    by_project: BTreeMap<Key, BTreeSet<JobId>>,
     online: BTreeSet<Name>,
     /// Hosts that can take no job now.
     parked: BTreeSet<Name>,
@@ -80,14 +86,37 @@ impl Queue {
     /// A queue over the live rows; rows that ended are left out.
     #[must_use]
     pub fn load(rows: impl IntoIterator<Item = Job>, online: impl IntoIterator<Item = Name>) -> Self {
-        let live = rows.into_iter().filter(|job| is_live(job.state)).map(|job| (job.id, job)).collect();
-        Self {
-            jobs: live,
-            online: online.into_iter().collect(),
-            parked: BTreeSet::new(),
-            #[cfg(feature = "planted-bugs")]
-            bug: None,
+        let mut queue = Self { online: online.into_iter().collect(), ..Self::default() };
+        for job in rows.into_iter().filter(|job| is_live(job.state)) {
+            queue.insert(job);
         }
+        queue
+    }
+
+    fn insert(&mut self, job: Job) {
+        self.by_project.entry(key_of(&job)).or_default().insert(job.id);
+        self.jobs.insert(job.id, job);
+    }
+
+    fn remove(&mut self, id: JobId) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        let key = key_of(&job);
+        if let Some(ids) = self.by_project.get_mut(&key) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_project.remove(&key);
+            }
+        }
+    }
+
+    /// The numbers of a project's jobs, the oldest first.
+    fn ids_of(&self, key: &Key) -> Vec<JobId> {
+        self.by_project.get(key).map(|ids| ids.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// A project's jobs, the oldest first.
+    fn jobs_of(&self, key: &Key) -> impl Iterator<Item = &Job> {
+        self.by_project.get(key).into_iter().flatten().filter_map(|id| self.jobs.get(id))
     }
 
     /// Says which hosts can take no job now, after [`load`](Self::load).
@@ -120,28 +149,24 @@ impl Queue {
     /// When [`Input::Tick`] has something to do, if ever.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.jobs.values().map(|job| self.job_deadline(job)).min()
+        self.by_project.keys().filter_map(|key| self.deadline_of(key)).min()
     }
 
-    fn job_deadline(&self, job: &Job) -> Timestamp {
-        let age = job.ends_by();
-        match job.state {
+    /// Only the oldest job of a project can be granted, and only while none has a lease.
+    fn deadline_of(&self, key: &Key) -> Option<Timestamp> {
+        let has_lease = self.jobs_of(key).any(|job| job.state == JobState::Leased);
+        let free = !has_lease && self.takes_jobs(&key.0);
+        let deadline = |(place, job): (usize, &Job)| match job.state {
             JobState::Leased => job.lease_until.min(job.runs_until()),
-            JobState::Waiting if self.takes_jobs(&job.host) && !self.is_blocked(job) => job.not_before.min(age),
+            JobState::Waiting if place == 0 && free => job.not_before.min(job.ends_by()),
             JobState::Waiting => job.waits_until(),
-            JobState::Done | JobState::Dead | JobState::Superseded => age,
-        }
+            JobState::Done | JobState::Dead | JobState::Superseded => job.ends_by(),
+        };
+        self.jobs_of(key).enumerate().map(deadline).min()
     }
 
     fn takes_jobs(&self, host: &Name) -> bool {
         self.online.contains(host) && !self.parked.contains(host)
-    }
-
-    /// Something of the project goes before this job.
-    fn is_blocked(&self, job: &Job) -> bool {
-        self.jobs.values().any(|other| {
-            same_project(other, job) && other.id != job.id && (other.state == JobState::Leased || other.id < job.id)
-        })
     }
 
     /// Handles one input; see the module's contract.
@@ -195,14 +220,14 @@ impl Queue {
     }
 
     fn admit(&mut self, mut job: Job, turn: &mut Turn) {
-        let live = self.jobs.values().filter(|other| same_project(other, &job) && is_live(other.state)).count();
+        let live = self.jobs_of(&key_of(&job)).filter(|other| is_live(other.state)).count();
         // At most one deploy waits, so a push is never too much.
         if live >= LIVE_JOBS_PER_PROJECT_MAX && job.action != Action::Deploy {
             job.state = JobState::Dead;
             job.reason = Some(format!("{LIVE_JOBS_PER_PROJECT_MAX} jobs of this project wait already"));
         }
         turn.touch(job.id);
-        self.jobs.insert(job.id, job);
+        self.insert(job);
     }
 
     /// A dead job waits again, as if it had never been tried.
@@ -243,13 +268,15 @@ impl Queue {
     }
 
     fn supersede_older(&mut self, by: &Job, turn: &mut Turn) {
-        let waiting = |job: &&mut Job| {
-            same_project(job, by) && job.action == Action::Deploy && job.state == JobState::Waiting && job.id < by.id
-        };
-        for job in self.jobs.values_mut().filter(waiting) {
-            job.state = JobState::Superseded;
-            job.reason = Some(format!("job {} is newer", by.id));
-            turn.touch(job.id);
+        for id in self.ids_of(&key_of(by)).into_iter().filter(|id| *id < by.id) {
+            if let Some(job) = self.jobs.get_mut(&id)
+                && job.action == Action::Deploy
+                && job.state == JobState::Waiting
+            {
+                job.state = JobState::Superseded;
+                job.reason = Some(format!("job {} is newer", by.id));
+                turn.touch(id);
+            }
         }
     }
 
@@ -286,8 +313,7 @@ impl Queue {
             // A lease that ran out is taken up again, unless the project moved
             // on; an attempt whose failure is settled has no lease any more,
             // and its host may not have heard so yet.
-            let other_runs =
-                self.jobs.values().any(|o| same_project(o, job) && o.id != job.id && o.state == JobState::Leased);
+            let other_runs = self.jobs_of(&key_of(job)).any(|o| o.id != job.id && o.state == JobState::Leased);
             let settled = job.lease_until == Timestamp(0);
             if job.state == JobState::Waiting && (other_runs || settled) {
                 continue;
@@ -352,8 +378,8 @@ impl Queue {
         if job.state != JobState::Waiting || job.action != Action::Deploy {
             return;
         }
-        let newer = self.jobs.values().find(|other| {
-            other.id > id && same_project(other, job) && other.action == Action::Deploy && other.state == JobState::Waiting
+        let newer = self.jobs_of(&key_of(job)).find(|other| {
+            other.id > id && other.action == Action::Deploy && other.state == JobState::Waiting
         });
         if let Some(newer) = newer.map(|job| job.id)
             && let Some(job) = self.jobs.get_mut(&id)
@@ -411,42 +437,54 @@ impl Queue {
         }
     }
 
+    /// Grants what can be granted: of each project the oldest job, if nothing of
+    /// it has a lease. One that waits for its next try holds its place: order is
+    /// kept.
     fn grant(&mut self, now: Timestamp, turn: &mut Turn) {
-        let mut busy: BTreeSet<(Name, Name)> = self
-            .jobs
-            .values()
-            .filter(|job| job.state == JobState::Leased)
-            .map(|job| (job.host.clone(), job.project.clone()))
-            .collect();
+        let free: Vec<Key> = self.by_project.keys().filter(|key| self.is_free(key, now)).cloned().collect();
+        for key in free {
+            for id in self.ids_of(&key) {
+                let Some(job) = self.jobs.get_mut(&id).filter(|job| job.state == JobState::Waiting) else { continue };
+                if job.not_before > now {
+                    break;
+                }
+                turn.touch(id);
+                if job.attempt.saturating_sub(job.spared) >= ATTEMPTS_MAX {
+                    job.state = JobState::Dead;
+                    job.reason = Some(format!("granted {ATTEMPTS_MAX} times and never settled"));
+                    // The next of the project has its turn now, not at a deadline that has passed.
+                    continue;
+                }
+                job.state = JobState::Leased;
+                job.attempt += 1;
+                job.lease_until = now.plus_ms(LEASE_MS);
+                job.run_until = now.plus_ms(RUN_MS_MAX);
+                turn.grants.insert(id);
+                break;
+            }
+        }
+    }
+
+    /// Can a job of this project be granted now?
+    fn is_free(&self, key: &Key, now: Timestamp) -> bool {
+        let due = self.jobs_of(key).find(|job| job.state == JobState::Waiting).is_some_and(|job| job.not_before <= now);
+        due && !self.has_lease(key) && self.may_be_granted(&key.0)
+    }
+
+    fn has_lease(&self, key: &Key) -> bool {
         #[cfg(feature = "planted-bugs")]
         if self.has(QueueBug::TwoAtOnce) {
-            busy.clear();
+            return false;
         }
+        self.jobs_of(key).any(|job| job.state == JobState::Leased)
+    }
+
+    fn may_be_granted(&self, host: &Name) -> bool {
         #[cfg(feature = "planted-bugs")]
-        let parked_too = self.has(QueueBug::ParkedGranted);
-        #[cfg(not(feature = "planted-bugs"))]
-        let parked_too = false;
-        for job in self.jobs.values_mut().filter(|job| job.state == JobState::Waiting) {
-            let key = (job.host.clone(), job.project.clone());
-            // A job that waits for its next try holds its place: order is kept.
-            let takes_jobs = self.online.contains(&job.host) && (parked_too || !self.parked.contains(&job.host));
-            if !busy.insert(key.clone()) || !takes_jobs || job.not_before > now {
-                continue;
-            }
-            turn.touch(job.id);
-            if job.attempt.saturating_sub(job.spared) >= ATTEMPTS_MAX {
-                job.state = JobState::Dead;
-                job.reason = Some(format!("granted {ATTEMPTS_MAX} times and never settled"));
-                // The next of the project has its turn now, not at a deadline that has passed.
-                busy.remove(&key);
-                continue;
-            }
-            job.state = JobState::Leased;
-            job.attempt += 1;
-            job.lease_until = now.plus_ms(LEASE_MS);
-            job.run_until = now.plus_ms(RUN_MS_MAX);
-            turn.grants.push(job.id);
+        if self.has(QueueBug::ParkedGranted) {
+            return self.online.contains(host);
         }
+        self.takes_jobs(host)
     }
 
     fn finish(&mut self, turn: Turn) -> Vec<Output> {
@@ -465,7 +503,10 @@ impl Queue {
             }
         }
         outputs.extend(turn.cancels.into_iter().map(|(host, holding)| Output::Cancel { host, holding }));
-        self.jobs.retain(|_, job| is_live(job.state));
+        let ended = |id: &JobId| self.jobs.get(id).is_some_and(|job| !is_live(job.state));
+        for id in turn.touched.into_iter().filter(ended).collect::<Vec<_>>() {
+            self.remove(id);
+        }
         outputs
     }
 }
@@ -473,7 +514,8 @@ impl Queue {
 #[derive(Default)]
 struct Turn {
     touched: BTreeSet<JobId>,
-    grants: Vec<JobId>,
+    /// In order of their numbers.
+    grants: BTreeSet<JobId>,
     cancels: Vec<(Name, Holding)>,
 }
 
@@ -509,8 +551,8 @@ fn is_live(state: JobState) -> bool {
     matches!(state, JobState::Waiting | JobState::Leased)
 }
 
-fn same_project(a: &Job, b: &Job) -> bool {
-    a.project == b.project && a.host == b.host
+fn key_of(job: &Job) -> Key {
+    (job.host.clone(), job.project.clone())
 }
 
 fn grant_of(job: &Job) -> Grant {

@@ -15,6 +15,22 @@ pub struct Named<'a> {
     pub addresses: Vec<&'a str>,
 }
 
+impl Named<'_> {
+    /// Every [`key`] that a `repo` can have which means this repository.
+    pub fn keys(&self) -> impl Iterator<Item = String> {
+        let full = self.full_name.trim_matches('/').to_ascii_lowercase();
+        let name = full.rsplit_once('/').map(|(_, name)| name.to_owned());
+        name.into_iter().chain(self.addresses.iter().filter(|a| !a.is_empty()).map(|a| key(a)))
+    }
+}
+
+/// The last part of a `repo`'s path: what all spellings of one repository
+/// share, so that a push is compared with few projects and not with all.
+#[must_use]
+pub fn key(repo: &str) -> String {
+    tail(&Address::of(repo).path, 1)
+}
+
 /// Does the project's `repo` mean the repository that a payload names?
 #[must_use]
 pub fn same(repo: &str, named: &Named<'_>) -> bool {
@@ -89,6 +105,20 @@ mod tests {
             "file:///srv/git/shop",
         ] {
             assert!(same(repo, &github()), "{repo}");
+            assert!(github().keys().any(|named| named == key(repo)), "{repo}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_the_same_has_a_key_in_common(
+            repo in "(https://|git@|file://|/)?[gG](ithub.com|h)?[:/]?(a|A/b|/c|b.git|B){0,3}/?",
+            full_name in "/?[aA]?/?(a|b|B|c)(.git)?/?",
+            address in "(https://|git@)?g?(ithub.com)?[:/]?(a|A/b|/c|b.git){0,3}/?",
+        ) {
+            let named = Named { full_name: &full_name, addresses: vec![&address] };
+            let shares = named.keys().any(|named| named == key(&repo));
+            proptest::prop_assert!(shares || !same(&repo, &named), "{repo} {named:?}");
         }
     }
 

@@ -264,6 +264,8 @@ impl Executor {
                 Output::Forget { seq } => self.forget(seq),
                 Output::Up { lease_ms } => self.welcome(lease_ms),
                 Output::Refused { message, .. } => eprintln!("{} was refused: {message}", self.host.name),
+                // Only of a journal that says how far it got; these say nothing.
+                Output::Outrun { acknowledged } => eprintln!("{} never made report {acknowledged}", self.host.name),
             }
         }
         if let Some(socket) = &mut self.socket {

@@ -2,6 +2,7 @@
 
 use super::*;
 use doorstep_shared::ids::ProjectState;
+use doorstep_shared::protocol::ProjectView;
 
 const SHA: &str = "1111111111111111111111111111111111111111";
 
@@ -27,7 +28,8 @@ fn push(git_ref: &str, extra: &str) -> String {
 
 fn after(body: &str, projects: &[ProjectView]) -> Consequence {
     let host: Name = "attic".parse().unwrap();
-    derive("push", body, projects.iter().map(|p| (&host, p))).unwrap().consequence
+    let projects = projects.iter().map(|p| (host.clone(), p.clone())).collect();
+    derive("push", body, &projects).unwrap().consequence
 }
 
 fn why(consequence: Consequence) -> String {
@@ -106,7 +108,7 @@ fn in_doubt_about_paths_it_deploys() {
 
 #[test]
 fn a_body_must_fit_its_events_name() {
-    let none = || std::iter::empty::<(&Name, &ProjectView)>();
+    let none = Followed::default();
     let push_body = push("refs/heads/main", "");
     for (event, body, fault) in [
         ("push", "", Disbelief::NotJson),
@@ -122,15 +124,15 @@ fn a_body_must_fit_its_events_name() {
         ("issues", &push_body, Disbelief::WrongShape),
         ("push", "payload=%7B%7D", Disbelief::Form),
     ] {
-        assert_eq!(derive(event, body, none()).unwrap_err(), fault, "{event} {body}");
+        assert_eq!(derive(event, body, &none).unwrap_err(), fault, "{event} {body}");
     }
-    assert_eq!(derive("ping", r#"{"zen":"x","hook_id":1}"#, none()).unwrap().consequence, Consequence::Pong);
-    assert_eq!(why(derive("issues", r#"{"action":"opened"}"#, none()).unwrap().consequence), "`issues` events start nothing");
+    assert_eq!(derive("ping", r#"{"zen":"x","hook_id":1}"#, &none).unwrap().consequence, Consequence::Pong);
+    assert_eq!(why(derive("issues", r#"{"action":"opened"}"#, &none).unwrap().consequence), "`issues` events start nothing");
 }
 
 proptest::proptest! {
     #[test]
     fn no_body_panics(event in "push|ping|issues", body in "\\PC{0,200}") {
-        let _ = derive(&event, &body, std::iter::empty());
+        let _ = derive(&event, &body, &Followed::default());
     }
 }

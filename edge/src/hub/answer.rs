@@ -88,7 +88,7 @@ impl Hub {
             Some(true) => {}
         }
         let job = self.turn(|memory, turn| enqueue_one(host, project, action, Cause::Dashboard, None, memory, turn)).await?;
-        let host_online = self.presence().get(host).is_some_and(|host| host.online);
+        let host_online = self.is_online(host);
         match client {
             Client::Api => reply::json(202, &serde_json::json!({"job": job, "host_online": host_online})),
             Client::Page => reply::redirect(&format!("/projects/{host}/{project}"), None),
@@ -130,7 +130,7 @@ impl Hub {
         self.turn(|memory, turn| {
             turn.write(Statement::new("UPDATE hosts SET revoked = 1 WHERE name = ?", [text(host.as_str())]));
             turn.write(Statement::new("DELETE FROM projects WHERE host = ?", [text(host.as_str())]));
-            memory.projects.retain(|(of, _), _| of != &host);
+            memory.projects.remove_host(&host);
             turn.changed();
             turn.queue(memory, Input::Revoke { host: host.clone() })
         })

@@ -103,8 +103,7 @@ impl Hub {
     }
 
     fn decide(&self, arrival: &Arrival, seen: &mut BTreeSet<String>, memory: &mut Memory, turn: &mut Turn) -> Result<Answer> {
-        let projects = memory.projects.iter().map(|((host, _), view)| (host, view));
-        let event = match delivery::derive(&arrival.event_type, &arrival.body, projects) {
+        let event = match delivery::derive(&arrival.event_type, &arrival.body, &memory.projects) {
             Ok(event) => event,
             Err(disbelief) => {
                 // Its signature was right: this is GitHub's failure or ours.
@@ -155,8 +154,7 @@ impl Hub {
         )?;
         let Some(row) = rows.first() else { return Ok(None) };
         let jobs = self.turn(|memory, turn| {
-            let projects = memory.projects.iter().map(|((host, _), view)| (host, view));
-            let event = delivery::derive(row.text(1), row.text(0), projects)
+            let event = delivery::derive(row.text(1), row.text(0), &memory.projects)
                 .map_err(|disbelief| Error::RustError(disbelief.to_string()))?;
             enqueue(&event, Cause::Replay, memory, turn)
         });

@@ -16,7 +16,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
 use worker::{Response, Result, WebSocket, WebSocketPair, console_error};
 
-use super::{Hub, turn::Sends, turn::Turn};
+use super::{Hub, peers::Peer, turn::Sends, turn::Turn};
 use crate::enroll;
 use crate::platform::{now, random};
 use crate::reply;
@@ -32,7 +32,8 @@ const PAGES_MAX: usize = 256;
 /// not shown as online.
 const HEARD_MS_MAX: u64 = 45_000;
 
-const EXECUTOR: &str = "executor";
+/// The tag of executors' sockets.
+pub(super) const EXECUTOR: &str = "executor";
 const PAGE: &str = "page";
 
 #[wasm_bindgen]
@@ -45,9 +46,9 @@ extern "C" {
 /// What a socket is, kept across hibernation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Attachment {
-    nonce: String,
-    since: Timestamp,
-    host: Option<Name>,
+    pub nonce: String,
+    pub since: Timestamp,
+    pub host: Option<Name>,
     /// No report came on this socket yet: the first may leave a gap, when this
     /// edge was put back to an older state.
     #[serde(default)]
@@ -81,19 +82,18 @@ struct Greeting {
 
 impl Hub {
     pub(super) async fn accept_executor(&self) -> Result<Response> {
-        let strangers: Vec<(Timestamp, WebSocket)> = self
-            .open(EXECUTOR)
-            .filter_map(|(ws, attachment)| attachment.host.is_none().then_some((attachment.since, ws)))
-            .collect();
+        let strangers = self.all_strangers();
         if strangers.len() >= STRANGERS_MAX
-            && let Some((_, oldest)) = strangers.iter().min_by_key(|(since, _)| *since)
+            && let Some((_, oldest)) = strangers.first()
         {
             let _ = oldest.close(Some(1013), Some("too many strangers"));
         }
         let pair = WebSocketPair::new()?;
         let nonce = hex::encode(random::<32>()?);
         self.state.accept_websocket_with_tags(&pair.server, &[EXECUTOR]);
-        attach(&pair.server, &Attachment { nonce: nonce.clone(), since: now(), host: None, is_fresh: true, parked: None })?;
+        let stranger = Attachment { nonce: nonce.clone(), since: now(), host: None, is_fresh: true, parked: None };
+        attach(&pair.server, &stranger)?;
+        self.add_stranger(pair.server.clone(), stranger);
         frame(&pair.server, &ToExecutor::Challenge { nonce, version: VERSION, version_min: VERSION_MIN });
         self.set_alarm(now().plus_ms(STRANGER_MS_MAX)).await;
         Response::from_websocket(pair.client)
@@ -110,7 +110,7 @@ impl Hub {
     }
 
     /// Open sockets of a kind with what they are.
-    fn open(&self, kind: &str) -> impl Iterator<Item = (WebSocket, Attachment)> {
+    pub(super) fn open(&self, kind: &str) -> impl Iterator<Item = (WebSocket, Attachment)> {
         self.state.get_websockets_with_tag(kind).into_iter().filter(is_open).filter_map(|ws| {
             let attachment = attachment(&ws)?;
             Some((ws, attachment))
@@ -119,39 +119,48 @@ impl Hub {
 
     /// Hosts with a believed socket.
     pub(super) fn hosts_online(&self) -> Vec<Name> {
-        self.open(EXECUTOR).filter_map(|(_, attachment)| attachment.host).collect()
+        self.all_peers().into_iter().map(|(host, _)| host).collect()
     }
 
     /// Hosts that can take no job now.
     pub(super) fn hosts_parked(&self) -> Vec<Name> {
-        self.open(EXECUTOR).filter_map(|(_, attachment)| attachment.host.filter(|_| attachment.parked.is_some())).collect()
+        let parked = |(host, peer): (Name, Peer)| attachment(&peer.ws)?.parked.map(|_| host);
+        self.all_peers().into_iter().filter_map(parked).collect()
     }
 
     /// Every host with a believed socket, as pages show it.
     pub(super) fn presence(&self) -> BTreeMap<Name, Presence> {
-        let now = now();
-        let present = |(ws, attachment): (WebSocket, Attachment)| {
-            let heard_at = self.heard_at(&ws, &attachment);
-            let online = now.ms_since(heard_at) <= HEARD_MS_MAX;
-            Some((attachment.host?, Presence { online, heard_at, parked: attachment.parked }))
+        let present = |(host, peer): (Name, Peer)| {
+            let parked = attachment(&peer.ws).and_then(|attachment| attachment.parked);
+            (host, self.presence_of(&peer, parked))
         };
-        self.open(EXECUTOR).filter_map(present).collect()
+        self.all_peers().into_iter().map(present).collect()
     }
 
-    fn heard_at(&self, ws: &WebSocket, attachment: &Attachment) -> Timestamp {
+    /// Is this host there, as pages show it?
+    pub(super) fn is_online(&self, host: &Name) -> bool {
+        self.peer(host).is_some_and(|peer| self.presence_of(&peer, None).online)
+    }
+
+    fn presence_of(&self, peer: &Peer, parked: Option<String>) -> Presence {
+        let heard_at = self.heard_at(peer);
+        Presence { online: now().ms_since(heard_at) <= HEARD_MS_MAX, heard_at, parked }
+    }
+
+    fn heard_at(&self, peer: &Peer) -> Timestamp {
         let raw: &RawState = self.state.as_raw().unchecked_ref();
-        let beat = raw.auto_response_at(ws.as_ref()).ok().and_then(|date| date.dyn_into::<js_sys::Date>().ok());
+        let beat = raw.auto_response_at(peer.ws.as_ref()).ok().and_then(|date| date.dyn_into::<js_sys::Date>().ok());
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time after 1970 and below 2^53")]
         let beat = beat.map_or(0, |date| date.get_time() as u64);
-        Timestamp(beat).max(attachment.since)
+        Timestamp(beat).max(peer.since)
     }
 
     /// Cuts strangers that said nothing in time; says when the next one is due.
     pub(super) fn cut_strangers(&self) -> Option<Timestamp> {
         let now = now();
         let mut next = None;
-        for (ws, attachment) in self.open(EXECUTOR).filter(|(_, attachment)| attachment.host.is_none()) {
-            let due = attachment.since.plus_ms(STRANGER_MS_MAX);
+        for (since, ws) in self.all_strangers() {
+            let due = since.plus_ms(STRANGER_MS_MAX);
             if due <= now {
                 let _ = ws.close(Some(1008), Some("say hello within 10 seconds"));
             } else {
@@ -167,11 +176,9 @@ impl Hub {
     pub(super) fn cut_silent_hosts(&self) -> Vec<Name> {
         let now = now();
         let mut silent = Vec::new();
-        for (ws, attachment) in self.open(EXECUTOR) {
-            if now.ms_since(self.heard_at(&ws, &attachment)) > HEARD_MS_MAX
-                && let Some(host) = attachment.host
-            {
-                let _ = ws.close(Some(1001), Some("not heard for 45 seconds"));
+        for (host, peer) in self.all_peers() {
+            if now.ms_since(self.heard_at(&peer)) > HEARD_MS_MAX {
+                let _ = peer.ws.close(Some(1001), Some("not heard for 45 seconds"));
                 silent.push(host);
             }
         }
@@ -180,12 +187,9 @@ impl Hub {
 
     /// Sends a turn's frames; a frame that does not arrive is granted again.
     pub(super) fn send(&self, sends: Sends) {
-        if !sends.frames.is_empty() {
-            let sockets: Vec<_> = self.open(EXECUTOR).collect();
-            for (host, message) in &sends.frames {
-                for (ws, _) in sockets.iter().filter(|(_, attachment)| attachment.host.as_ref() == Some(host)) {
-                    frame(ws, message);
-                }
+        for (host, message) in &sends.frames {
+            if let Some(peer) = self.peer(host) {
+                frame(&peer.ws, message);
             }
         }
         if sends.changed {
@@ -195,21 +199,20 @@ impl Hub {
         }
     }
 
-    /// Cuts every socket of a host with a reason.
+    /// Cuts the believed socket of a host with a reason.
     pub(super) fn cut_host(&self, host: &Name, refusal: Refusal, message: &str) {
-        for (ws, attachment) in self.open(EXECUTOR) {
-            if attachment.host.as_ref() == Some(host) {
-                refuse(&ws, refusal, message);
-            }
+        if let Some(peer) = self.peer(host) {
+            refuse(&peer.ws, refusal, message);
         }
     }
 
     /// A socket ended.
     pub(super) async fn gone(&self, ws: &WebSocket) {
-        let Some(Attachment { host: Some(host), .. }) = attachment(ws) else { return };
-        // A page does not see the closing socket among the open ones any more,
-        // but a replaced one leaves its host online.
-        if self.hosts_online().contains(&host) {
+        let Some(attachment) = attachment(ws) else { return };
+        let Some(host) = attachment.host.clone() else { return self.drop_stranger(&attachment) };
+        // The closing socket is not among the open ones any more, but a replaced
+        // one leaves its host online.
+        if self.peer(&host).is_some() {
             return;
         }
         let outcome = self.turn(|memory, turn| {
@@ -302,7 +305,9 @@ impl Hub {
         let acknowledged = if known.text(1) == greeting.journal { known.number(2) } else { 0 };
         self.cut_host(&greeting.host, Refusal::Replaced, "a newer connection of this host took over");
         let (parked, is_parked) = (greeting.parked.as_deref().map(line), greeting.parked.is_some());
-        attach(ws, &Attachment { host: Some(greeting.host.clone()), since: now(), parked, ..attachment })?;
+        let believed = Attachment { host: Some(greeting.host.clone()), since: now(), parked, ..attachment.clone() };
+        attach(ws, &believed)?;
+        self.believe(ws, &attachment, believed);
         self.turn(|memory, turn| {
             let Greeting { host, executor_version, journal, holding, projects, .. } = greeting;
             // The first of the turn's frames, so it comes before the grants.
@@ -392,7 +397,7 @@ fn announce(host: &Name, mut projects: Vec<ProjectView>, memory: &mut super::Mem
             [text(host.as_str()), text(project.name.as_str()), json(&project)?],
         ));
         turn.changed();
-        memory.projects.insert(key, project);
+        memory.projects.insert(host.clone(), project);
     }
     Ok(())
 }
@@ -429,7 +434,8 @@ pub(super) fn attach(ws: &WebSocket, attachment: &Attachment) -> Result<()> {
     ws.serialize_attachment(serde_json::to_string(attachment)?)
 }
 
-fn is_open(ws: &WebSocket) -> bool {
+/// Is it neither closing nor closed?
+pub(super) fn is_open(ws: &WebSocket) -> bool {
     ws.as_ref().ready_state() == 1
 }
 

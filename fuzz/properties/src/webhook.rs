@@ -32,10 +32,11 @@ pub fn check(data: &[u8]) {
         patterns.clear();
     }
     let fleet = fleet(patterns);
-    match derive(event_type, body, fleet.iter().map(|(host, project)| (host, project))) {
+    let followed = fleet.iter().cloned().collect();
+    match derive(event_type, body, &followed) {
         Ok(event) => {
             follows(&event, event_type, body, &fleet);
-            let again = derive(event_type, body, fleet.iter().map(|(host, project)| (host, project)));
+            let again = derive(event_type, body, &followed);
             assert_eq!(again, Ok(event), "the same delivery means the same");
         }
         Err(disbelief) => {
