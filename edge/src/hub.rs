@@ -11,6 +11,7 @@
 //! anything else is 404.
 
 mod answer;
+mod arrivals;
 mod clean;
 mod deliver;
 mod jobs;
@@ -43,7 +44,7 @@ pub struct Hub {
     state: State,
     store: std::result::Result<Store, String>,
     memory: RefCell<Option<Memory>>,
-    arrivals: RefCell<Vec<deliver::Arrival>>,
+    arrivals: RefCell<arrivals::Arrivals>,
     alarm_at: Cell<Option<u64>>,
     peers: RefCell<Option<peers::Peers>>,
 }
@@ -70,7 +71,7 @@ impl DurableObject for Hub {
         }
         // A constructor cannot fail; every call reports the fault instead.
         let store = Store::open(&state).map_err(|fault| fault.to_string());
-        Self { state, store, memory: RefCell::new(None), arrivals: RefCell::new(Vec::new()), alarm_at: Cell::new(None), peers: RefCell::new(None) }
+        Self { state, store, memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None) }
     }
 
     async fn fetch(&self, mut req: Request) -> Result<Response> {
@@ -170,11 +171,20 @@ impl Hub {
         Ok(outcome)
     }
 
+    /// A turn that is one input of the queue and nothing else.
+    async fn queue_turn(&self, input: Input) -> Result<()> {
+        self.turn(|memory, turn| {
+            turn.queue(memory, input);
+            Ok(())
+        })
+        .await
+    }
+
     fn decide_and_write<T>(&self, decide: impl FnOnce(&mut Memory, &mut Turn) -> Result<T>) -> Result<(T, turn::Sends)> {
         let mut memory = self.memory()?;
         let mut turn = Turn::new(now());
         let outcome = decide(&mut memory, &mut turn)?;
-        let (statements, sends) = turn.finish();
+        let (statements, sends) = turn.finish()?;
         self.store()?.commit(statements)?;
         Ok((outcome, sends))
     }
@@ -207,10 +217,11 @@ impl Hub {
         let silent = self.cut_silent_hosts();
         self.turn(|memory, turn| {
             for host in silent {
-                turn.queue(memory, Input::Disconnected { host })?;
+                turn.queue(memory, Input::Disconnected { host });
                 turn.changed();
             }
-            turn.queue(memory, Input::Tick)
+            turn.queue(memory, Input::Tick);
+            Ok(())
         })
         .await
     }

@@ -20,7 +20,7 @@ use wasm_bindgen::prelude::*;
 use worker::{Error, Result, SqlCursor, SqlStorageValue, State};
 
 /// Migrations in order; one already carried out is never changed.
-const MIGRATIONS: &[&[&str]] = &[FIRST, DEAD_JOBS];
+const MIGRATIONS: &[&[&str]] = &[FIRST, DEAD_JOBS, JOBS_BY_LIFE];
 
 const FIRST: &[&str] = &[
     // A delivery, by GUID: small rows, so that a look-up reads few pages.
@@ -49,6 +49,16 @@ const FIRST: &[&str] = &[
 const DEAD_JOBS: &[&str] = &[
     "ALTER TABLE jobs ADD COLUMN died INTEGER",
     "UPDATE jobs SET died = id / 1024 WHERE live = 0 AND json_extract(body, '$.state') = 'dead'",
+    "CREATE INDEX jobs_dead ON jobs (died) WHERE died IS NOT NULL",
+];
+
+/// Live jobs stand together, so finding them needs no index: a job costs one
+/// row when it is made and one each time it changes, also when it ends.
+const JOBS_BY_LIFE: &[&str] = &[
+    "CREATE TABLE jobs_by_life (live INTEGER NOT NULL, id INTEGER NOT NULL, body TEXT NOT NULL, died INTEGER, PRIMARY KEY (live, id)) WITHOUT ROWID",
+    "INSERT INTO jobs_by_life (live, id, body, died) SELECT live, id, body, died FROM jobs",
+    "DROP TABLE jobs",
+    "ALTER TABLE jobs_by_life RENAME TO jobs",
     "CREATE INDEX jobs_dead ON jobs (died) WHERE died IS NOT NULL",
 ];
 
@@ -239,20 +249,38 @@ impl Store {
 
     /// The largest number given to a job or an event.
     pub fn last_number(&self) -> Result<u64> {
-        let rows = self.rows("SELECT max(coalesce((SELECT max(id) FROM jobs), 0), coalesce((SELECT max(id) FROM events), 0))", [])?;
+        let rows = self.rows(
+            "SELECT max(coalesce((SELECT max(id) FROM jobs WHERE live = 1), 0), coalesce((SELECT max(id) FROM jobs WHERE live = 0), 0), coalesce((SELECT max(id) FROM events), 0))",
+            [],
+        )?;
         Ok(rows.first().map_or(0, |row| row.number(0)))
     }
 }
 
-/// The statement that writes a job's row.
-pub fn save_job(job: &Job, now: Timestamp) -> Result<Statement> {
+/// The statements that write a job's row; one of them at most finds a row to write.
+pub fn save_job(job: &Job, now: Timestamp) -> Result<Vec<Statement>> {
     use doorstep_shared::ids::JobState::{Dead, Leased, Waiting};
-    let live = matches!(job.state, Waiting | Leased);
+    let (id, body) = (number(job.id.0), json(job)?);
+    if matches!(job.state, Waiting | Leased) {
+        let mut statements = Vec::new();
+        if job.spared > 0 {
+            // It was revived, perhaps just now.
+            statements.push(Statement::new("UPDATE jobs SET live = 1, died = NULL WHERE live = 0 AND id = ?", [id.clone()]));
+        }
+        statements.push(Statement::new(
+            "INSERT INTO jobs (live, id, body) VALUES (1, ?, ?) ON CONFLICT (live, id) DO UPDATE SET body = excluded.body",
+            [id, body],
+        ));
+        return Ok(statements);
+    }
     let died = if job.state == Dead { number(now.0) } else { SqlStorageValue::Null };
-    Ok(Statement::new(
-        "INSERT INTO jobs (id, live, body, died) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET live = excluded.live, body = excluded.body, died = excluded.died",
-        [number(job.id.0), number(u64::from(live)), json(job)?, died],
-    ))
+    let ends = "UPDATE jobs SET live = 0, body = ?, died = ? WHERE live = 1 AND id = ?";
+    // A job that was never stored alive, or that a person revived in vain.
+    let ended = "INSERT INTO jobs (live, id, body, died) VALUES (0, ?1, ?2, ?3) ON CONFLICT (live, id) DO UPDATE SET body = ?2, died = ?3 WHERE body != ?2";
+    Ok(vec![
+        Statement::new(ends, [body.clone(), died.clone(), id.clone()]),
+        Statement::new(ended, [id, body, died]),
+    ])
 }
 
 /// The statement that counts one delivery under this code, by the minute.

@@ -87,7 +87,7 @@ impl Hub {
             }
             Some(true) => {}
         }
-        let job = self.turn(|memory, turn| enqueue_one(host, project, action, Cause::Dashboard, None, memory, turn)).await?;
+        let job = self.turn(|memory, turn| Ok(enqueue_one(host, project, action, Cause::Dashboard, None, memory, turn))).await?;
         let host_online = self.is_online(host);
         match client {
             Client::Api => reply::json(202, &serde_json::json!({"job": job, "host_online": host_online})),
@@ -132,7 +132,8 @@ impl Hub {
             turn.write(Statement::new("DELETE FROM projects WHERE host = ?", [text(host.as_str())]));
             memory.projects.remove_host(&host);
             turn.changed();
-            turn.queue(memory, Input::Revoke { host: host.clone() })
+            turn.queue(memory, Input::Revoke { host: host.clone() });
+            Ok(())
         })
         .await?;
         self.cut_host(&host, Refusal::NotAuthorised, "this host was revoked");

@@ -31,7 +31,7 @@ impl Hub {
             old("DELETE FROM deliveries WHERE guid IN (SELECT guid FROM deliveries WHERE event < ? LIMIT ?)"),
             old("DELETE FROM bodies WHERE hash IN (SELECT hash FROM bodies WHERE event < ? LIMIT ?)"),
             old("DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < ? ORDER BY id LIMIT ?)"),
-            old("DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE live = 0 AND id < ? ORDER BY id LIMIT ?)"),
+            old("DELETE FROM jobs WHERE live = 0 AND id IN (SELECT id FROM jobs WHERE live = 0 AND id < ? ORDER BY id LIMIT ?)"),
             Statement::new("DELETE FROM refusals WHERE minute < ?", [number(now.0.saturating_sub(HISTORY_MS) / 60_000)]),
         ])
     }

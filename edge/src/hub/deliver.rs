@@ -1,18 +1,15 @@
-//! Deliveries that arrive together become one turn: group commit.
+//! Deliveries: what one means, what is written of it, what GitHub is told.
 //!
-//! The first arrival waits one round of the event loop; all that arrived by
-//! then are decided and written in one transaction, with one fsync. Each is
-//! answered only after that. Invariant: the same GUID, or the same body within
-//! seven days, changes nothing.
+//! Invariant: the same GUID, or the same body within seven days, changes
+//! nothing. That several are decided in one turn is [`arrivals`](super::arrivals)'.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use doorstep_shared::ids::{Action, Cause, DeliveryState, JobId, Name};
 use doorstep_shared::queue::{Input, NewJob};
-use futures_channel::oneshot;
-use worker::{Delay, Error, Request, Response, Result};
+use worker::{Error, Request, Response, Result};
 
+use super::arrivals::{Arrival, Missed};
 use super::{Hub, Memory, turn::Turn};
 use crate::delivery::{self, Consequence, Disbelief, Event};
 use crate::reply;
@@ -22,22 +19,17 @@ use crate::view::DeliveryRow;
 /// A body seen within this time is a duplicate: 7 days, more than twice the 3
 /// days that GitHub's redelivery reaches back.
 const BODY_MEMORY_MS: u64 = 7 * 24 * 3_600 * 1_000;
-/// Deliveries in one turn. At 1 MiB each this bounds one transaction.
-const BATCH_MAX: usize = 64;
-/// Deliveries that wait for their turn; further ones are told to come back.
-const ARRIVALS_MAX: usize = 4_096;
 
-/// A verified delivery that waits for its turn.
-pub struct Arrival {
+/// A verified delivery.
+pub(super) struct Delivery {
     guid: String,
     event_type: String,
-    body: String,
-    answer: oneshot::Sender<std::result::Result<Answer, String>>,
+    pub body: String,
 }
 
 /// What GitHub is told.
 #[derive(Debug)]
-struct Answer {
+pub(super) struct Answer {
     http: u16,
     body: serde_json::Value,
 }
@@ -50,60 +42,17 @@ impl Hub {
         let Ok(body) = String::from_utf8(req.bytes().await?) else {
             return refuse(Disbelief::NotJson);
         };
-        let (answer, answered) = oneshot::channel();
-        let is_leader = {
-            let mut arrivals = self.arrivals.borrow_mut();
-            if arrivals.len() >= ARRIVALS_MAX {
-                return reply::error(503, "busy", "too many deliveries at once; redeliver this one");
-            }
-            arrivals.push(Arrival { guid, event_type, body, answer });
-            arrivals.len() == 1
-        };
-        if is_leader {
-            Delay::from(Duration::ZERO).await;
-            self.commit_arrivals().await;
-        }
-        match answered.await {
-            Ok(Ok(answer)) => reply::json(answer.http, &answer.body),
-            Ok(Err(fault)) => Err(Error::RustError(fault)),
-            Err(_) => Err(Error::RustError("the delivery's turn was dropped".into())),
+        match self.arrive(Arrival::Delivery(Delivery { guid, event_type, body })).await {
+            Ok(Some(answer)) => reply::json(answer.http, &answer.body),
+            Ok(None) => Err(Error::RustError("a delivery was not decided".into())),
+            Err(Missed::Busy) => reply::error(503, "busy", "too many deliveries at once; redeliver this one"),
+            Err(Missed::Fault(fault)) => Err(fault),
         }
     }
 
-    async fn commit_arrivals(&self) {
-        loop {
-            let batch: Vec<Arrival> = {
-                let mut arrivals = self.arrivals.borrow_mut();
-                let count = arrivals.len().min(BATCH_MAX);
-                arrivals.drain(..count).collect()
-            };
-            if batch.is_empty() {
-                return;
-            }
-            let outcome = self.turn(|memory, turn| self.decide_batch(&batch, memory, turn)).await;
-            match outcome {
-                Ok(answers) => {
-                    for (arrival, answer) in batch.into_iter().zip(answers) {
-                        // A client that went away gets no answer; its row stays.
-                        let _ = arrival.answer.send(Ok(answer));
-                    }
-                }
-                Err(fault) => {
-                    for arrival in batch {
-                        let _ = arrival.answer.send(Err(fault.to_string()));
-                    }
-                }
-            }
-        }
-    }
-
-    fn decide_batch(&self, batch: &[Arrival], memory: &mut Memory, turn: &mut Turn) -> Result<Vec<Answer>> {
-        let mut seen = BTreeSet::new();
-        batch.iter().map(|arrival| self.decide(arrival, &mut seen, memory, turn)).collect()
-    }
-
-    fn decide(&self, arrival: &Arrival, seen: &mut BTreeSet<String>, memory: &mut Memory, turn: &mut Turn) -> Result<Answer> {
-        let event = match delivery::derive(&arrival.event_type, &arrival.body, &memory.projects) {
+    /// Decides one delivery; what is known of the turn's earlier ones is in `seen`.
+    pub(super) fn decide(&self, mut posted: Delivery, seen: &mut BTreeSet<String>, memory: &mut Memory, turn: &mut Turn) -> Result<Answer> {
+        let event = match delivery::derive(&posted.event_type, &posted.body, &memory.projects) {
             Ok(event) => event,
             Err(disbelief) => {
                 // Its signature was right: this is GitHub's failure or ours.
@@ -111,29 +60,29 @@ impl Hub {
                 return Ok(disbelieved(disbelief));
             }
         };
-        let hash = delivery::body_hash(arrival.body.as_bytes());
-        let fresh = seen.insert(format!("guid {}", arrival.guid)) & seen.insert(format!("body {hash}"));
-        if !fresh || self.is_known(&arrival.guid, &hash, turn)? {
-            return Ok(told(DeliveryState::Duplicate, arrival, &[], Some("this delivery or its body was seen before")));
+        let hash = delivery::body_hash(posted.body.as_bytes());
+        let fresh = seen.insert(format!("guid {}", posted.guid)) & seen.insert(format!("body {hash}"));
+        if !fresh || self.is_known(&posted.guid, &hash, turn)? {
+            return Ok(told(DeliveryState::Duplicate, &posted, &[], Some("this delivery or its body was seen before")));
         }
         let id = memory.number(turn.now);
-        let jobs = enqueue(&event, Cause::Push, memory, turn)?;
-        let row = row_of(id, arrival, &event, &jobs, turn);
+        let jobs = enqueue(&event, Cause::Push, memory, turn);
+        let row = row_of(id, &posted, &event, &jobs, turn);
         turn.write(Statement::new(
             "INSERT INTO deliveries (guid, event) VALUES (?, ?)",
-            [text(&arrival.guid), number(id)],
+            [text(&posted.guid), number(id)],
         ));
         turn.write(Statement::new(
             "INSERT INTO events (id, type, repo, body, payload) VALUES (?, ?, ?, ?, ?)",
-            [number(id), text(&row.event_type), text(row.repo.clone().unwrap_or_default()), json(&row)?, text(&arrival.body)],
+            [number(id), text(&row.event_type), text(row.repo.clone().unwrap_or_default()), json(&row)?, text(std::mem::take(&mut posted.body))],
         ));
         turn.write(Statement::new("INSERT OR REPLACE INTO bodies (hash, event) VALUES (?, ?)", [text(hash), number(id)]));
         turn.changed();
         if event.consequence == Consequence::Pong {
-            let body = serde_json::json!({"status": "pong", "event_type": "ping", "delivery_id": arrival.guid, "jobs": []});
+            let body = serde_json::json!({"status": "pong", "event_type": "ping", "delivery_id": posted.guid, "jobs": []});
             return Ok(Answer { http: 200, body });
         }
-        Ok(told(row.status, arrival, &jobs, row.reason.as_deref()))
+        Ok(told(row.status, &posted, &jobs, row.reason.as_deref()))
     }
 
     fn is_known(&self, guid: &str, hash: &str, turn: &Turn) -> Result<bool> {
@@ -156,19 +105,16 @@ impl Hub {
         let jobs = self.turn(|memory, turn| {
             let event = delivery::derive(row.text(1), row.text(0), &memory.projects)
                 .map_err(|disbelief| Error::RustError(disbelief.to_string()))?;
-            enqueue(&event, Cause::Replay, memory, turn)
+            Ok(enqueue(&event, Cause::Replay, memory, turn))
         });
         jobs.await.map(Some)
     }
 }
 
-fn enqueue(event: &Event, cause: Cause, memory: &mut Memory, turn: &mut Turn) -> Result<Vec<JobId>> {
-    let Consequence::Deploy(targets) = &event.consequence else { return Ok(Vec::new()) };
-    let mut jobs = Vec::new();
-    for (host, project) in targets {
-        jobs.push(enqueue_one(host, project, Action::Deploy, cause, event.commit.clone(), memory, turn)?);
-    }
-    Ok(jobs)
+fn enqueue(event: &Event, cause: Cause, memory: &mut Memory, turn: &mut Turn) -> Vec<JobId> {
+    let Consequence::Deploy(targets) = &event.consequence else { return Vec::new() };
+    let mut enqueue = |(host, project): &(Name, Name)| enqueue_one(host, project, Action::Deploy, cause, event.commit.clone(), memory, turn);
+    targets.iter().map(&mut enqueue).collect()
 }
 
 /// Puts one job in the queue and returns its number.
@@ -180,21 +126,21 @@ pub(super) fn enqueue_one(
     hint_commit: Option<String>,
     memory: &mut Memory,
     turn: &mut Turn,
-) -> Result<JobId> {
+) -> JobId {
     let id = store::job_id(memory.number(turn.now));
     let new = NewJob { id, host: host.clone(), project: project.clone(), action, cause, hint_commit };
-    turn.queue(memory, Input::Enqueue(new))?;
-    Ok(id)
+    turn.queue(memory, Input::Enqueue(new));
+    id
 }
 
-fn row_of(id: u64, arrival: &Arrival, event: &Event, jobs: &[JobId], turn: &Turn) -> DeliveryRow {
+fn row_of(id: u64, posted: &Delivery, event: &Event, jobs: &[JobId], turn: &Turn) -> DeliveryRow {
     let (status, reason) = match &event.consequence {
         Consequence::Deploy(_) | Consequence::Pong => (DeliveryState::Accepted, None),
         Consequence::Nothing(reason) => (DeliveryState::Ignored, Some(reason.clone())),
     };
     DeliveryRow {
         id,
-        delivery_id: arrival.guid.clone(),
+        delivery_id: posted.guid.clone(),
         event_type: event.event_type.clone(),
         status,
         reason,
@@ -206,7 +152,7 @@ fn row_of(id: u64, arrival: &Arrival, event: &Event, jobs: &[JobId], turn: &Turn
     }
 }
 
-fn told(state: DeliveryState, arrival: &Arrival, jobs: &[JobId], reason: Option<&str>) -> Answer {
+fn told(state: DeliveryState, posted: &Delivery, jobs: &[JobId], reason: Option<&str>) -> Answer {
     let status = match state {
         DeliveryState::Accepted => "queued",
         DeliveryState::Ignored => "ignored",
@@ -214,7 +160,7 @@ fn told(state: DeliveryState, arrival: &Arrival, jobs: &[JobId], reason: Option<
         DeliveryState::Refused => "refused",
     };
     let mut body = serde_json::json!({
-        "status": status, "event_type": arrival.event_type, "delivery_id": arrival.guid, "jobs": jobs,
+        "status": status, "event_type": posted.event_type, "delivery_id": posted.guid, "jobs": jobs,
     });
     if let (Some(reason), Some(object)) = (reason, body.as_object_mut()) {
         object.insert("reason".to_owned(), reason.into());

@@ -36,7 +36,10 @@ impl Hub {
         let limit = query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
         let before = query.before.unwrap_or(u64::MAX);
         let rows = self.store()?.rows(
-            "SELECT id, body, died FROM (SELECT * FROM jobs WHERE id < ?1 ORDER BY id DESC LIMIT ?2)
+            "SELECT id, body, died FROM (
+                 SELECT * FROM (SELECT * FROM jobs WHERE live = 1 AND id < ?1 ORDER BY id DESC LIMIT ?2)
+                 UNION ALL SELECT * FROM (SELECT * FROM jobs WHERE live = 0 AND id < ?1 ORDER BY id DESC LIMIT ?2)
+                 ORDER BY id DESC LIMIT ?2)
              WHERE (?3 = '' OR json_extract(body, '$.state') = ?3) AND (?4 = '' OR json_extract(body, '$.host') = ?4)
              AND (?5 = '' OR json_extract(body, '$.project') = ?5) ORDER BY id DESC LIMIT ?6",
             [
@@ -51,7 +54,8 @@ impl Hub {
         let next = if rows.len() as u64 == limit {
             rows.last().map(|row| row.number(0))
         } else {
-            let last = "SELECT id FROM jobs WHERE id < ? ORDER BY id DESC LIMIT 1 OFFSET ?";
+            let last = "SELECT id FROM (SELECT id FROM jobs WHERE live = 1 AND id < ?1 UNION ALL SELECT id FROM jobs WHERE live = 0 AND id < ?1)
+                 ORDER BY id DESC LIMIT 1 OFFSET ?2";
             self.store()?.rows(last, [number(before), number(SCAN_MAX - 1)])?.first().map(|row| row.number(0))
         };
         let hosts = self.hosts_by_name()?;
@@ -84,7 +88,7 @@ impl Hub {
             Ok(job) => job,
             Err((status, code, message)) => return refused(client, status, code, &message),
         };
-        self.turn(|memory, turn| turn.queue(memory, Input::Cancel { job: id })).await?;
+        self.queue_turn(Input::Cancel { job: id }).await?;
         changed(client, &job)
     }
 
@@ -94,7 +98,7 @@ impl Hub {
             Ok(job) => job,
             Err((status, code, message)) => return refused(client, status, code, &message),
         };
-        self.turn(|memory, turn| turn.queue(memory, Input::Revive(job.clone()))).await?;
+        self.queue_turn(Input::Revive(job.clone())).await?;
         // The queue has the last word: so many jobs of a project and no more.
         match self.stored_job(id)? {
             Some(Job { state: JobState::Dead, reason, .. }) => refused(client, 409, "busy", &reason.unwrap_or_default()),
@@ -130,7 +134,7 @@ impl Hub {
     }
 
     fn stored_job(&self, id: JobId) -> Result<Option<Job>> {
-        Ok(self.store()?.rows("SELECT body FROM jobs WHERE id = ?", [number(id.0)])?.first().and_then(|row| row.json(0)))
+        Ok(self.store()?.rows("SELECT body FROM jobs WHERE live IN (0, 1) AND id = ?", [number(id.0)])?.first().and_then(|row| row.json(0)))
     }
 }
 

@@ -33,7 +33,7 @@ impl Hub {
             {
                 turn.write(count_refusal(turn.now, MISSED));
             }
-            enqueue_one(host, project, Action::Deploy, Cause::Reconcile, hint, memory, turn)?;
+            enqueue_one(host, project, Action::Deploy, Cause::Reconcile, hint, memory, turn);
             Ok(())
         })
         .await

@@ -6,13 +6,15 @@
 //! may leave one: this edge was put back to an older state, and what is
 //! between is lost with it.
 
+use std::collections::BTreeMap;
+
 use doorstep_shared::ids::{FailureKind, Name, RunState};
 use doorstep_shared::protocol::{Failure, Holding, MESSAGE_BYTES_MAX, RUN_LOG_BYTES_MAX, Report, ToExecutor};
 use doorstep_shared::queue::{Input, Verdict};
 use doorstep_shared::text::{clean_line, cut};
 use worker::{Result, WebSocket};
 
-use super::sockets::{Attachment, attach, frame};
+use super::sockets::{attach, attachment, is_open};
 use super::{Hub, Memory, turn::Turn};
 use crate::store::{Statement, json, number, text};
 use crate::view::{RunRow, StepRow};
@@ -22,12 +24,62 @@ const STEPS_MAX: u16 = 100;
 /// Longest id of a run, in bytes.
 const RUN_ID_BYTES_MAX: usize = 64;
 
+/// What the reports of one turn change: each row is read once and written once.
+#[derive(Default)]
+pub(super) struct Told {
+    /// The highest number stored of each host, and whether this turn raised it.
+    hosts: BTreeMap<Name, (u64, bool)>,
+    /// Runs by their number; none where there is no such run.
+    runs: BTreeMap<String, Option<Run>>,
+}
+
+/// A run's row.
+struct Run {
+    row: RunRow,
+    log_bytes: u64,
+    is_changed: bool,
+}
+
+impl Told {
+    /// Writes the rows and acknowledges, once for each host.
+    ///
+    /// # Errors
+    ///
+    /// When a row cannot be written as JSON.
+    pub(super) fn finish(self, turn: &mut Turn) -> Result<()> {
+        for (id, run) in &self.runs {
+            let Some(run) = run.as_ref().filter(|run| run.is_changed) else { continue };
+            turn.write(Statement::new(
+                "INSERT INTO runs (id, host, project, body, log_bytes) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body, log_bytes = excluded.log_bytes",
+                [text(id), text(run.row.host.as_str()), text(run.row.project.as_str()), json(&run.row)?, number(run.log_bytes)],
+            ));
+        }
+        for (host, (seq, is_raised)) in self.hosts {
+            if is_raised {
+                turn.write(Statement::new("UPDATE hosts SET acknowledged = ? WHERE name = ?", [number(seq), text(host.as_str())]));
+                turn.changed();
+            }
+            turn.send(&host, ToExecutor::Acknowledge { seq });
+        }
+        Ok(())
+    }
+}
+
 impl Hub {
-    pub(super) async fn report(&self, ws: &WebSocket, mut attachment: Attachment, host: &Name, seq: u64, report: Report) -> Result<()> {
-        let rows = self.store()?.rows("SELECT acknowledged FROM hosts WHERE name = ?", [text(host.as_str())])?;
-        let acknowledged = rows.first().map_or(0, |row| row.number(0));
+    /// Decides one report; what is known of the turn's earlier ones is in `told`.
+    pub(super) fn report(
+        &self,
+        ws: &WebSocket,
+        host: &Name,
+        (seq, report): (u64, Report),
+        told: &mut Told,
+        memory: &mut Memory,
+        turn: &mut Turn,
+    ) -> Result<()> {
+        // Cut while it waited: the host sends it again on its next connection.
+        let Some(mut attachment) = attachment(ws).filter(|_| is_open(ws)) else { return Ok(()) };
+        let acknowledged = self.acknowledged(host, told)?;
         if seq <= acknowledged {
-            frame(ws, &ToExecutor::Acknowledge { seq: acknowledged });
             return Ok(());
         }
         if seq != acknowledged.saturating_add(1) && !attachment.is_fresh {
@@ -39,45 +91,29 @@ impl Hub {
             attachment.is_fresh = false;
             attach(ws, &attachment)?;
         }
-        self.turn(|memory, turn| {
-            turn.write(Statement::new("UPDATE hosts SET acknowledged = ? WHERE name = ?", [number(seq), text(host.as_str())]));
-            turn.changed();
-            self.store_report(host, report, memory, turn)
-        })
-        .await?;
-        frame(ws, &ToExecutor::Acknowledge { seq });
-        Ok(())
+        told.hosts.insert(host.clone(), (seq, true));
+        if is_run_id(report_run(&report)) { self.store_report(host, report, told, memory, turn) } else { Ok(()) }
     }
 
-    fn store_report(&self, host: &Name, report: Report, memory: &mut Memory, turn: &mut Turn) -> Result<()> {
-        if !is_run_id(report_run(&report)) {
-            return Ok(());
+    fn acknowledged(&self, host: &Name, told: &mut Told) -> Result<u64> {
+        if let Some((seq, _)) = told.hosts.get(host) {
+            return Ok(*seq);
         }
+        let rows = self.store()?.rows("SELECT acknowledged FROM hosts WHERE name = ?", [text(host.as_str())])?;
+        let seq = rows.first().map_or(0, |row| row.number(0));
+        told.hosts.insert(host.clone(), (seq, false));
+        Ok(seq)
+    }
+
+    fn store_report(&self, host: &Name, report: Report, told: &mut Told, memory: &mut Memory, turn: &mut Turn) -> Result<()> {
         match report {
             Report::Started { run, job, attempt, project, action, cause, at } => {
-                let row = RunRow {
-                    id: run,
-                    host: host.clone(),
-                    project,
-                    job,
-                    attempt,
-                    action,
-                    cause,
-                    state: RunState::Running,
-                    started: at,
-                    ended: None,
-                    commit: None,
-                    failure: None,
-                };
-                turn.write(Statement::new(
-                    "INSERT INTO runs (id, host, project, body) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body WHERE host = excluded.host",
-                    [text(&row.id), text(host.as_str()), text(row.project.as_str()), json(&row)?],
-                ));
-                Ok(())
+                let (state, ended, commit, failure) = (RunState::Running, None, None, None);
+                let row = RunRow { id: run, host: host.clone(), project, job, attempt, action, cause, state, started: at, ended, commit, failure };
+                self.begin_run(row, told)
             }
             Report::Step { run, index, name, state, at, duration_ms, detail } => {
-                let Some(_) = self.run_of(host, &run)? else { return Ok(()) };
-                if index >= STEPS_MAX {
+                if index >= STEPS_MAX || self.run_of(host, &run, told)?.is_none() {
                     return Ok(());
                 }
                 let row = StepRow { name: line(&name, 64), state, at, duration_ms, detail: line(&detail, 1_024) };
@@ -87,54 +123,83 @@ impl Hub {
                 ));
                 Ok(())
             }
-            Report::Log { run, lines } => self.store_log(host, &run, &lines, turn),
+            Report::Log { run, lines } => match self.run_of(host, &run, told)? {
+                Some(of) => store_log(of, &lines, turn),
+                None => Ok(()),
+            },
             Report::Outcome { run, job, attempt, state, failure, commit, at } => {
                 let failure = failure.map(|failure| Failure {
                     kind: failure.kind,
                     step: line(&failure.step, 64),
                     message: line(&failure.message, MESSAGE_BYTES_MAX),
                 });
-                if let Some(mut row) = self.run_of(host, &run)? {
-                    row.state = state;
-                    row.ended = Some(at);
-                    row.commit = commit.map(|commit| line(&commit, 64));
-                    row.failure.clone_from(&failure);
-                    turn.write(Statement::new("UPDATE runs SET body = ? WHERE id = ?", [json(&row)?, text(&run)]));
+                if let Some(run) = self.run_of(host, &run, told)? {
+                    run.row.state = state;
+                    run.row.ended = Some(at);
+                    run.row.commit = commit.map(|commit| line(&commit, 64));
+                    run.row.failure.clone_from(&failure);
+                    run.is_changed = true;
                 }
                 let Some(job) = job else { return Ok(()) };
-                let verdict = match (state, failure) {
-                    (RunState::Succeeded, _) => Verdict::Done,
-                    (_, Some(failure)) => {
-                        Verdict::Failed { kind: failure.kind, reason: line(&format!("{}: {}", failure.step, failure.message), 2_048) }
-                    }
-                    (other, None) => Verdict::Failed { kind: FailureKind::Host, reason: format!("the run ended as {other}") },
-                };
-                let settle = Input::Settle { host: host.clone(), holding: Holding { job, attempt }, verdict };
-                turn.queue(memory, settle)
+                let settle = Input::Settle { host: host.clone(), holding: Holding { job, attempt }, verdict: verdict(state, failure) };
+                turn.queue(memory, settle);
+                Ok(())
             }
         }
     }
 
-    fn run_of(&self, host: &Name, run: &str) -> Result<Option<RunRow>> {
-        let rows = self.store()?.rows("SELECT body FROM runs WHERE id = ? AND host = ?", [text(run), text(host.as_str())])?;
-        Ok(rows.first().and_then(|row| row.json(0)))
+    /// The run of this number, if it is this host's.
+    fn run_of<'t>(&self, host: &Name, run: &str, told: &'t mut Told) -> Result<Option<&'t mut Run>> {
+        self.load_run(run, told)?;
+        Ok(told.runs.get_mut(run).and_then(Option::as_mut).filter(|run| run.row.host == *host))
     }
 
-    fn store_log(&self, host: &Name, run: &str, lines: &[String], turn: &mut Turn) -> Result<()> {
-        let rows = self.store()?.rows("SELECT log_bytes FROM runs WHERE id = ? AND host = ?", [text(run), text(host.as_str())])?;
-        let Some(stored) = rows.first().map(|row| row.number(0)) else { return Ok(()) };
-        if stored >= RUN_LOG_BYTES_MAX as u64 {
+    fn load_run(&self, run: &str, told: &mut Told) -> Result<()> {
+        if told.runs.contains_key(run) {
             return Ok(());
         }
-        let lines: Vec<String> = lines.iter().map(|text| clean_line(text)).collect();
-        let bytes: usize = lines.iter().map(|text| text.len().saturating_add(1)).sum();
-        // `log_bytes` rises with each report, so it orders them too.
-        turn.write(Statement::new("INSERT OR REPLACE INTO logs (run, seq, body) VALUES (?, ?, ?)", [text(run), number(stored), json(&lines)?]));
-        turn.write(Statement::new(
-            "UPDATE runs SET log_bytes = ? WHERE id = ?",
-            [number(stored.saturating_add(bytes.max(1) as u64)), text(run)],
-        ));
+        let rows = self.store()?.rows("SELECT body, log_bytes FROM runs WHERE id = ?", [text(run)])?;
+        let read = rows.first().and_then(|row| Some(Run { row: row.json(0)?, log_bytes: row.number(1), is_changed: false }));
+        told.runs.insert(run.to_owned(), read);
         Ok(())
+    }
+
+    /// A run begins, or is told of again; another host's run of that number stays.
+    fn begin_run(&self, row: RunRow, told: &mut Told) -> Result<()> {
+        self.load_run(&row.id, told)?;
+        let slot = told.runs.entry(row.id.clone()).or_default();
+        match slot {
+            Some(run) if run.row.host != row.host => {}
+            Some(run) => (run.row, run.is_changed) = (row, true),
+            None => *slot = Some(Run { row, log_bytes: 0, is_changed: true }),
+        }
+        Ok(())
+    }
+}
+
+fn store_log(run: &mut Run, lines: &[String], turn: &mut Turn) -> Result<()> {
+    if run.log_bytes >= RUN_LOG_BYTES_MAX as u64 {
+        return Ok(());
+    }
+    let lines: Vec<String> = lines.iter().map(|text| clean_line(text)).collect();
+    let bytes: usize = lines.iter().map(|text| text.len().saturating_add(1)).sum();
+    // `log_bytes` rises with each report, so it orders them too.
+    turn.write(Statement::new(
+        "INSERT OR REPLACE INTO logs (run, seq, body) VALUES (?, ?, ?)",
+        [text(&run.row.id), number(run.log_bytes), json(&lines)?],
+    ));
+    run.log_bytes = run.log_bytes.saturating_add(bytes.max(1) as u64);
+    run.is_changed = true;
+    Ok(())
+}
+
+fn verdict(state: RunState, failure: Option<Failure>) -> Verdict {
+    match (state, failure) {
+        (RunState::Succeeded, _) => Verdict::Done,
+        (_, Some(failure)) => {
+            Verdict::Failed { kind: failure.kind, reason: line(&format!("{}: {}", failure.step, failure.message), 2_048) }
+        }
+        (other, None) => Verdict::Failed { kind: FailureKind::Host, reason: format!("the run ended as {other}") },
     }
 }
 

@@ -16,6 +16,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
 use worker::{Response, Result, WebSocket, WebSocketPair, console_error};
 
+use super::arrivals::{Arrival, Missed};
 use super::{Hub, peers::Peer, turn::Sends, turn::Turn};
 use crate::enroll;
 use crate::platform::{now, random};
@@ -216,7 +217,7 @@ impl Hub {
             return;
         }
         let outcome = self.turn(|memory, turn| {
-            turn.queue(memory, Input::Disconnected { host: host.clone() })?;
+            turn.queue(memory, Input::Disconnected { host: host.clone() });
             turn.write(Statement::new("UPDATE hosts SET last_seen = ? WHERE name = ?", [number(turn.now.0), text(host.as_str())]));
             turn.changed();
             Ok(())
@@ -237,6 +238,7 @@ impl Hub {
         if !self.state.get_tags(ws).iter().any(|tag| tag == EXECUTOR) {
             return Ok(());
         }
+        let bytes = message.len();
         let message: ToEdge = match protocol::decode(message) {
             Ok(message) => message,
             Err(fault) => {
@@ -252,9 +254,17 @@ impl Hub {
                 let greeting = Greeting { version, executor_version, host, signature, journal, holding, projects, parked };
                 self.hello(ws, attachment, greeting).await
             }
-            (Some(host), ToEdge::Report { seq, report }) => self.report(ws, attachment, &host, seq, report).await,
+            (Some(host), ToEdge::Report { seq, report }) => {
+                let arrival = Arrival::Report { ws: ws.clone(), host, seq, report, bytes };
+                match self.arrive(arrival).await {
+                    Ok(_) => Ok(()),
+                    // The host dials again and sends what was not acknowledged.
+                    Err(Missed::Busy) => ws.close(Some(1013), Some("too many reports at once")),
+                    Err(Missed::Fault(fault)) => Err(fault),
+                }
+            }
             (Some(host), ToEdge::Renew { holding }) => {
-                self.turn(|memory, turn| turn.queue(memory, Input::Renew { host, holding })).await
+                self.queue_turn(Input::Renew { host, holding }).await
             }
             (Some(host), ToEdge::Projects { projects }) => {
                 self.turn(|memory, turn| {
@@ -268,7 +278,8 @@ impl Hub {
                 attach(ws, &Attachment { parked: reason.map(|reason| line(&reason)), ..attachment })?;
                 self.turn(|memory, turn| {
                     turn.changed();
-                    turn.queue(memory, Input::Parked { host, parked })
+                    turn.queue(memory, Input::Parked { host, parked });
+                    Ok(())
                 })
                 .await
             }
@@ -320,9 +331,10 @@ impl Hub {
             turn.changed();
             // Memory that was loaded for this frame counts its socket as a host's
             // already, and nothing may be granted before it is known what is held.
-            turn.queue(memory, Input::Disconnected { host: host.clone() })?;
-            turn.queue(memory, Input::Parked { host: host.clone(), parked: is_parked })?;
-            turn.queue(memory, Input::Connected { host, holding })
+            turn.queue(memory, Input::Disconnected { host: host.clone() });
+            turn.queue(memory, Input::Parked { host: host.clone(), parked: is_parked });
+            turn.queue(memory, Input::Connected { host, holding });
+            Ok(())
         })
         .await
     }
@@ -425,7 +437,8 @@ fn line(text: &str) -> String {
     doorstep_shared::text::cut(&doorstep_shared::text::clean_line(text), 500).to_owned()
 }
 
-fn attachment(ws: &WebSocket) -> Option<Attachment> {
+/// What a socket is, as it was attached.
+pub(super) fn attachment(ws: &WebSocket) -> Option<Attachment> {
     let text: String = ws.deserialize_attachment().ok().flatten()?;
     serde_json::from_str(&text).ok()
 }

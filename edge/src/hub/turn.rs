@@ -1,8 +1,10 @@
 //! One turn of the hub: what is decided, before anything is written or sent.
 
-use doorstep_shared::ids::Name;
+use std::collections::BTreeMap;
+
+use doorstep_shared::ids::{JobId, Name};
 use doorstep_shared::protocol::ToExecutor;
-use doorstep_shared::queue::{Input, Output};
+use doorstep_shared::queue::{Input, Job, Output};
 use doorstep_shared::time::Timestamp;
 use worker::Result;
 
@@ -23,13 +25,15 @@ pub struct Turn {
     /// The time of the turn.
     pub now: Timestamp,
     statements: Vec<Statement>,
+    /// Jobs that changed, as they are last: each is written once.
+    jobs: BTreeMap<JobId, Job>,
     sends: Sends,
 }
 
 impl Turn {
     /// An empty turn.
     pub fn new(now: Timestamp) -> Self {
-        Self { now, statements: Vec::new(), sends: Sends::default() }
+        Self { now, statements: Vec::new(), jobs: BTreeMap::new(), sends: Sends::default() }
     }
 
     /// Writes one more statement.
@@ -48,15 +52,11 @@ impl Turn {
     }
 
     /// Gives the queue one input and takes what it wants done.
-    ///
-    /// # Errors
-    ///
-    /// When a row cannot be written as JSON.
-    pub fn queue(&mut self, memory: &mut Memory, input: Input) -> Result<()> {
+    pub fn queue(&mut self, memory: &mut Memory, input: Input) {
         for output in memory.queue.handle(input, self.now) {
             match output {
                 Output::Save(job) => {
-                    self.write(save_job(&job, self.now)?);
+                    self.jobs.insert(job.id, job);
                     self.changed();
                 }
                 Output::Grant { host, grant } => self.send(&host, ToExecutor::Grant { grant }),
@@ -65,11 +65,17 @@ impl Turn {
                 }
             }
         }
-        Ok(())
     }
 
     /// The turn's two halves.
-    pub fn finish(self) -> (Vec<Statement>, Sends) {
-        (self.statements, self.sends)
+    ///
+    /// # Errors
+    ///
+    /// When a row cannot be written as JSON.
+    pub fn finish(mut self) -> Result<(Vec<Statement>, Sends)> {
+        for job in self.jobs.values() {
+            self.statements.extend(save_job(job, self.now)?);
+        }
+        Ok((self.statements, self.sends))
     }
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
 
 mod access;
+mod cost;
 mod enrolment;
 mod history;
 mod jobs;
