@@ -202,13 +202,28 @@ pub fn hub(env: &Env) -> Result<Stub> {
     env.durable_object("HUB")?.get_by_name(HUB_NAME)
 }
 
+/// A delivery whose signature was verified.
+pub struct Believed {
+    /// What names it.
+    pub headers: Headers,
+    /// Its signature, which tells its body from every other one.
+    pub signature: String,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// The header that carries the verified signature to the hub.
+pub const SIGNATURE_HEADER: &str = "x-verified-signature";
+
 /// Hands a verified delivery to the hub; its answer is GitHub's.
-pub async fn deliver(env: &Env, headers: &Headers, body: Vec<u8>) -> Result<Response> {
+pub async fn deliver(env: &Env, delivery: &Believed) -> Result<Response> {
     let carried = worker::Headers::new();
-    carried.set("x-github-event", &headers.event_type)?;
-    carried.set("x-github-delivery", &headers.guid)?;
+    carried.set("x-github-event", &delivery.headers.event_type)?;
+    carried.set("x-github-delivery", &delivery.headers.guid)?;
+    carried.set(SIGNATURE_HEADER, &delivery.signature)?;
     let mut init = RequestInit::new();
-    init.with_method(Method::Post).with_headers(carried).with_body(Some(js_sys::Uint8Array::from(body.as_slice()).into()));
+    let body = js_sys::Uint8Array::from(delivery.body.as_slice());
+    init.with_method(Method::Post).with_headers(carried).with_body(Some(body.into()));
     hub(env)?.fetch_with_request(Request::new_with_init("https://hub/deliver", &init)?).await
 }
 

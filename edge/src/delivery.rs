@@ -15,7 +15,7 @@ use doorstep_shared::paths;
 use doorstep_shared::source::Named;
 use hmac::{Hmac, Mac};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use crate::followed::Followed;
 
@@ -89,12 +89,15 @@ impl Disbelief {
     }
 }
 
-/// Verifies `X-Hub-Signature-256` over the raw bytes, in constant time.
+/// Verifies `X-Hub-Signature-256` over the raw bytes, in constant time. Returns
+/// the signature in lower-case hex, which tells this body from every other one:
+/// nobody without the secret can make two bodies of one signature, or two
+/// signatures of one body.
 ///
 /// # Errors
 ///
 /// When the secret is empty, or the header is missing or wrong.
-pub fn verify(secret: &str, header: Option<&str>, body: &[u8]) -> Result<(), Disbelief> {
+pub fn verify(secret: &str, header: Option<&str>, body: &[u8]) -> Result<String, Disbelief> {
     if secret.is_empty() {
         return Err(Disbelief::SecretNotSet);
     }
@@ -103,13 +106,8 @@ pub fn verify(secret: &str, header: Option<&str>, body: &[u8]) -> Result<(), Dis
     let digest = hex::decode(digest).map_err(|_| Disbelief::SignatureWrong)?;
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| Disbelief::SecretNotSet)?;
     mac.update(body);
-    mac.verify_slice(&digest).map_err(|_| Disbelief::SignatureWrong)
-}
-
-/// SHA-256 of a body in hex: what tells a body seen before.
-#[must_use]
-pub fn body_hash(body: &[u8]) -> String {
-    hex::encode(Sha256::digest(body))
+    mac.verify_slice(&digest).map_err(|_| Disbelief::SignatureWrong)?;
+    Ok(hex::encode(digest))
 }
 
 /// The two headers that name a delivery, checked.

@@ -8,6 +8,7 @@
 use doorstep_shared::ids::Name;
 use doorstep_shared::protocol::{hello_message, join_message};
 use ed25519_dalek::{Signature, VerifyingKey};
+use sha2::{Digest, Sha256};
 
 /// How long a code is good: 10 minutes.
 pub const CODE_MS: u64 = 10 * 60 * 1_000;
@@ -36,6 +37,12 @@ pub fn split(typed: &str) -> Option<(String, String)> {
     let (handle, secret) = whole.split_once('-')?;
     let fits = |part: &str, len: usize| part.len() == len && part.bytes().all(|b| LETTERS.contains(&b));
     (fits(handle, 4) && fits(secret, 12)).then(|| (handle.to_owned(), whole.clone()))
+}
+
+/// What is kept of a code: its SHA-256 in hex.
+#[must_use]
+pub fn hash(whole: &str) -> String {
+    hex::encode(Sha256::digest(whole))
 }
 
 /// Did the holder of this public key sign the answer to this challenge?

@@ -32,7 +32,7 @@ use doorstep_shared::time::Timestamp;
 use route::{Access, Route};
 use worker::{Context, Env, Method, Request, Response, Result, console_error, event};
 
-use call::{Call, Client};
+use call::{Believed, Call, Client};
 use platform::{Settings, now};
 
 pub use hub::Hub;
@@ -59,7 +59,7 @@ async fn fetch(req: Request, env: Env, _ctx: Context) -> Result<Response> {
 }
 
 async fn serve(req: Request, env: &Env) -> Result<Response> {
-    let settings = Settings::read(env);
+    let settings = Settings::of(env);
     let method = method_name(&req);
     let route = route::route(&method, &req.path());
     if let Some(refusal) = refuse_stranger(&req, &route, &settings)? {
@@ -190,7 +190,7 @@ fn next_of(req: &Request) -> String {
 
 async fn deliver(req: Request, env: &Env, settings: &Settings) -> Result<Response> {
     match believe(req, settings).await? {
-        Ok((headers, body)) => call::deliver(env, &headers, body).await,
+        Ok(delivery) => call::deliver(env, &delivery).await,
         Err(disbelief) => {
             note_refusal(env, disbelief).await;
             reply::error(disbelief.status(), disbelief.code(), &disbelief.to_string())
@@ -198,7 +198,7 @@ async fn deliver(req: Request, env: &Env, settings: &Settings) -> Result<Respons
     }
 }
 
-async fn believe(mut req: Request, settings: &Settings) -> Result<std::result::Result<(Headers, Vec<u8>), Disbelief>> {
+async fn believe(mut req: Request, settings: &Settings) -> Result<std::result::Result<Believed, Disbelief>> {
     let header = |req: &Request, name: &str| req.headers().get(name).ok().flatten();
     if settings.webhook_secret.is_empty() {
         return Ok(Err(Disbelief::SecretNotSet));
@@ -216,10 +216,12 @@ async fn believe(mut req: Request, settings: &Settings) -> Result<std::result::R
         Ok(None) => return Ok(Err(Disbelief::TooLarge)),
         Err(_) => return Ok(Err(Disbelief::BodyCut)),
     };
-    if let Err(disbelief) = delivery::verify(&settings.webhook_secret, signature.as_deref(), &body) {
-        return Ok(Err(disbelief));
-    }
-    Ok(Headers::check(header(&req, "x-github-event"), header(&req, "x-github-delivery")).map(|headers| (headers, body)))
+    let signature = match delivery::verify(&settings.webhook_secret, signature.as_deref(), &body) {
+        Ok(signature) => signature,
+        Err(disbelief) => return Ok(Err(disbelief)),
+    };
+    let headers = Headers::check(header(&req, "x-github-event"), header(&req, "x-github-delivery"));
+    Ok(headers.map(|headers| Believed { headers, signature, body }))
 }
 
 async fn note_refusal(env: &Env, disbelief: Disbelief) {

@@ -4,6 +4,9 @@
 //! Variables are read with `Reflect`, not through the crate: a binding that is
 //! null makes the crate throw, and such an exception damages the instance.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
 use doorstep_shared::time::Timestamp;
 use futures_util::StreamExt;
 use wasm_bindgen::JsValue;
@@ -50,9 +53,18 @@ pub struct Settings {
     pub is_self_hosted: bool,
 }
 
+thread_local! {
+    /// They never change while an isolate lives: a new value is a new version of the Worker.
+    static SETTINGS: OnceCell<Rc<Settings>> = const { OnceCell::new() };
+}
+
 impl Settings {
-    /// Reads them from the bindings.
-    pub fn read(env: &Env) -> Self {
+    /// Those of the bindings, which are read once.
+    pub fn of(env: &Env) -> Rc<Self> {
+        SETTINGS.with(|settings| Rc::clone(settings.get_or_init(|| Rc::new(Self::read(env)))))
+    }
+
+    fn read(env: &Env) -> Self {
         let body_bytes_max = variable(env, "WEBHOOK_BODY_BYTES_MAX").parse().unwrap_or(BODY_BYTES_MAX_DEFAULT);
         Self {
             webhook_secret: variable(env, "WEBHOOK_SECRET"),

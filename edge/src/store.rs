@@ -28,7 +28,7 @@ const FIRST: &[&str] = &[
     // What it means; `id` is its time × 1,024 plus a counter, so history needs no index.
     // The payload is here and nowhere else, and last, so that history is read without it.
     "CREATE TABLE events (id INTEGER PRIMARY KEY, type TEXT NOT NULL, repo TEXT, body TEXT NOT NULL, payload TEXT NOT NULL)",
-    // Bodies seen, for the deliveries whose GUID is not signed.
+    // Bodies seen, by their verified signature, since a GUID is not signed.
     "CREATE TABLE bodies (hash TEXT PRIMARY KEY, event INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE jobs (id INTEGER PRIMARY KEY, live INTEGER NOT NULL, body TEXT NOT NULL)",
     "CREATE INDEX jobs_live ON jobs (id) WHERE live = 1",

@@ -296,6 +296,10 @@ impl Executor {
 
     fn begin(&mut self, grant: Grant) -> Vec<Output> {
         let at = Instant::now();
+        if self.holding.is_empty() {
+            // A new lease; one that nobody holds is not renewed.
+            self.renew_at = at + self.lease / 3;
+        }
         if !self.holding.insert(Holding { job: grant.job, attempt: grant.attempt }) {
             self.shared.ledger.granted_again();
             return Vec::new();

@@ -11,7 +11,7 @@ use crate::call::{Call, Client, EventsQuery};
 use crate::platform::{now, random};
 use crate::store::{Statement, count_refusal, number, text};
 use crate::view::{DeliveriesView, EnrollmentView};
-use crate::{delivery, enroll, pages, reply};
+use crate::{enroll, pages, reply};
 
 /// Wrong passwords from one client before it must wait.
 const WRONG_PASSWORDS_MAX: u64 = 10;
@@ -109,7 +109,7 @@ impl Hub {
                 let ends = turn.now.plus_ms(enroll::CODE_MS);
                 turn.write(Statement::new(
                     "INSERT OR REPLACE INTO enrollments (handle, hash, ends, tries) VALUES (?, ?, ?, 0)",
-                    [text(handle), text(delivery::body_hash(whole.as_bytes())), number(ends.0)],
+                    [text(handle), text(enroll::hash(&whole)), number(ends.0)],
                 ));
                 Ok(ends)
             })

@@ -11,6 +11,7 @@ use worker::{Error, Request, Response, Result};
 
 use super::arrivals::{Arrival, Missed};
 use super::{Hub, Memory, turn::Turn};
+use crate::call::SIGNATURE_HEADER;
 use crate::delivery::{self, Consequence, Disbelief, Event};
 use crate::reply;
 use crate::store::{self, Statement, json, number, text};
@@ -24,6 +25,8 @@ const BODY_MEMORY_MS: u64 = 7 * 24 * 3_600 * 1_000;
 pub(super) struct Delivery {
     guid: String,
     event_type: String,
+    /// The verified signature: no other body has it.
+    signature: String,
     pub body: String,
 }
 
@@ -38,11 +41,11 @@ impl Hub {
     /// One delivery: waits for its turn and answers.
     pub(super) async fn deliver(&self, req: &mut Request) -> Result<Response> {
         let header = |name: &str| req.headers().get(name).map(Option::unwrap_or_default);
-        let (event_type, guid) = (header("x-github-event")?, header("x-github-delivery")?);
+        let (event_type, guid, signature) = (header("x-github-event")?, header("x-github-delivery")?, header(SIGNATURE_HEADER)?);
         let Ok(body) = String::from_utf8(req.bytes().await?) else {
             return refuse(Disbelief::NotJson);
         };
-        match self.arrive(Arrival::Delivery(Delivery { guid, event_type, body })).await {
+        match self.arrive(Arrival::Delivery(Delivery { guid, event_type, signature, body })).await {
             Ok(Some(answer)) => reply::json(answer.http, &answer.body),
             Ok(None) => Err(Error::RustError("a delivery was not decided".into())),
             Err(Missed::Busy) => reply::error(503, "busy", "too many deliveries at once; redeliver this one"),
@@ -60,9 +63,8 @@ impl Hub {
                 return Ok(disbelieved(disbelief));
             }
         };
-        let hash = delivery::body_hash(posted.body.as_bytes());
-        let fresh = seen.insert(format!("guid {}", posted.guid)) & seen.insert(format!("body {hash}"));
-        if !fresh || self.is_known(&posted.guid, &hash, turn)? {
+        let fresh = seen.insert(format!("guid {}", posted.guid)) & seen.insert(format!("body {}", posted.signature));
+        if !fresh || self.is_known(&posted, turn)? {
             return Ok(told(DeliveryState::Duplicate, &posted, &[], Some("this delivery or its body was seen before")));
         }
         let id = memory.number(turn.now);
@@ -76,7 +78,7 @@ impl Hub {
             "INSERT INTO events (id, type, repo, body, payload) VALUES (?, ?, ?, ?, ?)",
             [number(id), text(&row.event_type), text(row.repo.clone().unwrap_or_default()), json(&row)?, text(std::mem::take(&mut posted.body))],
         ));
-        turn.write(Statement::new("INSERT OR REPLACE INTO bodies (hash, event) VALUES (?, ?)", [text(hash), number(id)]));
+        turn.write(Statement::new("INSERT OR REPLACE INTO bodies (hash, event) VALUES (?, ?)", [text(&posted.signature), number(id)]));
         turn.changed();
         if event.consequence == Consequence::Pong {
             let body = serde_json::json!({"status": "pong", "event_type": "ping", "delivery_id": posted.guid, "jobs": []});
@@ -85,14 +87,14 @@ impl Hub {
         Ok(told(row.status, &posted, &jobs, row.reason.as_deref()))
     }
 
-    fn is_known(&self, guid: &str, hash: &str, turn: &Turn) -> Result<bool> {
-        let store = self.store()?;
-        if !store.rows("SELECT 1 FROM deliveries WHERE guid = ?", [text(guid)])?.is_empty() {
-            return Ok(true);
-        }
+    /// Was this GUID seen before, or this body lately?
+    fn is_known(&self, posted: &Delivery, turn: &Turn) -> Result<bool> {
         let oldest = store::first_number(turn.now.0.saturating_sub(BODY_MEMORY_MS));
-        let bodies = store.rows("SELECT event FROM bodies WHERE hash = ?", [text(hash)])?;
-        Ok(bodies.iter().any(|row| row.number(0) >= oldest))
+        let known = self.store()?.rows(
+            "SELECT 1 FROM deliveries WHERE guid = ? UNION ALL SELECT 1 FROM bodies WHERE hash = ? AND event >= ?",
+            [text(&posted.guid), text(&posted.signature), number(oldest)],
+        )?;
+        Ok(!known.is_empty())
     }
 
     /// Runs a stored delivery again; `None` when there is none.

@@ -363,7 +363,7 @@ impl Hub {
         if row.number(1) >= enroll::TRIES_MAX {
             return Ok(Err(WRONG));
         }
-        if row.text(0) != crate::delivery::body_hash(whole.as_bytes()) {
+        if row.text(0) != enroll::hash(&whole) {
             store.commit(vec![Statement::new("UPDATE enrollments SET tries = tries + 1 WHERE handle = ?", [text(&handle)])])?;
             return Ok(Err(WRONG));
         }
