@@ -7,8 +7,11 @@
 //! between they are sent again on every new connection.
 //!
 //! Invariants: at most one socket; a link that hears nothing for two
-//! heartbeats is down; reports are sent in order of their numbers. What is
-//! absent: sockets, keys (the shell signs), the journal, and any clock.
+//! heartbeats is down; reports are sent in order of their numbers. An edge
+//! that answers and does not let the host in is asked ever more seldom; where
+//! nobody answers, a dial costs nobody anything, and the wait stays short, so
+//! that a host is back soon after its network. What is absent: sockets, keys
+//! (the shell signs), the journal, and any clock.
 
 use std::collections::VecDeque;
 
@@ -26,6 +29,13 @@ pub const HANDSHAKE_MS_MAX: u64 = 15_000;
 pub const DIAL_BASE_MS: u64 = 500;
 /// Last ceiling of it.
 pub const DIAL_CAP_MS: u64 = 60_000;
+/// The only ceiling of it while nobody answers. A dial then takes two seconds
+/// at most, with a second try to connect after one, so that the next packet
+/// leaves 2.5 s after the network is back at the latest.
+pub const UNREACHABLE_CAP_MS: u64 = 1_500;
+/// So many links that were up and soon lost weigh as much as one dial that
+/// failed: a network that comes and goes is not the fault of the edge.
+const LOST_PER_FAILURE: u32 = 4;
 /// A connection that lived this long makes the next dial quick again.
 pub const SETTLED_MS: u64 = 30_000;
 /// Reports sent and not yet acknowledged; the rest waits. 64 frames of at
@@ -39,8 +49,14 @@ pub enum Input {
     Start,
     /// The dial succeeded: a socket is open.
     Opened,
-    /// The socket ended, or the dial failed.
+    /// The socket ended, or the dial failed although somebody answered it.
     Closed {
+        /// Why, for a person.
+        reason: String,
+    },
+    /// The dial failed and nobody answered: there is no way to the edge, or
+    /// nothing listens there.
+    Unreachable {
         /// Why, for a person.
         reason: String,
     },
@@ -138,7 +154,8 @@ enum State {
 #[derive(Clone, Debug)]
 pub struct Link {
     state: State,
-    failures: u32,
+    /// What speaks for a longer wait; [`LOST_PER_FAILURE`] are one failed dial.
+    strikes: u32,
     seed: u64,
     outbox: VecDeque<(u64, Report)>,
     /// How many at the front of the outbox were sent on this socket.
@@ -159,7 +176,7 @@ impl Link {
     pub fn new(seed: u64, outbox: impl IntoIterator<Item = (u64, Report)>) -> Self {
         Self {
             state: State::Idle,
-            failures: 0,
+            strikes: 0,
             seed,
             outbox: outbox.into_iter().collect(),
             sent: 0,
@@ -233,6 +250,7 @@ impl Link {
             Input::Start => self.start(now),
             Input::Opened => self.opened(now),
             Input::Closed { .. } => self.closed(now),
+            Input::Unreachable { .. } => self.unreachable(now),
             Input::Frame(frame) => self.frame(frame, now),
             Input::Pong => {
                 self.hear(now);
@@ -274,23 +292,41 @@ impl Link {
     fn closed(&mut self, now: Timestamp) -> Vec<Output> {
         match self.state {
             State::Idle | State::Ended | State::Waiting { .. } => {}
-            State::Dialing { .. } | State::Challenged { .. } => self.retreat(now),
-            State::Up { since, .. } => {
-                if now.ms_since(since) >= SETTLED_MS {
-                    self.failures = 0;
-                }
-                self.retreat(now);
-            }
+            State::Dialing { .. } | State::Challenged { .. } => self.retreat(LOST_PER_FAILURE, now),
+            State::Up { since, .. } => self.lose(since, now),
         }
         Vec::new()
     }
 
-    /// Waits before the next dial: full jitter, so that a fleet does not come
-    /// back in one instant.
-    fn retreat(&mut self, now: Timestamp) {
+    /// Nobody can be spared anything by a long wait, and what was held against
+    /// the edge before says nothing about it any more.
+    fn unreachable(&mut self, now: Timestamp) -> Vec<Output> {
+        if matches!(self.state, State::Dialing { .. }) {
+            self.strikes = 0;
+            self.wait(UNREACHABLE_CAP_MS, UNREACHABLE_CAP_MS, now);
+        }
+        Vec::new()
+    }
+
+    /// A link that was up is gone.
+    fn lose(&mut self, since: Timestamp, now: Timestamp) {
+        if now.ms_since(since) >= SETTLED_MS {
+            self.strikes = 0;
+        }
+        self.retreat(1, now);
+    }
+
+    /// Waits before the next dial, longer each time.
+    fn retreat(&mut self, strikes: u32, now: Timestamp) {
+        self.wait(DIAL_BASE_MS, DIAL_CAP_MS, now);
+        self.strikes = self.strikes.saturating_add(strikes);
+    }
+
+    /// Full jitter, so that a fleet does not come back in one instant.
+    fn wait(&mut self, base_ms: u64, cap_ms: u64, now: Timestamp) {
         self.seed = mix(self.seed);
-        self.state = State::Waiting { dial_at: now.plus_ms(backoff_ms(self.failures, DIAL_BASE_MS, DIAL_CAP_MS, self.seed)) };
-        self.failures = self.failures.saturating_add(1);
+        let wait_ms = backoff_ms(self.strikes / LOST_PER_FAILURE, base_ms, cap_ms, self.seed);
+        self.state = State::Waiting { dial_at: now.plus_ms(wait_ms) };
         self.sent = 0;
         #[cfg(feature = "planted-bugs")]
         if self.has(LinkBug::OutboxDropped) {
@@ -313,7 +349,7 @@ impl Link {
             (ToExecutor::Welcome { acknowledged, .. }, State::Challenged { .. })
                 if self.is_outrun(acknowledged) =>
             {
-                self.retreat(now);
+                self.retreat(LOST_PER_FAILURE, now);
                 vec![Output::Outrun { acknowledged }, hangup("the edge knows reports that this journal never made")]
             }
             (ToExecutor::Welcome { acknowledged, lease_ms }, State::Challenged { .. }) => {
@@ -364,7 +400,7 @@ impl Link {
             // Replaced: the other socket may be this very daemon's newer dial
             // or a second daemon; backing off keeps two of them from a duel.
             Refusal::Replaced | Refusal::Protocol | Refusal::Busy => {
-                self.retreat(now);
+                self.retreat(LOST_PER_FAILURE, now);
                 vec![hangup(&message)]
             }
         }
@@ -408,7 +444,7 @@ impl Link {
     }
 
     fn woke(&mut self, now: Timestamp) -> Vec<Output> {
-        self.failures = 0;
+        self.strikes = 0;
         match self.state {
             State::Idle | State::Ended | State::Dialing { .. } | State::Challenged { .. } => Vec::new(),
             State::Waiting { .. } => self.dial(now),
@@ -427,7 +463,7 @@ impl Link {
             State::Idle | State::Ended => Vec::new(),
             State::Waiting { dial_at } if dial_at <= now => self.dial(now),
             State::Dialing { since } | State::Challenged { since } if since.plus_ms(HANDSHAKE_MS_MAX) <= now => {
-                self.retreat(now);
+                self.retreat(LOST_PER_FAILURE, now);
                 vec![hangup("the edge did not answer in time")]
             }
             State::Up { since, heard, ping_at } => self.beat(since, heard, ping_at, now),
@@ -441,10 +477,7 @@ impl Link {
         #[cfg(not(feature = "planted-bugs"))]
         let believe = false;
         if heard.plus_ms(SILENCE_MS_MAX) <= now && !believe {
-            if now.ms_since(since) >= SETTLED_MS {
-                self.failures = 0;
-            }
-            self.retreat(now);
+            self.lose(since, now);
             return vec![hangup("nothing heard for two heartbeats")];
         }
         if ping_at <= now {

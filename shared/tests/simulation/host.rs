@@ -385,6 +385,10 @@ impl World {
             return Ok(());
         }
         self.daemons[d].slot = None;
+        if self.wire.is_lost(conn) && self.stage.chance(5_000) {
+            self.stage.saw(Seen::Unreachable);
+            return self.input(d, link::Input::Unreachable { reason: "no answer".to_owned() });
+        }
         self.input(d, link::Input::Closed { reason: "closed".to_owned() })
     }
 
