@@ -6,12 +6,12 @@
 //! stored them and leave through [`Output::Forget`] once the hub has: in
 //! between they are sent again on every new connection.
 //!
-//! Invariants: at most one socket; a link that hears nothing for two
-//! heartbeats is down; reports are sent in order of their numbers. An edge
-//! that answers and does not let the host in is asked ever more seldom; where
-//! nobody answers, a dial costs nobody anything, and the wait stays short, so
-//! that a host is back soon after its network. What is absent: sockets, keys
-//! (the shell signs), the journal, and any clock.
+//! Invariants: at most one socket; a link that gets no answer for two
+//! heartbeats is down, whatever else it hears; reports are sent in order of
+//! their numbers. An edge that answers and does not let the host in is asked
+//! ever more seldom; where nobody answers, a dial costs nobody anything, and
+//! the wait stays short, so that a host is back soon after its network. What is
+//! absent: sockets, keys (the shell signs), the journal, and any clock.
 
 use std::collections::VecDeque;
 
@@ -21,7 +21,8 @@ use crate::time::{Timestamp, backoff_ms, mix};
 /// Time between heartbeats. Two missed ones and the wait for the second make
 /// 15 + 15 + a tick: a half-open socket is found within 40 s.
 pub const HEARTBEAT_MS: u64 = 15_000;
-/// Nothing heard for this long means the link is down: two heartbeats.
+/// No answer for this long means the link is down: two heartbeats. A grant is
+/// no answer: it also comes when what the host sends is lost on its way.
 pub const SILENCE_MS_MAX: u64 = 2 * HEARTBEAT_MS;
 /// A dial or a handshake that takes longer than this is given up.
 pub const HANDSHAKE_MS_MAX: u64 = 15_000;
@@ -146,7 +147,7 @@ enum State {
     Waiting { dial_at: Timestamp },
     Dialing { since: Timestamp },
     Challenged { since: Timestamp },
-    Up { since: Timestamp, heard: Timestamp, ping_at: Timestamp },
+    Up { since: Timestamp, answered: Timestamp, ping_at: Timestamp },
     Ended,
 }
 
@@ -240,7 +241,7 @@ impl Link {
             State::Idle | State::Ended => None,
             State::Waiting { dial_at } => Some(dial_at),
             State::Dialing { since } | State::Challenged { since } => Some(since.plus_ms(HANDSHAKE_MS_MAX)),
-            State::Up { heard, ping_at, .. } => Some(ping_at.min(heard.plus_ms(SILENCE_MS_MAX))),
+            State::Up { answered, ping_at, .. } => Some(ping_at.min(answered.plus_ms(SILENCE_MS_MAX))),
         }
     }
 
@@ -253,7 +254,7 @@ impl Link {
             Input::Unreachable { .. } => self.unreachable(now),
             Input::Frame(frame) => self.frame(frame, now),
             Input::Pong => {
-                self.hear(now);
+                self.is_answered(now);
                 Vec::new()
             }
             Input::Post { seq, report } => {
@@ -335,7 +336,6 @@ impl Link {
     }
 
     fn frame(&mut self, frame: ToExecutor, now: Timestamp) -> Vec<Output> {
-        self.hear(now);
         match (frame, &self.state) {
             (ToExecutor::Challenge { nonce, version, version_min }, State::Challenged { .. }) => {
                 if version < VERSION_MIN || version_min > VERSION {
@@ -353,7 +353,7 @@ impl Link {
                 vec![Output::Outrun { acknowledged }, hangup("the edge knows reports that this journal never made")]
             }
             (ToExecutor::Welcome { acknowledged, lease_ms }, State::Challenged { .. }) => {
-                self.state = State::Up { since: now, heard: now, ping_at: now.plus_ms(HEARTBEAT_MS) };
+                self.state = State::Up { since: now, answered: now, ping_at: now.plus_ms(HEARTBEAT_MS) };
                 self.sent = 0;
                 let mut outputs = vec![Output::Up { lease_ms }];
                 outputs.extend(self.acknowledged(acknowledged));
@@ -361,6 +361,7 @@ impl Link {
                 outputs
             }
             (ToExecutor::Acknowledge { seq }, State::Up { .. }) => {
+                self.is_answered(now);
                 let mut outputs = self.acknowledged(seq);
                 outputs.extend(self.flush());
                 outputs
@@ -437,9 +438,9 @@ impl Link {
         frames
     }
 
-    fn hear(&mut self, now: Timestamp) {
-        if let State::Up { heard, .. } = &mut self.state {
-            *heard = now;
+    fn is_answered(&mut self, now: Timestamp) {
+        if let State::Up { answered, .. } = &mut self.state {
+            *answered = now;
         }
     }
 
@@ -466,23 +467,23 @@ impl Link {
                 self.retreat(LOST_PER_FAILURE, now);
                 vec![hangup("the edge did not answer in time")]
             }
-            State::Up { since, heard, ping_at } => self.beat(since, heard, ping_at, now),
+            State::Up { since, answered, ping_at } => self.beat(since, answered, ping_at, now),
             State::Waiting { .. } | State::Dialing { .. } | State::Challenged { .. } => Vec::new(),
         }
     }
 
-    fn beat(&mut self, since: Timestamp, heard: Timestamp, ping_at: Timestamp, now: Timestamp) -> Vec<Output> {
+    fn beat(&mut self, since: Timestamp, answered: Timestamp, ping_at: Timestamp, now: Timestamp) -> Vec<Output> {
         #[cfg(feature = "planted-bugs")]
         let believe = self.has(LinkBug::SilenceBelieved);
         #[cfg(not(feature = "planted-bugs"))]
         let believe = false;
-        if heard.plus_ms(SILENCE_MS_MAX) <= now && !believe {
+        if answered.plus_ms(SILENCE_MS_MAX) <= now && !believe {
             self.lose(since, now);
             return vec![hangup("nothing heard for two heartbeats")];
         }
         if ping_at <= now {
-            let heard = if believe { now } else { heard };
-            self.state = State::Up { since, heard, ping_at: now.plus_ms(HEARTBEAT_MS) };
+            let answered = if believe { now } else { answered };
+            self.state = State::Up { since, answered, ping_at: now.plus_ms(HEARTBEAT_MS) };
             return vec![Output::Ping];
         }
         Vec::new()
