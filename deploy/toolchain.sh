@@ -10,6 +10,7 @@
 #   need_cargo_fuzz          cargo-fuzz, which only fuzz/run wants; exports CARGO_FUZZ_BIN
 #   need_uv                  uv; exports UV and puts its folder first on PATH
 #   need_git_http_backend    git's HTTP server half; exports GIT_HTTP_BACKEND
+#   need_netns               network namespaces with a packet filter (root, iproute2, nftables)
 #   build_edge               edge/build/index.js and edge/build/index_bg.wasm
 #   build_executor [release|dev]   the executor; exports DOORSTEP_BIN
 #   build_demo               the program behind ./demo; exports DEMO_BIN
@@ -484,6 +485,42 @@ need_git_http_backend() {
     return 1
   fi
   export GIT_HTTP_BACKEND=$dir/git-http-backend
+}
+
+# ---------------------------------------------------------------------------------------------- networks
+
+# Whether a network of its own can be made here, with a cable and a filter in it.
+_ds_netns_ready() {
+  unshare --net sh -c 'ip link add cable0 type veth peer name cable1 && nft add table ip street' >/dev/null 2>&1 </dev/null
+}
+
+_ds_netns_install() {
+  local log packages='iproute2 nftables'
+  ! _ds_netns_ready || return 0
+  log=$(_ds_log netns) || return 1
+  _ds_say "installing $packages with apt-get (about 10 s)"
+  # The lists of packages may be missing or old.
+  # shellcheck disable=SC2086
+  DEBIAN_FRONTEND=noninteractive _ds_limit 240 sh -c '
+    install() { apt-get install -y --no-install-recommends "$@"; }
+    install "$@" || { apt-get update && install "$@"; }' sh $packages >"$log" 2>&1 </dev/null
+  if ! _ds_netns_ready; then
+    _ds_fail "no network namespace with a packet filter can be made here (log: $log); install $packages, and run this where 'unshare --net nft list tables' works (a container needs --privileged)"
+    return 1
+  fi
+}
+
+need_netns() {
+  ! _ds_netns_ready || return 0
+  if [ "$(id -u)" != 0 ]; then
+    _ds_fail "network namespaces need root; run this as root to have them"
+    return 1
+  fi
+  if ! _ds_has apt-get; then
+    _ds_fail "no network namespace with a packet filter can be made here; install unshare (util-linux), ip (iproute2) and nft (nftables) with your distribution's package manager, then run this again"
+    return 1
+  fi
+  _ds_locked netns _ds_netns_install
 }
 
 # ------------------------------------------------------------------------------------------------ builds

@@ -14,6 +14,7 @@ mod work;
 pub use view::live_view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -34,8 +35,9 @@ use crate::disk;
 use crate::git::{Web, WebLimits};
 use crate::identity::Identity;
 use crate::journal::{Journal, RunRecord};
+use crate::reach::Target;
 use crate::run::{Cancel, Request, Shared};
-use crate::socket::{Said, Socket, url_of};
+use crate::socket::{Said, Socket};
 use crate::supervisor::Supervisor;
 
 /// How often the apps' logs are looked at.
@@ -48,6 +50,8 @@ const FETCHES_MAX: usize = 16;
 const FULL_PAUSE: Duration = Duration::from_secs(2);
 /// How often the proxy and the disks are looked after.
 const TEND_MS: u64 = 5_000;
+/// How often the way to the edge is looked at: three calls of the system.
+const WAY_MS: u64 = 2_000;
 /// Reports that a slow watcher on this host may lag behind.
 const WATCH_BACKLOG: usize = 1_024;
 
@@ -108,6 +112,11 @@ struct Daemon {
     shared: Rc<Shared>,
     identity: Option<Identity>,
     edge: Option<String>,
+    target: Option<Target>,
+    /// The address of this host that the edge was reached from when it was looked
+    /// at last, and when it is looked at next.
+    way: Option<IpAddr>,
+    way_at: u64,
     link: Link,
     socket: Option<Socket>,
     sockets: u64,
@@ -237,7 +246,10 @@ impl Daemon {
             link: Link::new(clock::random_u64(), outbox).with_last_report(last_report),
             shared,
             identity,
+            target: edge.as_deref().map(Target::of),
             edge,
+            way: None,
+            way_at: clock::steady().0 + WAY_MS,
             socket: None,
             sockets: 0,
             lease_ms: doorstep_shared::queue::LEASE_MS,
@@ -283,7 +295,7 @@ impl Daemon {
 
     fn wait(&self) -> Duration {
         let now = clock::steady().0;
-        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), self.rounds.deadline()];
+        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), Some(self.way_at), self.rounds.deadline()];
         let next = next.into_iter().flatten().min().unwrap_or(u64::MAX);
         Duration::from_millis(next.saturating_sub(now))
     }
@@ -301,6 +313,10 @@ impl Daemon {
             tokio::task::spawn_local(async move { supervisor.tend_proxy(&busy).await });
             self.look_for_room();
         }
+        if self.way_at <= now {
+            self.way_at = now + WAY_MS;
+            self.look_at_way();
+        }
         if self.rounds.is_due(now) {
             self.reconcile();
         }
@@ -308,6 +324,17 @@ impl Daemon {
             self.renew();
         }
         self.give(Input::Tick);
+    }
+
+    /// A cable was put back, another network was joined, an address was renewed:
+    /// what was sent from the old address is never answered.
+    fn look_at_way(&mut self) {
+        let way = self.target.as_ref().and_then(Target::way_out);
+        let was = std::mem::replace(&mut self.way, way);
+        if let Some(way) = way.filter(|way| was != Some(*way)) {
+            info!("the way to the edge begins at {way} now");
+            self.give(Input::Woke);
+        }
     }
 
     fn woken(&mut self, what: Wake) {
@@ -333,7 +360,10 @@ impl Daemon {
 
     fn said(&mut self, said: Said) {
         match said {
-            Said::Opened => self.give(Input::Opened),
+            Said::Opened => {
+                self.way = self.target.as_ref().and_then(Target::way_out);
+                self.give(Input::Opened);
+            }
             Said::Pong => self.give(Input::Pong),
             Said::Closed(reason) => {
                 let was_up = self.link.is_up();
@@ -344,6 +374,11 @@ impl Daemon {
                     tracing::debug!("the edge cannot be reached: {reason}");
                 }
                 self.give(Input::Closed { reason });
+            }
+            Said::Unreachable(reason) => {
+                self.socket = None;
+                tracing::debug!("the edge cannot be reached: {reason}");
+                self.give(Input::Unreachable { reason });
             }
             Said::Text(text) => match decode::<ToExecutor>(&text) {
                 Ok(frame) => self.give(Input::Frame(frame)),
@@ -377,10 +412,10 @@ impl Daemon {
     fn carry_out(&mut self, output: Output) -> Result<()> {
         match output {
             Output::Dial => {
-                let Some(edge) = &self.edge else { return Ok(()) };
+                let Some(target) = self.target.clone() else { return Ok(()) };
                 self.sockets += 1;
                 let wake = self.shared.wake.clone();
-                self.socket = Some(Socket::dial(url_of(edge), self.sockets, move |number, said| {
+                self.socket = Some(Socket::dial(target, self.sockets, move |number, said| {
                     let _ = wake.send(Wake::Said(number, said));
                 }));
             }

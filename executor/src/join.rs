@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 
 use crate::cli::{Exit, Failure, JoinArgs, failure};
 use crate::identity::Identity;
-use crate::socket::{Said, Socket, url_of};
+use crate::reach::Target;
+use crate::socket::{Said, Socket};
 
 /// How long the whole exchange may take.
 const JOIN_MS_MAX: u64 = 20_000;
@@ -40,13 +41,13 @@ pub async fn run(args: &JoinArgs, state: &Path) -> Result<Exit, Failure> {
 
 async fn exchange(identity: &Identity, code: &str) -> Result<(), Failure> {
     let (tell, mut told) = mpsc::unbounded_channel();
-    let socket = Socket::dial(url_of(&identity.edge), 0, move |_, what| {
+    let socket = Socket::dial(Target::of(&identity.edge), 0, move |_, what| {
         let _ = tell.send(what);
     });
     while let Some(said) = told.recv().await {
         let text = match said {
             Said::Opened | Said::Pong => continue,
-            Said::Closed(reason) => return Err(failure(Exit::Unreachable, format!("{}: {reason}", identity.edge))),
+            Said::Closed(reason) | Said::Unreachable(reason) => return Err(failure(Exit::Unreachable, format!("{}: {reason}", identity.edge))),
             Said::Text(text) => text,
         };
         match decode::<ToExecutor>(&text).context("the edge does not speak this protocol")? {

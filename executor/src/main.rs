@@ -24,6 +24,7 @@ mod plan;
 mod process;
 mod proxy;
 mod python;
+mod reach;
 mod redact;
 mod release;
 mod run;

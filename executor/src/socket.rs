@@ -8,12 +8,16 @@ use std::time::Duration;
 
 use doorstep_shared::protocol::{FRAME_BYTES_MAX, PING, PONG};
 use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// How long a dial may take, and how long a frame may take to leave.
-const DIAL_MS_MAX: u64 = 14_000;
+use crate::reach::Target;
+
+/// How long TLS and the answer to the upgrade may take together, and how long
+/// a frame may take to leave.
+const UPGRADE_MS_MAX: u64 = 10_000;
 const SEND_MS_MAX: u64 = 20_000;
 
 /// What a socket says.
@@ -27,6 +31,8 @@ pub enum Said {
     Pong,
     /// It ended, and why.
     Closed(String),
+    /// Nobody answered the dial, and why.
+    Unreachable(String),
 }
 
 /// A socket that is being dialled or is open; dropping it cuts it.
@@ -39,11 +45,14 @@ pub struct Socket {
 
 impl Socket {
     /// Dials; what the socket says goes to `said` with its number.
-    pub fn dial(url: String, number: u64, said: impl Fn(u64, Said) + 'static) -> Self {
+    pub fn dial(target: Target, number: u64, said: impl Fn(u64, Said) + 'static) -> Self {
         let (frames, outgoing) = mpsc::unbounded_channel();
         let task = tokio::task::spawn_local(async move {
-            let reason = serve(&url, outgoing, |what| said(number, what)).await;
-            said(number, Said::Closed(reason));
+            let end = match target.connect().await {
+                Ok(stream) => Said::Closed(serve(target.url(), stream, outgoing, |what| said(number, what)).await),
+                Err(fault) => Said::Unreachable(fault.to_string()),
+            };
+            said(number, end);
         });
         Self { number, frames, task }
     }
@@ -65,20 +74,12 @@ impl Drop for Socket {
     }
 }
 
-/// The address of the executor's socket at an edge.
-#[must_use]
-pub fn url_of(edge: &str) -> String {
-    let edge = edge.trim_end_matches('/');
-    let ws = edge.strip_prefix("http").map_or_else(|| edge.to_owned(), |rest| format!("ws{rest}"));
-    format!("{ws}/executor")
-}
-
-async fn serve(url: &str, mut outgoing: mpsc::UnboundedReceiver<String>, said: impl Fn(Said)) -> String {
+async fn serve(url: &str, stream: TcpStream, mut outgoing: mpsc::UnboundedReceiver<String>, said: impl Fn(Said)) -> String {
     let mut limits = WebSocketConfig::default();
     limits.max_message_size = Some(FRAME_BYTES_MAX);
     limits.max_frame_size = Some(FRAME_BYTES_MAX);
-    let dial = tokio_tungstenite::connect_async_with_config(url, Some(limits), true);
-    let socket = match tokio::time::timeout(Duration::from_millis(DIAL_MS_MAX), dial).await {
+    let upgrade = tokio_tungstenite::client_async_tls_with_config(url, stream, Some(limits), None);
+    let socket = match tokio::time::timeout(Duration::from_millis(UPGRADE_MS_MAX), upgrade).await {
         Ok(Ok((socket, _))) => socket,
         Ok(Err(fault)) => return why(&fault),
         Err(_) => return "the edge did not answer in time".to_owned(),
@@ -110,16 +111,5 @@ fn why(fault: &Error) -> String {
     match fault {
         Error::Http(answer) => format!("the edge answered {} instead of a socket", answer.status()),
         other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_become_sockets() {
-        assert_eq!(url_of("https://e.example/"), "wss://e.example/executor");
-        assert_eq!(url_of("http://127.0.0.1:8787"), "ws://127.0.0.1:8787/executor");
     }
 }

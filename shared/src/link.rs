@@ -6,8 +6,11 @@
 //! stored them and leave through [`Output::Forget`] once the hub has: in
 //! between they are sent again on every new connection.
 //!
-//! Invariants: at most one socket; a link that hears nothing for two
-//! heartbeats is down; reports are sent in order of their numbers. What is
+//! Invariants: at most one socket; a link that gets no answer for two
+//! heartbeats is down, whatever else it hears; reports are sent in order of
+//! their numbers. An edge that answers and does not let the host in is asked
+//! ever more seldom; where nobody answers, a dial costs nobody anything, and
+//! the wait stays short, so that a host is back soon after its network. What is
 //! absent: sockets, keys (the shell signs), the journal, and any clock.
 
 use std::collections::VecDeque;
@@ -18,7 +21,8 @@ use crate::time::{Timestamp, backoff_ms, mix};
 /// Time between heartbeats. Two missed ones and the wait for the second make
 /// 15 + 15 + a tick: a half-open socket is found within 40 s.
 pub const HEARTBEAT_MS: u64 = 15_000;
-/// Nothing heard for this long means the link is down: two heartbeats.
+/// No answer for this long means the link is down: two heartbeats. A grant is
+/// no answer: it also comes when what the host sends is lost on its way.
 pub const SILENCE_MS_MAX: u64 = 2 * HEARTBEAT_MS;
 /// A dial or a handshake that takes longer than this is given up.
 pub const HANDSHAKE_MS_MAX: u64 = 15_000;
@@ -26,6 +30,13 @@ pub const HANDSHAKE_MS_MAX: u64 = 15_000;
 pub const DIAL_BASE_MS: u64 = 500;
 /// Last ceiling of it.
 pub const DIAL_CAP_MS: u64 = 60_000;
+/// The only ceiling of it while nobody answers. A dial then takes two seconds
+/// at most, with a second try to connect after one, so that the next packet
+/// leaves 2.5 s after the network is back at the latest.
+pub const UNREACHABLE_CAP_MS: u64 = 1_500;
+/// So many links that were up and soon lost weigh as much as one dial that
+/// failed: a network that comes and goes is not the fault of the edge.
+const LOST_PER_FAILURE: u32 = 4;
 /// A connection that lived this long makes the next dial quick again.
 pub const SETTLED_MS: u64 = 30_000;
 /// Reports sent and not yet acknowledged; the rest waits. 64 frames of at
@@ -39,8 +50,14 @@ pub enum Input {
     Start,
     /// The dial succeeded: a socket is open.
     Opened,
-    /// The socket ended, or the dial failed.
+    /// The socket ended, or the dial failed although somebody answered it.
     Closed {
+        /// Why, for a person.
+        reason: String,
+    },
+    /// The dial failed and nobody answered: there is no way to the edge, or
+    /// nothing listens there.
+    Unreachable {
         /// Why, for a person.
         reason: String,
     },
@@ -130,7 +147,7 @@ enum State {
     Waiting { dial_at: Timestamp },
     Dialing { since: Timestamp },
     Challenged { since: Timestamp },
-    Up { since: Timestamp, heard: Timestamp, ping_at: Timestamp },
+    Up { since: Timestamp, answered: Timestamp, ping_at: Timestamp },
     Ended,
 }
 
@@ -138,7 +155,8 @@ enum State {
 #[derive(Clone, Debug)]
 pub struct Link {
     state: State,
-    failures: u32,
+    /// What speaks for a longer wait; [`LOST_PER_FAILURE`] are one failed dial.
+    strikes: u32,
     seed: u64,
     outbox: VecDeque<(u64, Report)>,
     /// How many at the front of the outbox were sent on this socket.
@@ -159,7 +177,7 @@ impl Link {
     pub fn new(seed: u64, outbox: impl IntoIterator<Item = (u64, Report)>) -> Self {
         Self {
             state: State::Idle,
-            failures: 0,
+            strikes: 0,
             seed,
             outbox: outbox.into_iter().collect(),
             sent: 0,
@@ -223,7 +241,7 @@ impl Link {
             State::Idle | State::Ended => None,
             State::Waiting { dial_at } => Some(dial_at),
             State::Dialing { since } | State::Challenged { since } => Some(since.plus_ms(HANDSHAKE_MS_MAX)),
-            State::Up { heard, ping_at, .. } => Some(ping_at.min(heard.plus_ms(SILENCE_MS_MAX))),
+            State::Up { answered, ping_at, .. } => Some(ping_at.min(answered.plus_ms(SILENCE_MS_MAX))),
         }
     }
 
@@ -233,9 +251,10 @@ impl Link {
             Input::Start => self.start(now),
             Input::Opened => self.opened(now),
             Input::Closed { .. } => self.closed(now),
+            Input::Unreachable { .. } => self.unreachable(now),
             Input::Frame(frame) => self.frame(frame, now),
             Input::Pong => {
-                self.hear(now);
+                self.is_answered(now);
                 Vec::new()
             }
             Input::Post { seq, report } => {
@@ -274,23 +293,41 @@ impl Link {
     fn closed(&mut self, now: Timestamp) -> Vec<Output> {
         match self.state {
             State::Idle | State::Ended | State::Waiting { .. } => {}
-            State::Dialing { .. } | State::Challenged { .. } => self.retreat(now),
-            State::Up { since, .. } => {
-                if now.ms_since(since) >= SETTLED_MS {
-                    self.failures = 0;
-                }
-                self.retreat(now);
-            }
+            State::Dialing { .. } | State::Challenged { .. } => self.retreat(LOST_PER_FAILURE, now),
+            State::Up { since, .. } => self.lose(since, now),
         }
         Vec::new()
     }
 
-    /// Waits before the next dial: full jitter, so that a fleet does not come
-    /// back in one instant.
-    fn retreat(&mut self, now: Timestamp) {
+    /// Nobody can be spared anything by a long wait, and what was held against
+    /// the edge before says nothing about it any more.
+    fn unreachable(&mut self, now: Timestamp) -> Vec<Output> {
+        if matches!(self.state, State::Dialing { .. }) {
+            self.strikes = 0;
+            self.wait(UNREACHABLE_CAP_MS, UNREACHABLE_CAP_MS, now);
+        }
+        Vec::new()
+    }
+
+    /// A link that was up is gone.
+    fn lose(&mut self, since: Timestamp, now: Timestamp) {
+        if now.ms_since(since) >= SETTLED_MS {
+            self.strikes = 0;
+        }
+        self.retreat(1, now);
+    }
+
+    /// Waits before the next dial, longer each time.
+    fn retreat(&mut self, strikes: u32, now: Timestamp) {
+        self.wait(DIAL_BASE_MS, DIAL_CAP_MS, now);
+        self.strikes = self.strikes.saturating_add(strikes);
+    }
+
+    /// Full jitter, so that a fleet does not come back in one instant.
+    fn wait(&mut self, base_ms: u64, cap_ms: u64, now: Timestamp) {
         self.seed = mix(self.seed);
-        self.state = State::Waiting { dial_at: now.plus_ms(backoff_ms(self.failures, DIAL_BASE_MS, DIAL_CAP_MS, self.seed)) };
-        self.failures = self.failures.saturating_add(1);
+        let wait_ms = backoff_ms(self.strikes / LOST_PER_FAILURE, base_ms, cap_ms, self.seed);
+        self.state = State::Waiting { dial_at: now.plus_ms(wait_ms) };
         self.sent = 0;
         #[cfg(feature = "planted-bugs")]
         if self.has(LinkBug::OutboxDropped) {
@@ -299,7 +336,6 @@ impl Link {
     }
 
     fn frame(&mut self, frame: ToExecutor, now: Timestamp) -> Vec<Output> {
-        self.hear(now);
         match (frame, &self.state) {
             (ToExecutor::Challenge { nonce, version, version_min }, State::Challenged { .. }) => {
                 if version < VERSION_MIN || version_min > VERSION {
@@ -313,11 +349,11 @@ impl Link {
             (ToExecutor::Welcome { acknowledged, .. }, State::Challenged { .. })
                 if self.is_outrun(acknowledged) =>
             {
-                self.retreat(now);
+                self.retreat(LOST_PER_FAILURE, now);
                 vec![Output::Outrun { acknowledged }, hangup("the edge knows reports that this journal never made")]
             }
             (ToExecutor::Welcome { acknowledged, lease_ms }, State::Challenged { .. }) => {
-                self.state = State::Up { since: now, heard: now, ping_at: now.plus_ms(HEARTBEAT_MS) };
+                self.state = State::Up { since: now, answered: now, ping_at: now.plus_ms(HEARTBEAT_MS) };
                 self.sent = 0;
                 let mut outputs = vec![Output::Up { lease_ms }];
                 outputs.extend(self.acknowledged(acknowledged));
@@ -325,6 +361,7 @@ impl Link {
                 outputs
             }
             (ToExecutor::Acknowledge { seq }, State::Up { .. }) => {
+                self.is_answered(now);
                 let mut outputs = self.acknowledged(seq);
                 outputs.extend(self.flush());
                 outputs
@@ -364,7 +401,7 @@ impl Link {
             // Replaced: the other socket may be this very daemon's newer dial
             // or a second daemon; backing off keeps two of them from a duel.
             Refusal::Replaced | Refusal::Protocol | Refusal::Busy => {
-                self.retreat(now);
+                self.retreat(LOST_PER_FAILURE, now);
                 vec![hangup(&message)]
             }
         }
@@ -401,14 +438,14 @@ impl Link {
         frames
     }
 
-    fn hear(&mut self, now: Timestamp) {
-        if let State::Up { heard, .. } = &mut self.state {
-            *heard = now;
+    fn is_answered(&mut self, now: Timestamp) {
+        if let State::Up { answered, .. } = &mut self.state {
+            *answered = now;
         }
     }
 
     fn woke(&mut self, now: Timestamp) -> Vec<Output> {
-        self.failures = 0;
+        self.strikes = 0;
         match self.state {
             State::Idle | State::Ended | State::Dialing { .. } | State::Challenged { .. } => Vec::new(),
             State::Waiting { .. } => self.dial(now),
@@ -427,29 +464,26 @@ impl Link {
             State::Idle | State::Ended => Vec::new(),
             State::Waiting { dial_at } if dial_at <= now => self.dial(now),
             State::Dialing { since } | State::Challenged { since } if since.plus_ms(HANDSHAKE_MS_MAX) <= now => {
-                self.retreat(now);
+                self.retreat(LOST_PER_FAILURE, now);
                 vec![hangup("the edge did not answer in time")]
             }
-            State::Up { since, heard, ping_at } => self.beat(since, heard, ping_at, now),
+            State::Up { since, answered, ping_at } => self.beat(since, answered, ping_at, now),
             State::Waiting { .. } | State::Dialing { .. } | State::Challenged { .. } => Vec::new(),
         }
     }
 
-    fn beat(&mut self, since: Timestamp, heard: Timestamp, ping_at: Timestamp, now: Timestamp) -> Vec<Output> {
+    fn beat(&mut self, since: Timestamp, answered: Timestamp, ping_at: Timestamp, now: Timestamp) -> Vec<Output> {
         #[cfg(feature = "planted-bugs")]
         let believe = self.has(LinkBug::SilenceBelieved);
         #[cfg(not(feature = "planted-bugs"))]
         let believe = false;
-        if heard.plus_ms(SILENCE_MS_MAX) <= now && !believe {
-            if now.ms_since(since) >= SETTLED_MS {
-                self.failures = 0;
-            }
-            self.retreat(now);
+        if answered.plus_ms(SILENCE_MS_MAX) <= now && !believe {
+            self.lose(since, now);
             return vec![hangup("nothing heard for two heartbeats")];
         }
         if ping_at <= now {
-            let heard = if believe { now } else { heard };
-            self.state = State::Up { since, heard, ping_at: now.plus_ms(HEARTBEAT_MS) };
+            let answered = if believe { now } else { answered };
+            self.state = State::Up { since, answered, ping_at: now.plus_ms(HEARTBEAT_MS) };
             return vec![Output::Ping];
         }
         Vec::new()

@@ -1,12 +1,14 @@
 //! A real edge: `doorstep edge` with workerd below it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::tools::sqlite;
 use crate::{Answer, Child, Delivery, Ended, FakeExecutor, Raw, Tools, wait};
 
 /// The webhook's secret that stories use.
@@ -76,10 +78,19 @@ impl Edge {
         Self::start_with(Secrets::default()).await
     }
 
+    /// The same, where others than this machine reach it.
+    pub async fn start_at(address: IpAddr) -> Self {
+        Self::launched(Secrets::default(), address).await
+    }
+
     /// An edge with these secrets, on a fresh state.
     pub async fn start_with(secrets: Secrets) -> Self {
+        Self::launched(secrets, Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    async fn launched(secrets: Secrets, address: IpAddr) -> Self {
         let (tools, state) = (Tools::find(), tempfile::tempdir().unwrap());
-        let mut child = launch(&tools, &state, &secrets, 0);
+        let mut child = launch(&tools, &state, &secrets, SocketAddr::new(address, 0));
         let address = ready(&mut child).await;
         // A connection of its own for each request, and no proxy of the machine's.
         let client = crate::http()
@@ -131,7 +142,7 @@ impl Edge {
             self.child.signal_group(Signal::KILL);
             self.child.end().await;
         }
-        self.child = launch(&self.tools, &self.state, &self.secrets, self.address.port());
+        self.child = launch(&self.tools, &self.state, &self.secrets, self.address);
         let address = ready(&mut self.child).await;
         assert_eq!(address, self.address);
     }
@@ -201,6 +212,16 @@ impl Edge {
         wait::until(&what, async || self.host(name).await, |host| host.as_ref().is_some_and(|host| host["online"] == online)).await;
     }
 
+    /// What an SQL statement makes of the hub's own rows, the first column of
+    /// each: a look inside, for what no page shows.
+    #[must_use]
+    pub fn hub(&self, statement: &str) -> Vec<String> {
+        let is_it = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "sqlite") && path.file_stem().is_some_and(|name| name != "metadata");
+        let hubs = std::fs::read_dir(self.state.path().join("hub/doorstep-hub")).unwrap();
+        let database = hubs.filter_map(|entry| Some(entry.ok()?.path())).find(is_it).unwrap();
+        sqlite(&database, statement)
+    }
+
     /// A one-time enrolment code.
     pub async fn enroll(&self) -> String {
         let answer = self.api("POST", "/api/hosts/enrollments").await;
@@ -236,13 +257,13 @@ fn list(value: &Value) -> Vec<Value> {
     value.as_array().unwrap_or_else(|| panic!("not a list: {value}")).clone()
 }
 
-fn launch(tools: &Tools, state: &TempDir, secrets: &Secrets, port: u16) -> Child {
+fn launch(tools: &Tools, state: &TempDir, secrets: &Secrets, address: SocketAddr) -> Child {
     let mut environment = secrets.environment();
     environment.push(("DOORSTEP_WORKER_DIR", tools.worker.to_str().unwrap().to_owned()));
     environment.push(("DOORSTEP_WORKERD", tools.workerd.to_str().unwrap().to_owned()));
     let mut command = Command::new(&tools.doorstep);
     // A `.env` of the folder it is started in would be read.
-    command.arg("edge").args(["--port", &port.to_string()]).arg("--state").arg(state.path()).current_dir(state.path());
+    command.arg("edge").args(["--port", &address.port().to_string(), "--address", &address.ip().to_string()]).arg("--state").arg(state.path()).current_dir(state.path());
     Child::start("edge", state.path(), &mut command, &environment)
 }
 

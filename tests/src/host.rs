@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use crate::child::kill_below;
+use crate::tools::sqlite;
 use crate::{Child, Edge, Ended, Tools, wait};
 
 /// A machine with an executor on it.
@@ -22,6 +23,8 @@ pub struct Host {
     name: String,
     environment: Vec<(&'static str, String)>,
     verbs: usize,
+    /// The network namespace it is in, unless it is ours.
+    space: Option<PathBuf>,
     dir: TempDir,
 }
 
@@ -42,7 +45,7 @@ impl Host {
             // Only what a story pushes is deployed, unless it says otherwise.
             ("DOORSTEP_RECONCILE", "off".to_owned()),
         ];
-        let mut host = Self { daemon: None, past: Vec::new(), tools, name: name.to_owned(), environment, verbs: 0, dir };
+        let mut host = Self { daemon: None, past: Vec::new(), tools, name: name.to_owned(), environment, verbs: 0, space: None, dir };
         host.put_first_on_path(&Tools::python());
         host.write_config(edge, toml);
         host
@@ -80,6 +83,11 @@ impl Host {
     /// Runs another build of the program from now on.
     pub fn use_binary(&mut self, doorstep: &Path) {
         doorstep.clone_into(&mut self.tools.doorstep);
+    }
+
+    /// Whatever starts from now on is in this network namespace.
+    pub fn live_in(&mut self, space: PathBuf) {
+        self.space = Some(space);
     }
 
     /// The folder of this program comes first in its `PATH`.
@@ -179,11 +187,7 @@ impl Host {
     /// row: a look inside, or a fault that the next write meets.
     #[must_use]
     pub fn journal(&self, statement: &str) -> Vec<String> {
-        const SCRIPT: &str = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1], timeout=10, isolation_level=None)\nfor row in db.execute(sys.argv[2]): print(row[0])";
-        let journal = self.state().join("journal.db");
-        let output = Command::new(Tools::python()).args(["-c", SCRIPT]).arg(journal).arg(statement).output().unwrap();
-        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+        sqlite(&self.state().join("journal.db"), statement)
     }
 
     /// Has the daemon ended by itself? If so, another may be started.
@@ -240,7 +244,15 @@ impl Host {
     }
 
     fn start(&self, name: &str, args: &[&str]) -> Child {
-        let mut command = Command::new(&self.tools.doorstep);
+        let mut command = match &self.space {
+            Some(space) => {
+                // It becomes the program itself.
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", space.display())).arg(&self.tools.doorstep);
+                command
+            }
+            None => Command::new(&self.tools.doorstep),
+        };
         command.args(args).current_dir(self.dir.path());
         Child::start(name, &self.dir.path().join("logs"), &mut command, &self.environment)
     }

@@ -19,6 +19,7 @@ mod executor;
 mod github;
 mod host;
 pub mod machine;
+pub mod net;
 mod origin;
 mod page;
 mod prober;

@@ -1,6 +1,6 @@
 //! The built programs that stories run; `./test` builds them and says where.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -43,6 +43,14 @@ impl Tools {
         };
         PYTHON.get_or_init(ask).clone()
     }
+}
+
+/// What an SQL statement makes of a database, the first column of each row.
+pub(crate) fn sqlite(database: &Path, statement: &str) -> Vec<String> {
+    const SCRIPT: &str = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1], timeout=10, isolation_level=None)\nfor row in db.execute(sys.argv[2]): print(row[0])";
+    let output = Command::new(Tools::python()).args(["-c", SCRIPT]).arg(database).arg(statement).output().unwrap();
+    assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
 fn named(variable: &str) -> PathBuf {

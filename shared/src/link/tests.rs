@@ -65,6 +65,18 @@ fn silence_is_found_within_forty_seconds() {
 }
 
 #[test]
+fn grants_that_come_while_nothing_gets_through_do_not_hide_the_silence() {
+    let mut link = Link::new(1, []);
+    up(&mut link, T0, 0);
+    let grant = Grant { job: crate::ids::JobId(1), attempt: 1, project: "shop".parse().unwrap(), action: crate::ids::Action::Deploy, cause: crate::ids::Cause::Push, hint_commit: None };
+    for now in (0..=SILENCE_MS_MAX).step_by(1_000).map(|ms| T0.plus_ms(ms)) {
+        link.handle(Input::Frame(ToExecutor::Grant { grant: grant.clone() }), now);
+        link.handle(Input::Tick, now);
+    }
+    assert!(!link.is_up());
+}
+
+#[test]
 fn a_pong_keeps_it_up() {
     let mut link = Link::new(1, []);
     up(&mut link, T0, 0);
@@ -99,6 +111,59 @@ fn dials_back_off_and_stay_under_a_minute() {
         now = at;
         assert_eq!(link.handle(Input::Tick, now), [Output::Dial]);
     }
+}
+
+/// The longest wait for the next dial in many tries of this.
+fn longest_wait(mut ends: impl FnMut(&mut Link, Timestamp)) -> u64 {
+    let mut link = Link::new(7, []);
+    link.handle(Input::Start, T0);
+    let (mut now, mut longest) = (T0, 0);
+    for _ in 0..500 {
+        ends(&mut link, now);
+        let at = link.deadline().unwrap();
+        longest = longest.max(at.ms_since(now));
+        now = at;
+        assert_eq!(link.handle(Input::Tick, now), [Output::Dial]);
+    }
+    longest
+}
+
+#[test]
+fn where_nobody_answers_the_wait_stays_short_and_differs() {
+    let unreachable = || Input::Unreachable { reason: "no route".into() };
+    let longest = longest_wait(|link, now| {
+        link.handle(unreachable(), now);
+    });
+    assert!((UNREACHABLE_CAP_MS * 9 / 10..=UNREACHABLE_CAP_MS).contains(&longest), "{longest}");
+    // An edge that answers again and lets nobody in is spared from the start.
+    let mut link = Link::new(7, []);
+    link.handle(Input::Start, T0);
+    for _ in 0..20 {
+        link.handle(Input::Closed { reason: "503".into() }, T0);
+        link.handle(Input::Tick, link.deadline().unwrap());
+    }
+    link.handle(unreachable(), T0);
+    link.handle(Input::Tick, link.deadline().unwrap());
+    link.handle(Input::Closed { reason: "503".into() }, T0);
+    assert!(link.deadline().unwrap().ms_since(T0) <= DIAL_BASE_MS);
+}
+
+#[test]
+fn links_that_come_up_and_are_lost_at_once_are_dialled_ever_more_seldom() {
+    let challenge = || Input::Frame(ToExecutor::Challenge { nonce: "n".into(), version: 1, version_min: 1 });
+    let comes_up = |link: &mut Link, now| {
+        link.handle(Input::Opened, now);
+        link.handle(challenge(), now);
+        link.handle(Input::Frame(ToExecutor::Welcome { acknowledged: 0, lease_ms: 1 }), now);
+        link.handle(Input::Closed { reason: "reset".into() }, now);
+    };
+    let mut lost = 0;
+    let first_ten = longest_wait(|link, now| {
+        lost += 1;
+        if lost <= 10 { comes_up(link, now) } else { drop(link.handle(Input::Unreachable { reason: String::new() }, now)) }
+    });
+    assert!(first_ten <= 4 * DIAL_BASE_MS, "a network that comes and goes: {first_ten}");
+    assert!(longest_wait(comes_up) > DIAL_CAP_MS / 2, "an edge that lets hosts in and fails over them");
 }
 
 #[test]

@@ -30,6 +30,7 @@ seen! {
     Replacements = "replacements",
     Cuts = "cuts",
     BlackHoles = "black holes",
+    Unreachable = "unreachable edges",
     Jumps = "clock jumps",
     Sleeps = "sleeps",
     Evictions = "evictions",

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use doorstep_shared::ids::{FailureKind, Name};
 use doorstep_shared::link::{self, HEARTBEAT_MS, Link, SILENCE_MS_MAX, WINDOW};
-use doorstep_shared::protocol::{Grant, Holding, Report, ToEdge, VERSION, fit};
+use doorstep_shared::protocol::{Grant, Holding, Report, ToEdge, ToExecutor, VERSION, fit};
 use doorstep_shared::time::Timestamp;
 
 use super::bug::ModelBug;
@@ -86,12 +86,12 @@ pub struct Daemon {
     renew_ms: u64,
     wake_at: Option<Timestamp>,
     /// When something came on its socket.
-    pub heard_at: Timestamp,
+    pub answered_at: Timestamp,
 }
 
 impl Daemon {
     pub fn new(host: usize) -> Self {
-        Self { host, link: None, slot: None, copy: None, renew_ms: 0, wake_at: None, heard_at: T0 }
+        Self { host, link: None, slot: None, copy: None, renew_ms: 0, wake_at: None, answered_at: T0 }
     }
 }
 
@@ -370,7 +370,10 @@ impl World {
         if self.daemons[d].slot != Some(conn) || !self.wire.reaches_host(conn) {
             return Ok(());
         }
-        self.daemons[d].heard_at = self.stage.now;
+        let is_answer = matches!(frame, Down::Opened | Down::Pong | Down::Frame(ToExecutor::Welcome { .. } | ToExecutor::Acknowledge { .. }));
+        if is_answer {
+            self.daemons[d].answered_at = self.stage.now;
+        }
         match frame {
             Down::Opened => self.input(d, link::Input::Opened),
             Down::Frame(frame) => self.input(d, link::Input::Frame(frame)),
@@ -385,6 +388,10 @@ impl World {
             return Ok(());
         }
         self.daemons[d].slot = None;
+        if self.wire.is_lost(conn) && self.stage.chance(5_000) {
+            self.stage.saw(Seen::Unreachable);
+            return self.input(d, link::Input::Unreachable { reason: "no answer".to_owned() });
+        }
         self.input(d, link::Input::Closed { reason: "closed".to_owned() })
     }
 
@@ -451,13 +458,13 @@ impl World {
         Ok(())
     }
 
-    /// A link that hears nothing for two heartbeats and a tick is down.
+    /// A link that gets no answer for two heartbeats and a tick is down.
     pub fn check_silence(&mut self, d: usize) {
         let daemon = &self.daemons[d];
-        let heard_at = daemon.heard_at.max(self.hosts[daemon.host].asleep_until);
-        let silent_ms = self.stage.now.ms_since(heard_at);
+        let answered_at = daemon.answered_at.max(self.hosts[daemon.host].asleep_until);
+        let silent_ms = self.stage.now.ms_since(answered_at);
         let believed = daemon.link.as_ref().is_some_and(Link::is_up) && silent_ms > SILENCE_MS_MAX + HEARTBEAT_MS;
-        self.stage.check(!believed, || format!("d{d} is up and heard nothing for {silent_ms} ms"));
+        self.stage.check(!believed, || format!("d{d} is up and got no answer for {silent_ms} ms"));
     }
 
     fn host_now(&self, d: usize) -> Timestamp {

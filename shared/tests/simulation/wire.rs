@@ -49,6 +49,8 @@ struct Conn {
     host_open: bool,
     /// The dial is on its way.
     dialing: bool,
+    /// The dial arrives nowhere.
+    lost: bool,
     /// The hub still reads.
     hub_open: bool,
     /// The hub said its last word; what was on its way to it still arrives.
@@ -75,13 +77,14 @@ impl Wire {
         let conn = self.0.len();
         let latency_ms = if stage.chance(500) { stage.rng.between(500, 2_000) } else { stage.rng.between(1, 80) };
         let (up, down) = (Pipe::default(), Pipe::default());
-        let (host_open, dialing, hub_open, hub_ended) = (true, false, false, false);
-        self.0.push(Conn { daemon, latency_ms, host_open, dialing, hub_open, hub_ended, up, down });
+        let (host_open, dialing, lost, hub_open, hub_ended) = (true, false, false, false, false);
+        self.0.push(Conn { daemon, latency_ms, host_open, dialing, lost, hub_open, hub_ended, up, down });
         if reachable && !stage.chance(stage.rates.dial_fails) {
             let at = self.0[conn].up.arrival(latency_ms, stage);
             self.0[conn].dialing = true;
             stage.at(at, Event::DialArrives { conn });
         } else if stage.chance(5_000) {
+            self.0[conn].lost = true;
             stage.after_ms(latency_ms, Event::HostSeesClose { conn });
         }
         conn
@@ -155,6 +158,11 @@ impl Wire {
         let open = self.0[conn].host_open;
         self.host_closes(stage, conn);
         open
+    }
+
+    /// Did the dial arrive nowhere? Then its end may say so.
+    pub fn is_lost(&self, conn: ConnId) -> bool {
+        self.0[conn].lost
     }
 
     /// Breaks it; each end is told at its own time, the host sometimes never.
