@@ -40,9 +40,9 @@ enum Scenario {
 /// Where the link leads when the daemon is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    SameEdge,
-    RestartedEdge,
-    NoEdge,
+    Same,
+    Restarted,
+    Gone,
 }
 
 #[derive(Clone, Debug)]
@@ -211,12 +211,12 @@ impl Lane {
     /// app serves and no run is open.
     async fn recover(&mut self, at: At, ask: &Ask) -> Result<Duration, String> {
         match at {
-            At::SameEdge => {}
-            At::RestartedEdge => {
+            At::Same => {}
+            At::Restarted => {
                 self.shop.edge.kill_workerd().await;
                 self.shop.edge.restart().await;
             }
-            At::NoEdge => {
+            At::Gone => {
                 self.shop.edge.kill_workerd().await;
             }
         }
@@ -231,7 +231,7 @@ impl Lane {
         };
         wait::perhaps(DEADLINE, "the new release or the old one to serve", look, is_well).await?;
         let took = begun.elapsed();
-        if at == At::NoEdge {
+        if at == At::Gone {
             self.shop.edge.restart().await;
         }
         Ok(took)
@@ -331,7 +331,7 @@ fn check(is_so: bool, say: impl FnOnce() -> String) -> Result<(), String> {
 }
 
 fn name(is_in_place: bool, case: &Case) -> String {
-    format!("{:?}{} at {:?}, killed at {}", case.scenario, if is_in_place { " in place" } else { "" }, case.at, case.point)
+    format!("{:?}{}, edge {:?}, killed at {}", case.scenario, if is_in_place { " in place" } else { "" }, case.at, case.point)
 }
 
 /// Carries out cases until none is left; a lane that saw a violation is given up
@@ -379,7 +379,7 @@ fn phase(is_in_place: bool, scenarios: &[Scenario], tally: &Mutex<Tally>) -> usi
     for (scenario, labels) in traced {
         for point in labels.iter().flat_map(|label| ["before", "after"].map(|side| format!("{label}:{side}"))) {
             points += 1;
-            cases.extend([At::SameEdge, At::RestartedEdge, At::NoEdge].map(|at| Case { scenario, point: point.clone(), at }));
+            cases.extend([At::Same, At::Restarted, At::Gone].map(|at| Case { scenario, point: point.clone(), at }));
         }
     }
     cases.retain(|case| name(is_in_place, case).contains(&wanted));
