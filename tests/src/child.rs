@@ -51,7 +51,7 @@ impl Child {
         command.stdin(Stdio::null()).stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
         let child = command.process_group(0).spawn().unwrap_or_else(|fault| panic!("{name} does not start: {fault}"));
         let watcher = Command::new("sh")
-            .args(["-c", "read -r _; kill -KILL -- \"-$1\"", "watcher", &child.id().to_string()])
+            .args(["-c", "read -r _; kill -s KILL -- \"-$1\"", "watcher", &child.id().to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
