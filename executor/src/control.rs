@@ -127,7 +127,7 @@ async fn converse(stream: UnixStream, shared: &Shared) -> Result<()> {
             let (reply, answer) = oneshot::channel();
             ask(shared, Ask::Deploy(project, reply))?;
             match answer.await? {
-                Ok(run) => follow(&mut write, reports, &run).await,
+                Ok(run) => follow(&mut write, shared, reports, &run).await,
                 Err(why) => say(&mut write, &Answer::Error(why)).await,
             }
         }
@@ -138,11 +138,15 @@ fn ask(shared: &Shared, ask: Ask) -> Result<()> {
     shared.wake.send(Wake::Asked(ask)).ok().context("the daemon is stopping")
 }
 
-async fn follow(write: &mut (impl AsyncWriteExt + Unpin), mut reports: broadcast::Receiver<Report>, run: &str) -> Result<()> {
+async fn follow(write: &mut (impl AsyncWriteExt + Unpin), shared: &Shared, mut reports: broadcast::Receiver<Report>, run: &str) -> Result<()> {
     loop {
         let report = match reports.recv().await {
             Ok(report) => report,
-            Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            // Some were missed, the last perhaps among them.
+            Err(broadcast::error::RecvError::Lagged(_)) => match shared.journal.run(run)?.filter(|run| run.ended.is_some()) {
+                Some(ended) => return say(write, &Answer::End(serde_json::json!({"run": run, "state": ended.state}))).await,
+                None => continue,
+            },
             Err(broadcast::error::RecvError::Closed) => anyhow::bail!("the daemon is stopping"),
         };
         let of = match &report {

@@ -8,6 +8,8 @@
 
 mod reconcile;
 mod room;
+mod start;
+mod talk;
 mod view;
 mod work;
 
@@ -22,19 +24,18 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 use doorstep_shared::ids::{Action, Cause};
 use doorstep_shared::link::{Input, Link, Output};
-use doorstep_shared::protocol::{Holding, Report, ToEdge, ToExecutor, VERSION, decode, encode, fit, hello_message};
+use doorstep_shared::protocol::{Holding, Refusal, Report, ToExecutor, decode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use crate::cli::{Exit, Failure, failure};
+use crate::cli::{Exit, Failure};
 use crate::clock;
 use crate::config::{self, LoadError};
 use crate::control;
-use crate::disk;
 use crate::git::{Web, WebLimits};
 use crate::identity::Identity;
-use crate::journal::{Journal, RunRecord};
+use crate::journal::RunRecord;
 use crate::reach::Target;
 use crate::run::{Cancel, Request, Shared};
 use crate::socket::{Said, Socket};
@@ -46,8 +47,6 @@ const TRIM_MS: u64 = 60_000;
 const SLEPT: Duration = Duration::from_secs(10);
 /// Fetches at once. Each holds a thread; name look-ups need some of the 64 too.
 const FETCHES_MAX: usize = 16;
-/// How often a disk that was full at the start is tried again.
-const FULL_PAUSE: Duration = Duration::from_secs(2);
 /// How often the proxy and the disks are looked after.
 const TEND_MS: u64 = 5_000;
 /// How often the way to the edge is looked at: three calls of the system.
@@ -91,14 +90,16 @@ pub enum Ask {
 
 enum Work {
     Fresh { request: Request, id: String },
-    Resume(RunRecord),
+    /// What another daemon left open. It is never dropped: what it left half
+    /// done is put right first, also when it was cancelled meanwhile.
+    Resume { record: RunRecord, cancel: Cancel },
 }
 
 impl Work {
     fn holding(&self) -> Option<Holding> {
         match self {
             Self::Fresh { request, .. } => request.job.map(|(job, attempt)| Holding { job, attempt }),
-            Self::Resume(record) => record.holding(),
+            Self::Resume { record, .. } => record.holding(),
         }
     }
 }
@@ -135,6 +136,10 @@ struct Daemon {
     running: BTreeMap<String, Running>,
     waiting: BTreeMap<String, VecDeque<Work>>,
     refused: Option<String>,
+    /// The edge refuses this host for good: nothing that it asked for begins.
+    is_revoked: bool,
+    /// A write failed; until one succeeds there is no room, whatever the disk says.
+    is_unwritable: bool,
     announced: Option<Vec<doorstep_shared::protocol::ProjectView>>,
 }
 
@@ -153,9 +158,11 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     }
     std::fs::create_dir_all(state).with_context(|| format!("{} cannot be made", state.display()))?;
     let state = std::path::absolute(state)?;
-    keep_private(&state)?;
-    let _lock = lock(&state)?;
-    let journal = Rc::new(open_journal(&state).await?);
+    if let Err(fault) = start::keep_private(&state) {
+        warn!("logs and journal may be read by others: {fault:#}");
+    }
+    let _lock = start::lock(&state)?;
+    let journal = Rc::new(start::open_journal(&state).await?);
     let (wake, mut woken) = mpsc::unbounded_channel();
     let changed = Rc::new(Notify::new());
     let supervisor = Supervisor::new(state.clone(), Rc::clone(&journal), loaded.config.projects.clone(), loaded.vars.clone(), Rc::clone(&changed));
@@ -163,7 +170,10 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     let (watchers, _) = broadcast::channel(WATCH_BACKLOG);
     let shared = Rc::new(Shared { state: state.clone(), journal, supervisor: Rc::new(supervisor), config: loaded.config, web, fetches: tokio::sync::Semaphore::new(FETCHES_MAX), wake: wake.clone(), watchers });
     let server = control::serve(&shared).context("the control socket cannot be opened")?;
-    shared.supervisor.start_all().await?;
+    // What of it cannot be done now must not keep the rest from being looked after.
+    if let Err(fault) = shared.supervisor.start_all().await {
+        error!("not all of what should run was brought up: {fault:#}");
+    }
     let mut daemon = Daemon::new(Rc::clone(&shared), &state)?;
     daemon.look_for_room();
     daemon.take_up()?;
@@ -195,45 +205,6 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Opens the journal; on a disk without any room that waits for some.
-async fn open_journal(state: &Path) -> Result<Journal> {
-    let mut said = false;
-    loop {
-        match Journal::open(state) {
-            Err(fault) if disk::is_full(&format!("{fault:#}")) => {
-                if !said {
-                    error!("{fault:#}; waiting for room");
-                    said = true;
-                }
-                tokio::time::sleep(FULL_PAUSE).await;
-            }
-            opened => return opened,
-        }
-    }
-}
-
-/// Logs and the journal are for this user alone. The state directory itself may
-/// hold releases that a web server serves.
-fn keep_private(state: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let logs = state.join("logs");
-    std::fs::create_dir_all(&logs)?;
-    std::fs::set_permissions(&logs, std::fs::Permissions::from_mode(0o700))?;
-    let journal = state.join("journal.db");
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&journal)?;
-    Ok(file.set_permissions(std::fs::Permissions::from_mode(0o600))?)
-}
-
-fn lock(state: &Path) -> Result<std::fs::File, Failure> {
-    let path = state.join("daemon.lock");
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
-    // Not `flock`, which a child holds on to between fork and exec, also when we are killed then.
-    match rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(_) => Err(failure(Exit::Busy, format!("a daemon runs on {} already", state.display()))),
-    }
-}
-
 impl Daemon {
     fn new(shared: Rc<Shared>, state: &Path) -> Result<Self> {
         let identity = Identity::load(state)?;
@@ -263,6 +234,8 @@ impl Daemon {
             running: BTreeMap::new(),
             waiting: BTreeMap::new(),
             refused: None,
+            is_revoked: false,
+            is_unwritable: false,
             announced: None,
         })
     }
@@ -283,7 +256,7 @@ impl Daemon {
         let begun: Vec<Holding> = open.iter().filter_map(RunRecord::holding).collect();
         for record in open {
             info!(project = record.project, run.id = record.id, "a run was left open at `{}`", record.point.as_str());
-            self.enqueue(record.project.clone(), Work::Resume(record));
+            self.enqueue(record.project.clone(), Work::Resume { record, cancel: Cancel::default() });
         }
         for grant in self.shared.journal.held_grants()? {
             if !begun.contains(&Holding { job: grant.job, attempt: grant.attempt }) {
@@ -396,9 +369,14 @@ impl Daemon {
         let was_up = self.link.is_up();
         for output in self.link.handle(input, clock::steady()) {
             if let Err(fault) = self.carry_out(output) {
-                // The journal or the key failed: without them nothing may be promised.
+                // The journal or the key failed: without them nothing may be
+                // promised, so what came with it is not taken, and comes again.
                 error!("{fault:#}");
                 self.socket = None;
+                self.link.handle(Input::Closed { reason: "a frame could not be stored".to_owned() }, clock::steady());
+                self.is_unwritable = true;
+                self.look_for_room();
+                break;
             }
         }
         if !self.link.is_up() {
@@ -449,71 +427,19 @@ impl Daemon {
                 self.rounds.soon(clock::steady().0);
                 self.announce();
             }
-            Output::Refused { message, .. } => {
-                error!("the edge refuses this host: {message}");
+            Output::Refused { refusal, message } => {
+                // An edge of another version is dialled again, and refuses again.
+                if self.refused.as_ref() != Some(&message) {
+                    error!("the edge refuses this host: {message}");
+                }
                 self.refused = Some(message);
-            }
-        }
-        Ok(())
-    }
-
-    fn hello(&mut self, nonce: &str) -> Result<()> {
-        let Some(identity) = &self.identity else { return Ok(()) };
-        let projects = view::projects(&self.shared);
-        let hello = ToEdge::Hello {
-            version: VERSION,
-            executor_version: env!("CARGO_PKG_VERSION").to_owned(),
-            host: identity.host.clone(),
-            signature: identity.sign(&hello_message(&identity.host, nonce))?,
-            journal: self.shared.journal.identity(),
-            holding: self.holding()?,
-            projects: projects.clone(),
-            parked: self.parked.clone(),
-        };
-        self.announced = Some(projects);
-        self.send(&hello)
-    }
-
-    fn holding(&self) -> Result<Vec<Holding>> {
-        let grants = self.shared.journal.held_grants()?;
-        let under_way = grants.iter().map(|grant| Holding { job: grant.job, attempt: grant.attempt });
-        Ok(under_way.chain(self.link.outcomes()).collect())
-    }
-
-    fn renew(&mut self) {
-        self.renew_at = Some(clock::steady().0 + self.lease_ms / 3);
-        match self.holding() {
-            Ok(holding) if holding.is_empty() => {}
-            Ok(holding) => {
-                if let Err(fault) = self.send(&ToEdge::Renew { holding }) {
-                    warn!("{fault:#}");
+                if refusal != Refusal::Version {
+                    self.is_revoked = true;
+                    self.drop_remote_work();
                 }
             }
-            Err(fault) => warn!("{fault:#}"),
-        }
-    }
-
-    fn send(&self, frame: &ToEdge) -> Result<()> {
-        if let Some(socket) = &self.socket {
-            let Some(frame) = fit(frame.clone(), self.link.version()) else { return Ok(()) };
-            socket.send(encode(&frame)?);
         }
         Ok(())
-    }
-
-    /// Tells the edge how the projects are, if that differs from what it knows.
-    fn announce(&mut self) {
-        if !self.link.is_up() {
-            return;
-        }
-        let projects = view::projects(&self.shared);
-        if self.announced.as_ref() == Some(&projects) {
-            return;
-        }
-        self.announced = Some(projects.clone());
-        if let Err(fault) = self.send(&ToEdge::Projects { projects }) {
-            warn!("{fault:#}");
-        }
     }
 
     fn asked(&mut self, ask: Ask) {
@@ -531,6 +457,11 @@ impl Daemon {
                 }
                 if let Some(why) = &self.parked {
                     let _ = reply.send(Err(format!("no run begins: {why}")));
+                    return;
+                }
+                // At most one waits: it will deploy whatever the branch is at then.
+                if let Some(id) = self.waiting_deploy(&project) {
+                    let _ = reply.send(Ok(id));
                     return;
                 }
                 let id = clock::new_id();

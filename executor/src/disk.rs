@@ -44,6 +44,12 @@ impl Room {
         Ok(Self::of(&rustix::fs::statvfs(there)?))
     }
 
+    /// Is there room for so many bytes?
+    #[must_use]
+    pub fn has(&self, bytes: u64) -> bool {
+        self.bytes >= bytes
+    }
+
     /// The room without these bytes.
     #[must_use]
     pub fn less(self, bytes: u64) -> Self {
@@ -124,16 +130,31 @@ impl Ballast {
         }
     }
 
+    /// Gives it up; true when it was there.
+    pub fn give_up(&self) -> bool {
+        std::fs::remove_file(&self.path).is_ok()
+    }
+
     /// Gives it up when there is hardly any room; true when it was.
     pub fn give_up_if_needed(&self) -> bool {
         let low = Room::at(&self.path).is_ok_and(|room| room.bytes < GIVE_UP_BELOW);
-        low && std::fs::remove_file(&self.path).is_ok()
+        low && self.give_up()
     }
 }
 
-/// Is this what a full disk says?
+/// Is this what a disk says that takes no more: full, over a quota, read-only
+/// all at once, or failing? SQLite has a word of its own for the last two.
 pub fn is_full(message: &str) -> bool {
-    ["No space left on device", "os error 28", "database or disk is full", "Disk quota exceeded", "os error 122"]
+    [
+        "No space left on device",
+        "os error 28)",
+        "database or disk is full",
+        "Disk quota exceeded",
+        "os error 122)",
+        "Read-only file system",
+        "readonly database",
+        "disk I/O error",
+    ]
         .iter()
         .any(|words| message.contains(words))
 }
@@ -183,5 +204,9 @@ mod tests {
         assert!(is_full(&words), "{words}");
         assert!(is_full("the journal cannot be written: database or disk is full"));
         assert!(!is_full("Permission denied (os error 13)"));
+        for code in [122, 30] {
+            assert!(is_full(&io::Error::from_raw_os_error(code).to_string()), "{code}");
+        }
+        assert!(!is_full("a path of 128 parts (os error 2)"));
     }
 }

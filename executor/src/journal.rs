@@ -76,7 +76,10 @@ impl Journal {
             db.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('identity', ?1)", [&fresh])?;
             Ok(db.query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| row.get(0))?)
         };
-        let identity = prepare().with_context(|| format!("{} cannot be used", path.display()))?;
+        let identity = prepare().map_err(|fault| {
+            let remedy = remedy(&fault, &path);
+            fault.context(remedy)
+        })?;
         Ok(Self { db: RefCell::new(db), identity: RefCell::new(identity), keeps_reports: Cell::new(true), ballast })
     }
 
@@ -147,6 +150,19 @@ impl Journal {
         Ok(done)
     }
 
+    /// Can it be written at all? The ballast is given up for that.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot.
+    pub fn probe(&self) -> Result<()> {
+        let write = || self.transaction(format_args!("probe"), |db| {
+            db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('probe', '')", [])?;
+            Ok(())
+        });
+        write().or_else(|fault| if self.ballast.give_up() { write() } else { Err(fault) })
+    }
+
     /// Should this project's app run? Yes, until a person stopped it.
     ///
     /// # Errors
@@ -170,6 +186,25 @@ impl Journal {
             Ok(())
         })
     }
+}
+
+/// May what kept the journal from being opened be gone later: no room, a disk
+/// that is not there yet, another program's lock?
+#[must_use]
+pub fn may_pass(fault: &anyhow::Error) -> bool {
+    use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, ReadOnly, SystemIoFailure};
+    let code = fault.chain().find_map(|cause| cause.downcast_ref::<rusqlite::Error>()).and_then(rusqlite::Error::sqlite_error_code);
+    matches!(code, Some(CannotOpen | DatabaseBusy | DatabaseLocked | DiskFull | ReadOnly | SystemIoFailure))
+}
+
+/// What to do about a journal that is damaged.
+fn remedy(fault: &anyhow::Error, path: &Path) -> String {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    let code = fault.chain().find_map(|cause| cause.downcast_ref::<rusqlite::Error>()).and_then(rusqlite::Error::sqlite_error_code);
+    if matches!(code, Some(DatabaseCorrupt | NotADatabase)) {
+        return format!("{} is damaged; move it away (also its -wal and -shm): the apps run on, and the daemon makes a new one and deploys the heads of the branches", path.display());
+    }
+    format!("{} cannot be used", path.display())
 }
 
 fn migrate(db: &Connection) -> Result<()> {

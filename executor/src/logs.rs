@@ -9,14 +9,17 @@ use anyhow::Context;
 use doorstep_shared::ids::Name;
 use doorstep_shared::text::clean_line;
 
+use crate::disk::Room;
 use crate::cli::{Exit, Failure, LogsArgs, failure};
 use crate::journal::Journal;
 
 /// An app's log longer than this is cut; the part before is kept once, as `.1`.
 pub const APP_LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Log files of one project that are kept: those of its last runs and releases.
-/// The live release's is among them, since the app writes to it.
+/// The live release's is kept in any case: its app may have been quiet for long.
 const LOGS_KEPT: usize = 100;
+/// What is kept of a log that is cut.
+const CUT_KEPT_BYTES: u64 = 4 * 1024 * 1024;
 /// Most that is read from the end of a log to find its last lines.
 const TAIL_BYTES_MAX: u64 = 1024 * 1024;
 /// How often a followed file is looked at.
@@ -59,20 +62,37 @@ pub fn trim(path: &Path) -> io::Result<()> {
     if file.metadata()?.len() <= APP_LOG_BYTES_MAX {
         return Ok(());
     }
-    std::fs::copy(path, path.with_extension("log.1"))?;
+    let kept = path.with_extension("log.1");
+    if let Err(fault) = keep_end(&file, &kept) {
+        let _ = std::fs::remove_file(&kept);
+        tracing::warn!("the end of {} is not kept: {fault}", path.display());
+    }
+    // In any case: on a full disk it may be what fills it.
     file.set_len(0)
 }
 
-/// Removes the logs of a project's old runs and releases, all but the newest.
+/// Copies the end of a log, if the copy leaves room for others.
+fn keep_end(mut log: &File, kept: &Path) -> io::Result<()> {
+    if !Room::at(kept)?.has(2 * CUT_KEPT_BYTES) {
+        return Err(io::Error::from(io::ErrorKind::StorageFull));
+    }
+    log.seek(SeekFrom::Start(log.metadata()?.len().saturating_sub(CUT_KEPT_BYTES)))?;
+    io::copy(&mut log.take(CUT_KEPT_BYTES), &mut File::create(kept)?).map(drop)
+}
+
+/// Removes the logs of a project's old runs and releases, all but the newest
+/// and the one that is written to.
 ///
 /// # Errors
 ///
 /// When the system says so.
-pub fn prune(state: &Path, project: &str) -> io::Result<()> {
+pub fn prune(state: &Path, project: &str, live: Option<&Path>) -> io::Result<()> {
     let mut files: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(state.join("logs").join(project))? {
         let entry = entry?;
-        files.push((entry.metadata()?.modified()?, entry.path()));
+        if live != Some(entry.path().as_path()) {
+            files.push((entry.metadata()?.modified()?, entry.path()));
+        }
     }
     files.sort();
     let surplus = files.len().saturating_sub(LOGS_KEPT);
@@ -160,6 +180,31 @@ mod tests {
         trim(&path).unwrap();
         app.write_all(b"more").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"more");
-        assert!(dir.path().join("r1.log.1").is_file());
+        assert_eq!(std::fs::metadata(dir.path().join("r1.log.1")).unwrap().len(), CUT_KEPT_BYTES);
+    }
+
+    #[test]
+    fn a_log_is_cut_also_when_its_end_cannot_be_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r1.log");
+        std::fs::write(&path, vec![b'x'; usize::try_from(APP_LOG_BYTES_MAX + 1).unwrap()]).unwrap();
+        std::fs::create_dir(dir.path().join("r1.log.1")).unwrap();
+        trim(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn the_log_of_a_quiet_app_is_not_pruned() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = dir.path().join("logs/shop");
+        std::fs::create_dir_all(&logs).unwrap();
+        let live = logs.join("r1.log");
+        std::fs::write(&live, "quiet").unwrap();
+        for run in 0..=LOGS_KEPT {
+            std::fs::write(logs.join(format!("run-{run:03}.log")), "").unwrap();
+        }
+        prune(dir.path(), "shop", Some(&live)).unwrap();
+        assert!(live.is_file());
+        assert_eq!(std::fs::read_dir(&logs).unwrap().count(), LOGS_KEPT + 1);
     }
 }

@@ -45,7 +45,7 @@ const DEATHS_MAX: u32 = 3;
 pub const GIVEN_UP: &str = "the daemon died three times over this run; it is given up";
 
 /// How often the end of a run is tried to be written.
-const RETRY_WRITE: Duration = Duration::from_secs(2);
+pub const RETRY_WRITE: Duration = Duration::from_secs(2);
 
 /// What every run of this host shares.
 pub struct Shared {
@@ -227,7 +227,9 @@ impl Runner {
                 (state, Some(self.failure(&fault)))
             }
         };
-        if let Err(fault) = crate::logs::prune(&self.shared.state, &self.project.name) {
+        let live = self.shared.journal.live_release(&self.project.name).ok().flatten();
+        let live = live.map(|live| self.shared.supervisor.app_log(&self.project.name, live.id));
+        if let Err(fault) = crate::logs::prune(&self.shared.state, &self.project.name, live.as_deref()) {
             warn!(project = self.project.name, "old logs cannot be removed: {fault}");
         }
         if failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Disk) {

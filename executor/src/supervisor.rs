@@ -26,6 +26,7 @@ use crate::journal::{Journal, ProcessRow, Release};
 use crate::process::{self, Launch, Process};
 use crate::proxy::ProxyClient;
 use crate::release::Layout;
+use crate::run::RETRY_WRITE;
 
 /// Variable that says which journal started a process.
 const MARK: &str = "DOORSTEP_JOURNAL";
@@ -53,6 +54,12 @@ struct Fate {
     /// How often a run took the place; a restart that was due before is off.
     taken: u32,
 }
+
+/// The command of a project is nowhere: what the repository or the host's file
+/// says is wrong, and another try would not help.
+#[derive(Debug, thiserror::Error)]
+#[error("the command `{0}` was not found in the release's environment nor in PATH")]
+pub struct CommandMissing(String);
 
 /// The supervisor of one host.
 pub struct Supervisor {
@@ -153,25 +160,43 @@ impl Supervisor {
         let with_port = |word: &String| word.replace(PORT_PLACEHOLDER, &port.unwrap_or_default().to_string());
         let words: Vec<String> = settings.command.iter().map(with_port).collect();
         let (program, args) = words.split_first().context("the command is empty")?;
-        let found = child::find(program, std::slice::from_ref(&env_bin), &dir).ok_or_else(|| anyhow!("the command `{program}` was not found in the release's environment nor in PATH"))?;
+        let found = child::find(program, std::slice::from_ref(&env_bin), &dir).ok_or_else(|| CommandMissing(program.clone()))?;
         let log = self.app_log(&project.name, release.id);
         std::fs::create_dir_all(log.parent().unwrap_or(&self.state))?;
         let launch = Launch { program: found, args: args.to_vec(), dir, env: self.environment(project, release, port, run)?, log };
         let process = Process::start(&launch, port)?;
-        let written = self.journal.process_started(&ProcessRow {
+        let row = ProcessRow {
             project: project.name.clone(),
             pid: process.pid(),
             start_ticks: process.start_ticks(),
             port,
             release: release.id,
             run: run.map(str::to_owned),
-        });
-        if let Err(fault) = written {
-            // What is not written down must not run.
-            child::kill_group(Some(process.pid()));
-            return Err(fault);
+        };
+        match self.journal.process_started(&row) {
+            Ok(()) => {}
+            // A run that cannot write is not carried out.
+            Err(fault) if run.is_some() => {
+                child::kill_group(Some(process.pid()));
+                return Err(fault);
+            }
+            // The live release serves all the same. Should this daemon die before
+            // the row is written, the next one finds the process by its mark.
+            Err(fault) => {
+                warn!(project = project.name, "an app was started and cannot be written down yet: {fault:#}");
+                self.write_down_later(row);
+            }
         }
         Ok(process)
+    }
+
+    fn write_down_later(&self, row: ProcessRow) {
+        let journal = Rc::clone(&self.journal);
+        tokio::task::spawn_local(async move {
+            while Process::find(row.pid, row.start_ticks, row.port).is_some() && journal.process_started(&row).is_err() {
+                tokio::time::sleep(RETRY_WRITE).await;
+            }
+        });
     }
 
     /// The environment of an app: a clean one, plus what the host's file says.

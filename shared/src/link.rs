@@ -39,6 +39,8 @@ pub const UNREACHABLE_CAP_MS: u64 = 1_500;
 const LOST_PER_FAILURE: u32 = 4;
 /// A connection that lived this long makes the next dial quick again.
 pub const SETTLED_MS: u64 = 30_000;
+/// An edge that speaks no version in common is dialled again within this.
+pub const UPDATE_MS: u64 = 10 * 60_000;
 /// Reports sent and not yet acknowledged; the rest waits. 64 frames of at
 /// most 256 KiB bound what a dying socket buffers to 16 MiB.
 pub const WINDOW: usize = 64;
@@ -118,7 +120,8 @@ pub enum Output {
         /// Length of a lease, in milliseconds.
         lease_ms: u64,
     },
-    /// The hub refuses this host for good; dialling has ended.
+    /// The hub refuses this host: dialling has ended, unless it is for the
+    /// version of the protocol, which somebody may update.
     Refused {
         /// What to make of it.
         refusal: Refusal,
@@ -339,9 +342,8 @@ impl Link {
         match (frame, &self.state) {
             (ToExecutor::Challenge { nonce, version, version_min }, State::Challenged { .. }) => {
                 if version < VERSION_MIN || version_min > VERSION {
-                    self.state = State::Ended;
                     let message = format!("the edge speaks versions {version_min} to {version} of the protocol, this executor {VERSION_MIN} to {VERSION}: update the older one");
-                    return vec![hangup(&message), Output::Refused { refusal: Refusal::Version, message }];
+                    return self.refused(Refusal::Version, message, now);
                 }
                 self.version = version.min(VERSION);
                 vec![Output::Authenticate { nonce }]
@@ -394,7 +396,12 @@ impl Link {
 
     fn refused(&mut self, refusal: Refusal, message: String, now: Timestamp) -> Vec<Output> {
         match refusal {
-            Refusal::NotAuthorised | Refusal::BadCode | Refusal::NameTaken | Refusal::Version => {
+            // Whoever updates the edge need not think of its hosts.
+            Refusal::Version => {
+                self.wait(UPDATE_MS, UPDATE_MS, now);
+                vec![hangup(&message), Output::Refused { refusal, message }]
+            }
+            Refusal::NotAuthorised | Refusal::BadCode | Refusal::NameTaken => {
                 self.state = State::Ended;
                 vec![hangup(&message), Output::Refused { refusal, message }]
             }

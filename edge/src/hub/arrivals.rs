@@ -107,7 +107,8 @@ impl Hub {
         }
     }
 
-    async fn commit_arrivals(&self) {
+    /// Stores all that waits, now: what is handled next came after it.
+    pub(super) async fn commit_arrivals(&self) {
         loop {
             let batch = self.arrivals.borrow_mut().next_batch();
             if batch.is_empty() {

@@ -1,4 +1,5 @@
-//! What is old goes: at most once an hour, from the alarm.
+//! What is old goes: a bounded number of rows each time the alarm rings, which
+//! it does for every lease, so a busy hub cleans up often.
 
 use worker::Result;
 

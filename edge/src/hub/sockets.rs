@@ -246,6 +246,9 @@ impl Hub {
                 return Ok(());
             }
         };
+        if !matches!(message, ToEdge::Report { .. }) {
+            self.commit_arrivals().await;
+        }
         match (attachment.host.clone(), message) {
             (None, ToEdge::Join { code, host, public_key, signature }) => {
                 self.join(ws, &attachment.nonce, &code, &host, &public_key, &signature).await

@@ -105,7 +105,7 @@ pub type Asked = Result<Head, String>;
 impl Daemon {
     /// Asks the origin of every project that has nothing to do.
     pub(super) fn reconcile(&mut self) {
-        if self.identity.is_none() || self.refused.is_some() || self.parked.is_some() {
+        if self.identity.is_none() || self.is_revoked || self.parked.is_some() {
             return;
         }
         // This version cannot deploy the others.

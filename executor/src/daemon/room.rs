@@ -28,6 +28,7 @@ impl Daemon {
         if turned {
             self.parked = parked;
             self.say_parked();
+            self.announce();
         }
         if self.parked.is_none() {
             if let Err(fault) = self.shared.journal.ballast().lay() {
@@ -42,7 +43,14 @@ impl Daemon {
         }
     }
 
-    fn lacks_room(&self, times: u64) -> Option<String> {
+    fn lacks_room(&mut self, times: u64) -> Option<String> {
+        // A quota, a disk that became read-only, one that fails: only a write tells.
+        if self.is_unwritable {
+            match self.shared.journal.probe() {
+                Ok(()) => self.is_unwritable = false,
+                Err(fault) => return Some(format!("{fault:#}")),
+            }
+        }
         let state = self.shared.state.clone();
         let reserve = self.shared.journal.ballast().missing();
         let dirs = self.shared.config.projects.values().map(|project| self.shared.supervisor.layout(project).dir().to_path_buf());

@@ -1,6 +1,6 @@
 //! How everything is, for the edge and for `doorstep status`.
 
-use doorstep_shared::ids::Action;
+use doorstep_shared::ids::{Action, ProjectState};
 use doorstep_shared::link::Link;
 use doorstep_shared::protocol::{LiveView, ProjectView};
 use doorstep_shared::text::{clean_line, cut};
@@ -22,8 +22,13 @@ const VIEWS_BYTES_MAX: usize = 200 * 1024;
 const SUPPORTED: [Action; 5] = [Action::Fetch, Action::Deploy, Action::Restart, Action::Stop, Action::Start];
 
 /// Every project, as the edge is told.
-pub fn projects(shared: &Shared) -> Vec<ProjectView> {
+pub fn projects(shared: &Shared, parked: Option<&str>) -> Vec<ProjectView> {
     let mut views: Vec<ProjectView> = shared.config.projects.values().filter_map(|project| view(shared, project)).collect();
+    // The app serves on, and nothing new can be deployed.
+    for view in views.iter_mut().filter(|view| parked.is_some() && view.state == ProjectState::Running) {
+        view.state = ProjectState::Degraded;
+        view.reason = parked.map(|why| cut(&clean_line(why), SUBJECT_BYTES_MAX).to_owned());
+    }
     // All of them must fit a frame; without its patterns a project deploys in doubt.
     if serde_json::to_string(&views).map_or(0, |text| text.len()) > VIEWS_BYTES_MAX {
         for view in &mut views {
@@ -70,7 +75,7 @@ fn address(shared: &Shared, project: &Project) -> Option<String> {
 
 /// Everything, as `doorstep status --json` prints it.
 pub fn status(shared: &Shared, identity: Option<&Identity>, edge: Option<&str>, link: &Link, refused: Option<&str>, parked: Option<&str>) -> serde_json::Value {
-    let projects: Vec<serde_json::Value> = projects(shared)
+    let projects: Vec<serde_json::Value> = projects(shared, parked)
         .into_iter()
         .map(|view| {
             let process = shared.supervisor.live_process(view.name.as_str());

@@ -11,8 +11,9 @@ use tracing::{error, warn};
 
 use super::{Daemon, Running, Wake, Work};
 use crate::clock;
+use crate::disk;
 use crate::journal::{Point, RunRecord};
-use crate::run::{Cancel, Request, Runner};
+use crate::run::{Cancel, RETRY_WRITE, Request, Runner, Shared};
 
 impl Daemon {
     /// A stored grant: checked against the host's file, then queued here.
@@ -48,6 +49,8 @@ impl Daemon {
         record.ended = Some(now);
         record.state = state;
         record.point = Point::Ended;
+        let failure = Failure { kind, step: step.to_owned(), message: why.to_owned() };
+        record.failure = Some(failure.clone());
         let mut reports = Vec::new();
         if let Ok(project) = record.project.parse() {
             reports.push(Report::Started {
@@ -65,18 +68,18 @@ impl Daemon {
             job: record.job,
             attempt: record.attempt,
             state,
-            failure: Some(Failure { kind, step: step.to_owned(), message: why.to_owned() }),
+            failure: Some(failure),
             commit: None,
             at: now,
         });
-        match self.shared.journal.end(&record, reports) {
-            Ok(numbered) => {
-                for (seq, report) in numbered {
-                    let _ = self.shared.watchers.send(report.clone());
-                    let _ = self.shared.wake.send(Wake::Posted { seq, report });
+        let shared = Rc::clone(&self.shared);
+        if !end(&shared, &record, &reports) {
+            // What is not written has not ended: its grant would be held on.
+            tokio::task::spawn_local(async move {
+                while !end(&shared, &record, &reports) {
+                    tokio::time::sleep(RETRY_WRITE).await;
                 }
-            }
-            Err(fault) => error!("{fault:#}"),
+            });
         }
     }
 
@@ -85,10 +88,45 @@ impl Daemon {
             running.cancel.cancel();
             return Ok(());
         }
+        let mut resumes = false;
         for waiting in self.waiting.values_mut() {
-            waiting.retain(|work| work.holding() != Some(holding));
+            waiting.retain(|work| match work {
+                Work::Resume { cancel, .. } if work.holding() == Some(holding) => {
+                    cancel.cancel();
+                    resumes = true;
+                    true
+                }
+                Work::Resume { .. } | Work::Fresh { .. } => work.holding() != Some(holding),
+            });
         }
-        self.shared.journal.drop_grant(holding)
+        // An open run settles its grant itself when it ends.
+        if resumes { Ok(()) } else { self.shared.journal.drop_grant(holding) }
+    }
+
+    /// The edge has nothing to say here any more: what it asked for and was not
+    /// begun never will be. Runs that were begun go on to their end.
+    pub(super) fn drop_remote_work(&mut self) {
+        let is_remote = |work: &Work| matches!(work, Work::Fresh { request, .. } if request.job.is_some());
+        let mut dropped = Vec::new();
+        for waiting in self.waiting.values_mut() {
+            let (remote, other): (VecDeque<Work>, VecDeque<Work>) = waiting.drain(..).partition(is_remote);
+            *waiting = other;
+            dropped.extend(remote);
+        }
+        for work in dropped {
+            if let Work::Fresh { request, id } = work {
+                self.conclude(request.record(id), RunState::Failed, FailureKind::Cancelled, "start", "the edge refuses this host");
+            }
+        }
+    }
+
+    /// The local deploy of a project that has not begun, if there is one.
+    pub(super) fn waiting_deploy(&self, project: &str) -> Option<String> {
+        let is_local = |work: &Work| match work {
+            Work::Fresh { request, id } if request.job.is_none() && request.cause == Cause::Manual => Some(id.clone()),
+            Work::Fresh { .. } | Work::Resume { .. } => None,
+        };
+        self.waiting.get(project)?.iter().find_map(is_local)
     }
 
     pub(super) fn enqueue(&mut self, project: String, work: Work) {
@@ -102,16 +140,18 @@ impl Daemon {
             return;
         }
         let Some(work) = self.waiting.get_mut(project).and_then(VecDeque::pop_front) else { return };
-        let (cancel, holding) = (Cancel::default(), work.holding());
-        let record = match work {
-            Work::Fresh { request, id } => request.record(id),
-            Work::Resume(record) => record,
+        let holding = work.holding();
+        let (record, cancel) = match work {
+            Work::Fresh { request, id } => (request.record(id), Cancel::default()),
+            Work::Resume { record, cancel } => (record, cancel),
         };
         let runner = match Runner::of(Rc::clone(&self.shared), record.clone(), cancel.clone()) {
             Ok(runner) => runner,
             Err(fault) => {
                 // Its project left the host's file, or its log cannot be made.
-                self.conclude(record, RunState::Failed, FailureKind::Host, "start", &format!("{fault:#}"));
+                let why = format!("{fault:#}");
+                let kind = if disk::is_full(&why) { FailureKind::Disk } else { FailureKind::Host };
+                self.conclude(record, RunState::Failed, kind, "start", &why);
                 return self.start_next(project);
             }
         };
@@ -121,5 +161,23 @@ impl Daemon {
             runner.run().await;
             let _ = wake.send(Wake::RunEnded(project));
         });
+    }
+}
+
+/// Writes the end of a run that never began, and tells of it; false when it
+/// could not be written.
+fn end(shared: &Shared, record: &RunRecord, reports: &[Report]) -> bool {
+    match shared.journal.end(record, reports.to_vec()) {
+        Ok(numbered) => {
+            for (seq, report) in numbered {
+                let _ = shared.watchers.send(report.clone());
+                let _ = shared.wake.send(Wake::Posted { seq, report });
+            }
+            true
+        }
+        Err(fault) => {
+            error!(run.id = record.id, "a run's end cannot be written yet: {fault:#}");
+            false
+        }
     }
 }

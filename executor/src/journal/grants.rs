@@ -6,14 +6,25 @@ use rusqlite::Transaction;
 
 use super::{Journal, KEPT_MAX};
 
+/// Grants that are held at once: the edge grants one of a project at a time, so
+/// these are 5 for each of the most projects that a host can name. All of them
+/// fit in a hello: 1,000 of 40 bytes.
+const HELD_MAX: usize = 1_000;
+
 impl Journal {
-    /// Stores a grant; false when this attempt was stored before.
+    /// Stores a grant; false when this attempt was stored before, or too many
+    /// are held: then the edge grants it again later.
     ///
     /// # Errors
     ///
     /// When the journal cannot be written.
     pub fn store_grant(&self, grant: &Grant) -> Result<bool> {
         self.transaction(format_args!("store_grant"), |db| {
+            let held: usize = db.query_row("SELECT count(*) FROM grants WHERE settled = 0", [], |row| row.get(0))?;
+            if held >= HELD_MAX {
+                tracing::warn!("{held} grants are held already; no more are taken until some have ended");
+                return Ok(false);
+            }
             let body = serde_json::to_string(grant)?;
             let fresh = db.execute(
                 "INSERT OR IGNORE INTO grants (job, attempt, body) VALUES (?1, ?2, ?3)",
@@ -34,7 +45,11 @@ impl Journal {
         let rows = query.query_map([], |row| row.get::<_, String>(0))?;
         let mut grants = Vec::new();
         for row in rows {
-            grants.push(serde_json::from_str(&row?)?);
+            match serde_json::from_str(&row?) {
+                Ok(grant) => grants.push(grant),
+                // Nobody renews it, so it is granted again.
+                Err(fault) => tracing::error!("a grant in the journal cannot be read and is passed over: {fault}"),
+            }
         }
         Ok(grants)
     }

@@ -26,7 +26,11 @@ impl Journal {
         let mut reports = Vec::new();
         for row in rows {
             let (seq, text) = row?;
-            reports.push((seq, serde_json::from_str(&text)?));
+            let report = serde_json::from_str(&text).unwrap_or_else(|fault| {
+                tracing::error!("report {seq} in the journal cannot be read; its place is told empty: {fault}");
+                Report::Log { run: String::new(), lines: Vec::new() }
+            });
+            reports.push((seq, report));
         }
         Ok(reports)
     }

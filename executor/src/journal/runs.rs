@@ -198,8 +198,8 @@ impl Journal {
                 grants::settle(db, holding)?;
             }
             db.execute(
-                "DELETE FROM runs WHERE ended IS NOT NULL AND id < (SELECT id FROM runs ORDER BY id DESC LIMIT 1 OFFSET ?1)",
-                [KEPT_MAX],
+                "DELETE FROM runs WHERE ended IS NOT NULL AND project = ?1 AND id != ?2 AND id < (SELECT id FROM runs WHERE project = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?3)",
+                (&run.project, &run.id, KEPT_MAX),
             )?;
             outbox::post(db, self.keeps_reports.get(), reports)
         })
@@ -242,13 +242,26 @@ impl Journal {
         Ok(self.runs_where("SELECT body FROM runs WHERE project = ?1 ORDER BY id DESC LIMIT 1", project)?.pop())
     }
 
+    /// One run.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn run(&self, id: &str) -> Result<Option<RunRecord>> {
+        Ok(self.runs_where("SELECT body FROM runs WHERE id = ?1", id)?.pop())
+    }
+
     fn runs_where(&self, sql: &str, project: &str) -> Result<Vec<RunRecord>> {
         let db = self.db.borrow();
         let mut query = db.prepare_cached(sql)?;
         let mut rows = if query.parameter_count() == 0 { query.query([])? } else { query.query([project])? };
         let mut runs = Vec::new();
         while let Some(row) = rows.next()? {
-            runs.push(serde_json::from_str(&row.get::<_, String>(0)?)?);
+            match serde_json::from_str(&row.get::<_, String>(0)?) {
+                Ok(run) => runs.push(run),
+                // One bad row must not keep the daemon from the others.
+                Err(fault) => tracing::error!("a run in the journal cannot be read and is passed over: {fault}"),
+            }
         }
         Ok(runs)
     }

@@ -15,7 +15,7 @@ use crate::journal::{Point, Release, RunRecord};
 use crate::plan::{Facts, Plan, Takeover, plan};
 use crate::process::Process;
 use crate::release::choose_slot;
-use crate::supervisor::owns_port;
+use crate::supervisor::{CommandMissing, owns_port};
 
 /// A fetch that takes longer than this is given up: 1 GB at 1 MB/s.
 const FETCH_LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -23,12 +23,23 @@ const FETCH_LIMIT: Duration = Duration::from_secs(20 * 60);
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// Lines of the app's output that a failed check shows.
 const LAST_LINES: usize = 20;
+/// The system's number for a file that is no program.
+const EXEC_FORMAT: i32 = 8;
 /// Changed files that are listed.
 const CHANGED_MAX: usize = 200;
 type Failed = (Fault, RunState);
 
 fn failed(fault: Fault) -> Failed {
     (fault, RunState::Failed)
+}
+
+/// Why a process does not start: what was pushed is wrong, or this host cannot
+/// do it now (no more files or processes, no room, no free port).
+fn kind_of(fault: &anyhow::Error) -> FailureKind {
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    let is_command = |fault: &std::io::Error| matches!(fault.kind(), NotFound | PermissionDenied) || fault.raw_os_error() == Some(EXEC_FORMAT);
+    let by_system = fault.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(is_command);
+    if by_system || fault.is::<CommandMissing>() { FailureKind::Source } else { FailureKind::Host }
 }
 
 impl Runner {
@@ -210,7 +221,7 @@ impl Runner {
 
     fn launch(&self, release: &Release) -> Result<(Process, String), Wrong> {
         let process = self.shared.supervisor.launch(&self.project, release, Some(&self.record.id));
-        let process = process.map_err(|fault| Wrong { kind: FailureKind::Source, message: format!("{fault:#}") })?;
+        let process = process.map_err(|fault| Wrong { kind: kind_of(&fault), message: format!("{fault:#}") })?;
         let port = process.port.map_or_else(String::new, |port| format!(" on port {port}"));
         let detail = format!("process {}{port}", process.pid());
         Ok((process, detail))

@@ -91,7 +91,9 @@ impl Runner {
     /// The new release is live; the daemon was killed while it stopped the old one.
     async fn finish(&mut self, release: Release) -> Result<(), Fault> {
         let layout = self.shared.supervisor.layout(&self.project);
-        if layout.current() != Some(release.slot) {
+        let live = self.shared.journal.live_release(&self.project.name).map_err(|fault| self.fault("recover", &format!("{fault:#}")))?;
+        // Its slot may be another release's by now, should it not be the live one.
+        if live.is_some_and(|live| live.id == release.id) && layout.current() != Some(release.slot) {
             layout.switch(release.slot).map_err(|fault| self.fault("recover", &fault.to_string()))?;
         }
         self.begin_anyway(Point::Retiring, "switch")?;

@@ -57,10 +57,12 @@ impl Runner {
     /// Removes what this run started, points `current` at what the journal
     /// calls live, and sees that it serves.
     pub(super) async fn restore(&mut self) -> Result<(), Fault> {
+        // Each is done whatever became of the one before: above all, the old one serves.
         let ended = self.shared.supervisor.end_others(&self.project.name, &self.record.id).await;
-        ended.map_err(|fault| self.fault("recover", &format!("{fault:#}")))?;
-        self.restore_current().map_err(|fault| self.fault("recover", &fault.to_string()))?;
-        self.shared.supervisor.ensure_live(&self.project).await.map_err(|fault| self.fault("recover", &format!("{fault:#}")))
+        let current = self.restore_current();
+        let serves = self.shared.supervisor.ensure_live(&self.project).await;
+        let all = ended.and(current.map_err(anyhow::Error::new)).and(serves);
+        all.map_err(|fault| self.fault("recover", &format!("{fault:#}")))
     }
 
     fn restore_current(&self) -> std::io::Result<()> {

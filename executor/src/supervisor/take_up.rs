@@ -58,19 +58,26 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// When the journal cannot be read or written.
+    /// When the journal cannot be read.
     pub async fn end_others(&self, project: &str, run: &str) -> Result<()> {
         let live = self.live_process(project).map(|live| live.pid());
         for row in self.journal.processes()?.into_iter().filter(|row| row.project == project && Some(row.pid) != live) {
             if let Some(process) = Process::find(row.pid, row.start_ticks, row.port) {
                 process.kill().await;
             }
-            self.journal.process_ended(row.pid)?;
+            self.forget(row.pid);
         }
         // The live process was started by an earlier run and carries another
         // mark, or this run has switched to it.
         process::kill_marked(&format!("DOORSTEP_RUN={run}"), live.as_slice());
         Ok(())
+    }
+
+    /// A process has ended. A row that stays is found to be nobody's next time.
+    fn forget(&self, pid: i32) {
+        if let Err(fault) = self.journal.process_ended(pid) {
+            warn!("{fault:#}");
+        }
     }
 
     /// Watches the live release's process again, if it still runs.
@@ -101,7 +108,7 @@ impl Supervisor {
                 info!(project = row.project, process.pid = row.pid, "an app that should not run is stopped");
                 stray.stop(&config::Stop { signal: config::Signal::Term, grace: STRAY_GRACE }).await;
             }
-            self.journal.process_ended(row.pid)?;
+            self.forget(row.pid);
         }
         let known: Vec<i32> = self.journal.processes()?.iter().map(|row| row.pid).collect();
         let killed = process::kill_marked(&self.mark(), &known);

@@ -191,12 +191,14 @@ fn the_newest_version_that_both_know_is_spoken() {
 }
 
 #[test]
-fn without_a_version_in_common_dialling_ends_and_says_so() {
+fn without_a_version_in_common_it_says_so_and_dials_again_later() {
     for (version, version_min) in [(VERSION_MIN - 1, 0), (VERSION + 2, VERSION + 1)] {
         let mut link = Link::new(1, []);
         let out = challenge(&mut link, version, version_min);
         assert!(matches!(&out[..], [Output::Hangup { .. }, Output::Refused { refusal: Refusal::Version, .. }]), "{out:?}");
-        assert_eq!(link.deadline(), None);
+        let dial_at = link.deadline().expect("somebody may update the edge");
+        assert!(dial_at.ms_since(T0) <= UPDATE_MS);
+        assert_eq!(link.handle(Input::Tick, dial_at), [Output::Dial]);
     }
 }
 
