@@ -138,8 +138,6 @@ struct Daemon {
     refused: Option<String>,
     /// The edge refuses this host for good: nothing that it asked for begins.
     is_revoked: bool,
-    /// A write failed; until one succeeds there is no room, whatever the disk says.
-    is_unwritable: bool,
     announced: Option<Vec<doorstep_shared::protocol::ProjectView>>,
 }
 
@@ -235,7 +233,6 @@ impl Daemon {
             waiting: BTreeMap::new(),
             refused: None,
             is_revoked: false,
-            is_unwritable: false,
             announced: None,
         })
     }
@@ -374,7 +371,6 @@ impl Daemon {
                 error!("{fault:#}");
                 self.socket = None;
                 self.link.handle(Input::Closed { reason: "a frame could not be stored".to_owned() }, clock::steady());
-                self.is_unwritable = true;
                 self.look_for_room();
                 break;
             }

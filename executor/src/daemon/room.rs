@@ -45,11 +45,10 @@ impl Daemon {
 
     fn lacks_room(&mut self, times: u64) -> Option<String> {
         // A quota, a disk that became read-only, one that fails: only a write tells.
-        if self.is_unwritable {
-            match self.shared.journal.probe() {
-                Ok(()) => self.is_unwritable = false,
-                Err(fault) => return Some(format!("{fault:#}")),
-            }
+        if self.shared.journal.is_failing()
+            && let Err(fault) = self.shared.journal.probe()
+        {
+            return Some(format!("{fault:#}"));
         }
         let state = self.shared.state.clone();
         let reserve = self.shared.journal.ballast().missing();
