@@ -159,7 +159,7 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     if let Err(fault) = start::keep_private(&state) {
         warn!("logs and journal may be read by others: {fault:#}");
     }
-    let _lock = start::lock(&state)?;
+    let _lock = start::lock(&state).await?;
     let journal = Rc::new(start::open_journal(&state).await?);
     let (wake, mut woken) = mpsc::unbounded_channel();
     let changed = Rc::new(Notify::new());
