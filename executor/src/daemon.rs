@@ -69,6 +69,8 @@ pub enum Wake {
     RunEnded(String),
     /// Somebody on this host asks.
     Asked(Ask),
+    /// How the disks are: why no run may begin, if so.
+    Room(Option<String>),
     /// The origin of a project said where its branch is.
     Head {
         /// The project.
@@ -133,6 +135,7 @@ struct Daemon {
     silent_origins: BTreeSet<String>,
     /// Why no run may begin here, if so.
     parked: Option<String>,
+    look: room::Look,
     running: BTreeMap<String, Running>,
     waiting: BTreeMap<String, VecDeque<Work>>,
     refused: Option<String>,
@@ -227,6 +230,7 @@ impl Daemon {
             asking: BTreeMap::new(),
             silent_origins: BTreeSet::new(),
             parked: None,
+            look: room::Look::default(),
             trim_at: clock::steady().0 + TRIM_MS,
             tend_at: clock::steady().0 + TEND_MS,
             running: BTreeMap::new(),
@@ -265,7 +269,7 @@ impl Daemon {
 
     fn wait(&self) -> Duration {
         let now = clock::steady().0;
-        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), Some(self.way_at), self.rounds.deadline()];
+        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), Some(self.way_at), self.look.deadline(), self.rounds.deadline()];
         let next = next.into_iter().flatten().min().unwrap_or(u64::MAX);
         Duration::from_millis(next.saturating_sub(now))
     }
@@ -283,6 +287,7 @@ impl Daemon {
             tokio::task::spawn_local(async move { supervisor.tend_proxy(&busy).await });
             self.look_for_room();
         }
+        self.give_up_look(now);
         if self.way_at <= now {
             self.way_at = now + WAY_MS;
             self.look_at_way();
@@ -322,6 +327,7 @@ impl Daemon {
                 self.announce();
             }
             Wake::Asked(ask) => self.asked(ask),
+            Wake::Room(lacks) => self.room_is(lacks),
             Wake::Head { project, asked } => self.head_is(&project, asked),
             Wake::Said(number, said) if self.socket.as_ref().is_some_and(|socket| socket.number == number) => self.said(said),
             Wake::Said(..) => {}

@@ -136,7 +136,7 @@ impl Daemon {
     }
 
     pub(super) fn start_next(&mut self, project: &str) {
-        if self.running.contains_key(project) || self.parked.is_some() || self.asking.get(project) == Some(&true) {
+        if self.running.contains_key(project) || self.parked.is_some() || self.look.is_awaited() || self.asking.get(project) == Some(&true) {
             return;
         }
         let Some(work) = self.waiting.get_mut(project).and_then(VecDeque::pop_front) else { return };
