@@ -128,9 +128,8 @@ struct Daemon {
     trim_at: u64,
     tend_at: u64,
     rounds: reconcile::Rounds,
-    /// Projects whose origin is being asked, and whether that may fetch: then
-    /// no run begins meanwhile, since one store is fetched into by one.
-    asking: BTreeMap<String, bool>,
+    /// Projects whose origin is being asked.
+    asking: BTreeMap<String, reconcile::Asking>,
     /// Projects whose origin did not answer when it was asked last.
     silent_origins: BTreeSet<String>,
     /// Why no run may begin here, if so.
