@@ -135,6 +135,8 @@ struct Daemon {
     /// Why no run may begin here, if so.
     parked: Option<String>,
     look: room::Look,
+    /// Does the edge know this host as parked?
+    told_parked: bool,
     running: BTreeMap<String, Running>,
     waiting: BTreeMap<String, VecDeque<Work>>,
     refused: Option<String>,
@@ -230,6 +232,7 @@ impl Daemon {
             silent_origins: BTreeSet::new(),
             parked: None,
             look: room::Look::default(),
+            told_parked: false,
             trim_at: clock::steady().0 + TRIM_MS,
             tend_at: clock::steady().0 + TEND_MS,
             running: BTreeMap::new(),
@@ -426,6 +429,8 @@ impl Daemon {
                 self.lease_ms = lease_ms.max(3_000);
                 self.renew_at = Some(clock::steady().0 + self.lease_ms / 3);
                 self.rounds.soon(clock::steady().0);
+                // The disks may have turned since the hello.
+                self.say_parked();
                 self.announce();
             }
             Output::Refused { refusal, message } => {

@@ -125,9 +125,13 @@ impl Daemon {
         }
     }
 
-    fn say_parked(&mut self) {
-        if self.link.is_up()
-            && let Err(fault) = self.send(&ToEdge::Parked { reason: self.parked.clone() })
+    /// Tells the edge whether this host is parked, if that differs from what it knows.
+    pub(super) fn say_parked(&mut self) {
+        if !self.link.is_up() || self.told_parked == self.parked.is_some() {
+            return;
+        }
+        self.told_parked = self.parked.is_some();
+        if let Err(fault) = self.send(&ToEdge::Parked { reason: self.parked.clone() })
         {
             warn!("{fault:#}");
         }
