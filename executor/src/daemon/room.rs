@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::{Daemon, Wake};
 use crate::clock;
-use crate::disk::Room;
+use crate::disk::{self, Room};
 
 /// How much more than the least room a parked host wants before it goes on.
 const AGAIN_TIMES: u64 = 2;
@@ -98,7 +98,8 @@ impl Daemon {
     }
 
     /// Parks, or goes on.
-    fn park(&mut self, parked: Option<String>) {
+    fn park(&mut self, lacks: Option<String>) {
+        let parked = lacks.or_else(|| self.lacks_reserve());
         match (&self.parked, &parked) {
             (None, Some(why)) => warn!("the disk is full, no run begins until there is room: {why}"),
             (Some(_), None) => info!("there is room on the disk again"),
@@ -111,11 +112,19 @@ impl Daemon {
             self.announce();
         }
         if self.parked.is_none() {
-            if let Err(fault) = self.shared.journal.ballast().lay() {
-                warn!("the reserve for a full disk cannot be laid down: {fault}");
-            }
             self.start_waiting();
         }
+    }
+
+    /// Lays the reserve down. Where a quota has no room for it there is none for
+    /// a run either, whatever the disk says.
+    fn lacks_reserve(&self) -> Option<String> {
+        let why = format!("the reserve for a full disk cannot be laid down: {}", self.shared.journal.ballast().lay().err()?);
+        if disk::is_full(&why) {
+            return Some(why);
+        }
+        warn!("{why}");
+        None
     }
 
     fn start_waiting(&mut self) {
