@@ -69,6 +69,8 @@ pub enum Wake {
     RunEnded(String),
     /// Somebody on this host asks.
     Asked(Ask),
+    /// How the disks are: why no run may begin, if so.
+    Room(Option<String>),
     /// The origin of a project said where its branch is.
     Head {
         /// The project.
@@ -126,20 +128,20 @@ struct Daemon {
     trim_at: u64,
     tend_at: u64,
     rounds: reconcile::Rounds,
-    /// Projects whose origin is being asked, and whether that may fetch: then
-    /// no run begins meanwhile, since one store is fetched into by one.
-    asking: BTreeMap<String, bool>,
+    /// Projects whose origin is being asked.
+    asking: BTreeMap<String, reconcile::Asking>,
     /// Projects whose origin did not answer when it was asked last.
     silent_origins: BTreeSet<String>,
     /// Why no run may begin here, if so.
     parked: Option<String>,
+    look: room::Look,
+    /// Does the edge know this host as parked?
+    told_parked: bool,
     running: BTreeMap<String, Running>,
     waiting: BTreeMap<String, VecDeque<Work>>,
     refused: Option<String>,
     /// The edge refuses this host for good: nothing that it asked for begins.
     is_revoked: bool,
-    /// A write failed; until one succeeds there is no room, whatever the disk says.
-    is_unwritable: bool,
     announced: Option<Vec<doorstep_shared::protocol::ProjectView>>,
 }
 
@@ -161,7 +163,7 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     if let Err(fault) = start::keep_private(&state) {
         warn!("logs and journal may be read by others: {fault:#}");
     }
-    let _lock = start::lock(&state)?;
+    let _lock = start::lock(&state).await?;
     let journal = Rc::new(start::open_journal(&state).await?);
     let (wake, mut woken) = mpsc::unbounded_channel();
     let changed = Rc::new(Notify::new());
@@ -229,13 +231,14 @@ impl Daemon {
             asking: BTreeMap::new(),
             silent_origins: BTreeSet::new(),
             parked: None,
+            look: room::Look::default(),
+            told_parked: false,
             trim_at: clock::steady().0 + TRIM_MS,
             tend_at: clock::steady().0 + TEND_MS,
             running: BTreeMap::new(),
             waiting: BTreeMap::new(),
             refused: None,
             is_revoked: false,
-            is_unwritable: false,
             announced: None,
         })
     }
@@ -268,7 +271,7 @@ impl Daemon {
 
     fn wait(&self) -> Duration {
         let now = clock::steady().0;
-        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), Some(self.way_at), self.rounds.deadline()];
+        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), Some(self.way_at), self.look.deadline(), self.rounds.deadline()];
         let next = next.into_iter().flatten().min().unwrap_or(u64::MAX);
         Duration::from_millis(next.saturating_sub(now))
     }
@@ -286,6 +289,7 @@ impl Daemon {
             tokio::task::spawn_local(async move { supervisor.tend_proxy(&busy).await });
             self.look_for_room();
         }
+        self.give_up_look(now);
         if self.way_at <= now {
             self.way_at = now + WAY_MS;
             self.look_at_way();
@@ -325,6 +329,7 @@ impl Daemon {
                 self.announce();
             }
             Wake::Asked(ask) => self.asked(ask),
+            Wake::Room(lacks) => self.room_is(lacks),
             Wake::Head { project, asked } => self.head_is(&project, asked),
             Wake::Said(number, said) if self.socket.as_ref().is_some_and(|socket| socket.number == number) => self.said(said),
             Wake::Said(..) => {}
@@ -374,7 +379,6 @@ impl Daemon {
                 error!("{fault:#}");
                 self.socket = None;
                 self.link.handle(Input::Closed { reason: "a frame could not be stored".to_owned() }, clock::steady());
-                self.is_unwritable = true;
                 self.look_for_room();
                 break;
             }
@@ -425,6 +429,8 @@ impl Daemon {
                 self.lease_ms = lease_ms.max(3_000);
                 self.renew_at = Some(clock::steady().0 + self.lease_ms / 3);
                 self.rounds.soon(clock::steady().0);
+                // The disks may have turned since the hello.
+                self.say_parked();
                 self.announce();
             }
             Output::Refused { refusal, message } => {

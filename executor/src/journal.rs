@@ -22,7 +22,7 @@ use anyhow::{Context, Result};
 use rusqlite::Connection;
 
 use crate::crash;
-use crate::disk::Ballast;
+use crate::disk::{self, Ballast};
 
 pub use processes::ProcessRow;
 pub use releases::{Release, ReleaseState};
@@ -53,6 +53,7 @@ pub struct Journal {
     db: RefCell<Connection>,
     identity: RefCell<String>,
     keeps_reports: Cell<bool>,
+    is_failing: Cell<bool>,
     ballast: Ballast,
 }
 
@@ -80,7 +81,7 @@ impl Journal {
             let remedy = remedy(&fault, &path);
             fault.context(remedy)
         })?;
-        Ok(Self { db: RefCell::new(db), identity: RefCell::new(identity), keeps_reports: Cell::new(true), ballast })
+        Ok(Self { db: RefCell::new(db), identity: RefCell::new(identity), keeps_reports: Cell::new(true), is_failing: Cell::new(false), ballast })
     }
 
     /// Opens it to look only; `None` when there is none yet.
@@ -101,7 +102,7 @@ impl Journal {
         if schema == 0 {
             return Ok(None);
         }
-        Ok(Some(Self { db: RefCell::new(db), identity: RefCell::default(), keeps_reports: Cell::new(false), ballast: Ballast::new(state) }))
+        Ok(Some(Self { db: RefCell::new(db), identity: RefCell::default(), keeps_reports: Cell::new(false), is_failing: Cell::new(false), ballast: Ballast::new(state) }))
     }
 
     /// Identity of this journal: report numbers count within it.
@@ -136,18 +137,35 @@ impl Journal {
     }
 
     /// One transaction: all that `write` does, or nothing. Each is a place where
-    /// a crash is tried, under this label.
-    fn transaction<T>(&self, label: std::fmt::Arguments<'_>, write: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+    /// a crash is tried, under this label. One that the disk does not take is
+    /// tried once more without the ballast: a quota shows only in a write.
+    fn transaction<T>(&self, label: std::fmt::Arguments<'_>, write: impl Fn(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
         crash::before(label);
         if self.ballast.give_up_if_needed() {
             tracing::warn!("the disk is full: the reserve was given up, so that the journal can be written");
         }
-        let mut db = self.db.borrow_mut();
-        let transaction = db.transaction().context("the journal cannot be written")?;
-        let done = write(&transaction).context("the journal cannot be written")?;
-        transaction.commit().context("the journal cannot be written")?;
+        let mut done = self.attempt(&write);
+        if is_refused(&done) && self.ballast.give_up() {
+            tracing::warn!("the disk takes no more: the reserve was given up, so that the journal can be written");
+            done = self.attempt(&write);
+        }
+        self.is_failing.set(done.is_err());
+        let done = done.context("the journal cannot be written")?;
         crash::after(label);
         Ok(done)
+    }
+
+    fn attempt<T>(&self, write: impl Fn(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+        let mut db = self.db.borrow_mut();
+        let transaction = db.transaction()?;
+        let done = write(&transaction)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    /// Did the last write fail, for whatever reason? Only another one tells more.
+    pub fn is_failing(&self) -> bool {
+        self.is_failing.get()
     }
 
     /// Can it be written at all? The ballast is given up for that.
@@ -156,11 +174,10 @@ impl Journal {
     ///
     /// When it cannot.
     pub fn probe(&self) -> Result<()> {
-        let write = || self.transaction(format_args!("probe"), |db| {
+        self.transaction(format_args!("probe"), |db| {
             db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('probe', '')", [])?;
             Ok(())
-        });
-        write().or_else(|fault| if self.ballast.give_up() { write() } else { Err(fault) })
+        })
     }
 
     /// Should this project's app run? Yes, until a person stopped it.
@@ -186,6 +203,10 @@ impl Journal {
             Ok(())
         })
     }
+}
+
+fn is_refused<T>(done: &Result<T>) -> bool {
+    done.as_ref().is_err_and(|fault| disk::is_full(&format!("{fault:#}")))
 }
 
 /// May what kept the journal from being opened be gone later: no room, a disk

@@ -387,15 +387,18 @@ impl Supervisor {
         (state, reason)
     }
 
-    /// Cuts the logs of apps that print without end; called now and then.
+    /// Cuts the logs of apps that print without end; called now and then. That
+    /// copies some MiB, so the daemon's loop does not wait for it.
     pub fn trim_logs(&self) {
-        for (project, fate) in self.fates.borrow().iter() {
-            if let Some(live) = &fate.live
-                && let Err(fault) = crate::logs::trim(&self.app_log(project, live.release.id))
-            {
-                warn!(project, "a log cannot be cut: {fault}");
+        let fates = self.fates.borrow();
+        let logs: Vec<PathBuf> = fates.iter().filter_map(|(project, fate)| Some(self.app_log(project, fate.live.as_ref()?.release.id))).collect();
+        tokio::task::spawn_blocking(move || {
+            for log in logs {
+                if let Err(fault) = crate::logs::trim(&log) {
+                    warn!("{} cannot be cut: {fault}", log.display());
+                }
             }
-        }
+        });
     }
 }
 

@@ -9,6 +9,7 @@
 //! to see whether the new commits concern it at all. What is absent: GitHub's
 //! API, and deploying.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -99,8 +100,50 @@ pub struct Head {
     concerns: bool,
 }
 
-/// The same, or why it is not known.
-pub type Asked = Result<Head, String>;
+/// The same, or why it is not known; nothing when work overtook the question.
+pub type Asked = Result<Option<Head>, String>;
+
+/// How far the question to an origin has come. Only a fetch keeps runs from
+/// beginning, since one store is fetched into by one; while it waits for its
+/// place among many fetches that may hang, work that arrives puts it off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Waits,
+    Overtaken,
+    Fetches,
+    /// It reads the head alone.
+    Reads,
+}
+
+/// A question to an origin that is under way.
+#[derive(Clone)]
+pub(super) struct Asking(Rc<Cell<Turn>>);
+
+impl Asking {
+    fn of(project: &Project) -> Self {
+        Self(Rc::new(Cell::new(if project.paths.is_empty() { Turn::Reads } else { Turn::Waits })))
+    }
+
+    /// Must runs wait for it?
+    pub(super) fn is_fetching(&self) -> bool {
+        self.0.get() == Turn::Fetches
+    }
+
+    /// A run begins.
+    pub(super) fn overtake(&self) {
+        if self.0.get() == Turn::Waits {
+            self.0.set(Turn::Overtaken);
+        }
+    }
+
+    /// Its place is free; false when a run was first.
+    fn begins(&self) -> bool {
+        if self.0.get() == Turn::Waits {
+            self.0.set(Turn::Fetches);
+        }
+        self.0.get() != Turn::Overtaken
+    }
+}
 
 impl Daemon {
     /// Asks the origin of every project that has nothing to do.
@@ -113,10 +156,11 @@ impl Daemon {
         let idle = |project: &&Project| !self.has_work(&project.name) && !self.asking.contains_key(&project.name);
         let projects: Vec<Project> = self.shared.config.projects.values().filter(can).filter(idle).cloned().collect();
         for project in projects {
-            self.asking.insert(project.name.clone(), !project.paths.is_empty());
+            let asking = Asking::of(&project);
+            self.asking.insert(project.name.clone(), asking.clone());
             let (shared, wake) = (Rc::clone(&self.shared), self.shared.wake.clone());
             tokio::task::spawn_local(async move {
-                let asked = ask(&shared, &project).await;
+                let asked = ask(&shared, &project, &asking).await;
                 let _ = wake.send(Wake::Head { project: project.name, asked });
             });
         }
@@ -133,8 +177,9 @@ impl Daemon {
         self.start_next(name);
         let Ok(project) = name.parse() else { return };
         let (head, concerns) = match asked {
-            Ok(Head { commit: Some(head), concerns }) => (head, concerns),
-            Ok(Head { commit: None, .. }) => return self.origin_fails(name, "its branch is not there"),
+            Ok(Some(Head { commit: Some(head), concerns })) => (head, concerns),
+            Ok(None) => return,
+            Ok(Some(Head { commit: None, .. })) => return self.origin_fails(name, "its branch is not there"),
             Err(why) => return self.origin_fails(name, &why),
         };
         self.silent_origins.remove(name);
@@ -187,8 +232,11 @@ fn concluded(shared: &Shared, project: &str) -> Result<Option<String>, String> {
     }
 }
 
-async fn ask(shared: &Shared, project: &Project) -> Asked {
+async fn ask(shared: &Shared, project: &Project, asking: &Asking) -> Asked {
     let _place = shared.fetches.acquire().await.map_err(|fault| fault.to_string())?;
+    if !asking.begins() {
+        return Ok(None);
+    }
     let origin = Origin::of(project, shared.supervisor.vars()).map_err(|fault| format!("{fault:#}"))?;
     let known = concluded(shared, &project.name)?;
     let (web, project, dir) = (shared.web.clone(), project.clone(), shared.supervisor.layout(project).dir().to_path_buf());
@@ -206,7 +254,7 @@ async fn ask(shared: &Shared, project: &Project) -> Asked {
             }
             _ => true,
         };
-        Ok(Head { commit, concerns })
+        Ok(Some(Head { commit, concerns }))
     });
     asked.await.map_err(|fault| fault.to_string())?
 }
@@ -252,6 +300,23 @@ mod tests {
         }
         let second = rounds.deadline().unwrap();
         assert!(second - first >= BETWEEN_MS_MIN && second - first <= BETWEEN_MS_MIN + CONNECT_MS_MAX + 100);
+    }
+
+    #[test]
+    fn a_question_that_waits_for_its_place_keeps_no_run_waiting() {
+        let asking = |turn| Asking(Rc::new(Cell::new(turn)));
+        let waits = asking(Turn::Waits);
+        assert!(!waits.is_fetching(), "sixteen fetches that hang may be before it");
+        waits.overtake();
+        assert!(!waits.begins(), "the run fetches into the same store");
+        assert!(!waits.is_fetching());
+        let first = asking(Turn::Waits);
+        assert!(first.begins() && first.is_fetching());
+        first.overtake();
+        assert!(first.is_fetching(), "a fetch that was begun is waited for");
+        let reads = asking(Turn::Reads);
+        reads.overtake();
+        assert!(reads.begins() && !reads.is_fetching(), "reading the head disturbs nobody");
     }
 
     #[test]

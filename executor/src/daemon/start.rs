@@ -8,9 +8,10 @@ use anyhow::{Context, Result};
 use tracing::error;
 
 use crate::cli::{Exit, Failure, failure};
+use crate::disk;
 use crate::journal::{self, Journal};
 
-/// How often a journal that cannot be opened now is tried again.
+/// How often a file that cannot be opened now is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(2);
 
 /// Opens the journal. On a disk that takes nothing now that waits until it does;
@@ -19,13 +20,7 @@ pub(super) async fn open_journal(state: &Path) -> Result<Journal> {
     let mut said = false;
     loop {
         match Journal::open(state) {
-            Err(fault) if journal::may_pass(&fault) => {
-                if !said {
-                    error!("{fault:#}; waiting for that to pass");
-                    said = true;
-                }
-                tokio::time::sleep(FULL_PAUSE).await;
-            }
+            Err(fault) if journal::may_pass(&fault) => wait(&fault, &mut said).await,
             opened => return opened,
         }
     }
@@ -43,12 +38,27 @@ pub(super) fn keep_private(state: &Path) -> Result<()> {
     Ok(file.set_permissions(std::fs::Permissions::from_mode(0o600))?)
 }
 
-pub(super) fn lock(state: &Path) -> Result<std::fs::File, Failure> {
+/// Takes the lock of the state directory; waits where the disk takes nothing now.
+pub(super) async fn lock(state: &Path) -> Result<std::fs::File, Failure> {
     let path = state.join("daemon.lock");
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    let mut said = false;
+    let file = loop {
+        let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        match opened.with_context(|| format!("{} cannot be opened", path.display())) {
+            Err(fault) if disk::is_full(&format!("{fault:#}")) => wait(&fault, &mut said).await,
+            opened => break opened?,
+        }
+    };
     // Not `flock`, which a child holds on to between fork and exec, also when we are killed then.
     match rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(_) => Err(failure(Exit::Busy, format!("a daemon runs on {} already", state.display()))),
     }
+}
+
+async fn wait(fault: &anyhow::Error, said: &mut bool) {
+    if !std::mem::replace(said, true) {
+        error!("{fault:#}; waiting for that to pass");
+    }
+    tokio::time::sleep(FULL_PAUSE).await;
 }

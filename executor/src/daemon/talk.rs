@@ -23,6 +23,7 @@ impl Daemon {
             parked: self.parked.clone(),
         };
         self.announced = Some(projects);
+        self.told_parked = self.parked.is_some();
         self.send(&hello)
     }
 

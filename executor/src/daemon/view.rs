@@ -24,10 +24,8 @@ const SUPPORTED: [Action; 5] = [Action::Fetch, Action::Deploy, Action::Restart, 
 /// Every project, as the edge is told.
 pub fn projects(shared: &Shared, parked: Option<&str>) -> Vec<ProjectView> {
     let mut views: Vec<ProjectView> = shared.config.projects.values().filter_map(|project| view(shared, project)).collect();
-    // The app serves on, and nothing new can be deployed.
-    for view in views.iter_mut().filter(|view| parked.is_some() && view.state == ProjectState::Running) {
-        view.state = ProjectState::Degraded;
-        view.reason = parked.map(|why| cut(&clean_line(why), SUBJECT_BYTES_MAX).to_owned());
+    if let Some(why) = parked {
+        views.iter_mut().for_each(|view| degrade(view, why));
     }
     // All of them must fit a frame; without its patterns a project deploys in doubt.
     if serde_json::to_string(&views).map_or(0, |text| text.len()) > VIEWS_BYTES_MAX {
@@ -37,6 +35,15 @@ pub fn projects(shared: &Shared, parked: Option<&str>) -> Vec<ProjectView> {
         }
     }
     views
+}
+
+/// On a parked host the app serves on, and nothing new can be deployed. What is
+/// wrong with an app for another reason keeps that reason.
+fn degrade(view: &mut ProjectView, why: &str) {
+    if view.state == ProjectState::Running {
+        view.state = ProjectState::Degraded;
+        view.reason = Some(cut(&clean_line(why), SUBJECT_BYTES_MAX).to_owned());
+    }
 }
 
 fn view(shared: &Shared, project: &Project) -> Option<ProjectView> {
@@ -104,4 +111,34 @@ pub fn status(shared: &Shared, identity: Option<&Identity>, edge: Option<&str>, 
         "unacknowledged": link.unacknowledged(),
         "projects": projects,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_on_a_parked_host_is_degraded_and_says_why() {
+        for (state, shown) in [
+            (ProjectState::Running, ProjectState::Degraded),
+            (ProjectState::Degraded, ProjectState::Degraded),
+            (ProjectState::Failing, ProjectState::Failing),
+            (ProjectState::Stopped, ProjectState::Stopped),
+        ] {
+            let mut view = ProjectView {
+                name: "shop".parse().unwrap(),
+                repo: "o/shop".to_owned(),
+                branch: "main".to_owned(),
+                paths: Vec::new(),
+                remote: Vec::new(),
+                state,
+                reason: (state != ProjectState::Running).then(|| "its own".to_owned()),
+                live: None,
+                address: None,
+            };
+            degrade(&mut view, "the disk is full");
+            let why = if state == ProjectState::Running { "the disk is full" } else { "its own" };
+            assert_eq!((view.state, view.reason.as_deref()), (shown, Some(why)));
+        }
+    }
 }

@@ -9,6 +9,7 @@ use doorstep_shared::ids::{Action, Cause, FailureKind, RunState};
 use doorstep_shared::protocol::{Failure, Grant, Holding, Report};
 use tracing::{error, warn};
 
+use super::reconcile::Asking;
 use super::{Daemon, Running, Wake, Work};
 use crate::clock;
 use crate::disk;
@@ -136,10 +137,11 @@ impl Daemon {
     }
 
     pub(super) fn start_next(&mut self, project: &str) {
-        if self.running.contains_key(project) || self.parked.is_some() || self.asking.get(project) == Some(&true) {
+        if self.running.contains_key(project) || self.parked.is_some() || self.look.is_awaited() || self.asking.get(project).is_some_and(Asking::is_fetching) {
             return;
         }
         let Some(work) = self.waiting.get_mut(project).and_then(VecDeque::pop_front) else { return };
+        self.asking.get(project).inspect(|asking| asking.overtake());
         let holding = work.holding();
         let (record, cancel) = match work {
             Work::Fresh { request, id } => (request.record(id), Cancel::default()),

@@ -54,7 +54,7 @@ impl Journal {
     ///
     /// When the journal cannot be written.
     pub fn post(&self, reports: Vec<Report>) -> Result<Vec<Numbered>> {
-        self.transaction(format_args!("post"), |db| post(db, self.keeps_reports.get(), reports))
+        self.transaction(format_args!("post"), |db| post(db, self.keeps_reports.get(), reports.clone()))
     }
 
     /// Forgets what the edge has.

@@ -165,7 +165,7 @@ impl Journal {
     pub fn advance(&self, run: &RunRecord, reports: Vec<Report>) -> Result<Vec<Numbered>> {
         self.transaction(format_args!("advance {}", run.point.as_str()), |db| {
             save(db, run)?;
-            outbox::post(db, self.keeps_reports.get(), reports)
+            outbox::post(db, self.keeps_reports.get(), reports.clone())
         })
     }
 
@@ -201,7 +201,7 @@ impl Journal {
                 "DELETE FROM runs WHERE ended IS NOT NULL AND project = ?1 AND id != ?2 AND id < (SELECT id FROM runs WHERE project = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?3)",
                 (&run.project, &run.id, KEPT_MAX),
             )?;
-            outbox::post(db, self.keeps_reports.get(), reports)
+            outbox::post(db, self.keeps_reports.get(), reports.clone())
         })
     }
 
@@ -216,7 +216,7 @@ impl Journal {
             return Ok(());
         }
         self.transaction(format_args!("forgive"), |db| {
-            for mut run in open.into_iter().filter(|run| run.forgiven < run.begun) {
+            for mut run in open.iter().filter(|run| run.forgiven < run.begun).cloned() {
                 run.forgiven += 1;
                 save(db, &run)?;
             }

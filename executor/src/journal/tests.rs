@@ -203,3 +203,59 @@ fn a_daemon_that_is_told_to_end_counts_against_no_run() {
     record.begun += 3;
     assert_eq!(record.deaths(), 3);
 }
+
+/// A quota: SQLite is allowed no page more than it has.
+fn allow_pages(journal: &Journal, pages: u64) {
+    journal.db.borrow().pragma_update(None, "max_page_count", pages).unwrap();
+}
+
+#[test]
+fn a_write_that_the_disk_refuses_gives_up_the_reserve_and_is_tried_once_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let long = || vec![Report::Log { run: "r".into(), lines: vec!["x".repeat(100_000)] }];
+    allow_pages(&journal, 1);
+    journal.ballast().lay().unwrap();
+    assert!(journal.post(long()).is_err());
+    assert!(journal.is_failing(), "whoever wrote, the host is to park");
+    assert!(!journal.ballast().give_up(), "it was given up, although the disk shows room");
+    assert!(journal.unacknowledged().unwrap().is_empty());
+
+    journal.ballast().lay().unwrap();
+    let tries = Cell::new(0);
+    let second = journal.transaction(format_args!("test"), |db| {
+        tries.set(tries.get() + 1);
+        if tries.get() == 2 {
+            db.pragma_update(None, "max_page_count", 100_000)?;
+        }
+        outbox::post(db, true, long())
+    });
+    assert_eq!((second.unwrap().len(), tries.get()), (1, 2));
+    assert!(!journal.is_failing());
+}
+
+#[test]
+fn a_write_that_is_wrong_in_itself_is_no_fault_of_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    journal.ballast().lay().unwrap();
+    assert!(journal.transaction(format_args!("test"), |db| Ok(db.execute("INSERT INTO none VALUES (1)", [])?)).is_err());
+    assert!(journal.is_failing());
+    journal.probe().unwrap();
+    assert!(!journal.is_failing(), "the next write shows that the disk is well");
+    assert!(journal.ballast().give_up(), "the reserve was kept");
+}
+
+#[test]
+fn only_what_may_pass_is_waited_for() {
+    let coded = |code| anyhow::Error::new(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)).context("opened");
+    // Full, an I/O error, that of a shared memory file without room, read-only, cannot open.
+    for code in [13, 10, 4874, 8, 14] {
+        assert!(may_pass(&coded(code)), "{code}");
+    }
+    // Damaged, no database; and a newer schema is no fault of SQLite.
+    for code in [11, 26] {
+        assert!(!may_pass(&coded(code)), "{code}");
+    }
+    assert!(!may_pass(&anyhow::anyhow!("it was written by a newer doorstep")));
+}

@@ -203,6 +203,25 @@ fn without_a_version_in_common_it_says_so_and_dials_again_later() {
 }
 
 #[test]
+fn a_refusal_for_the_version_is_dialled_again_seldom_and_at_different_times() {
+    let wait = |seed| {
+        let mut link = Link::new(seed, []);
+        up(&mut link, T0, 0);
+        let refuse = ToExecutor::Refuse { refusal: Refusal::Version, message: "too old".into() };
+        let out = link.handle(Input::Frame(refuse), T0);
+        assert!(matches!(&out[..], [Output::Hangup { .. }, Output::Refused { refusal: Refusal::Version, .. }]), "{out:?}");
+        let dial_at = link.deadline().expect("somebody may update the edge");
+        assert_eq!(link.handle(Input::Tick, dial_at), [Output::Dial]);
+        // The edge was updated meanwhile.
+        assert!(matches!(up(&mut link, dial_at, 0)[..], [Output::Up { .. }]));
+        dial_at.ms_since(T0)
+    };
+    let waits: Vec<u64> = (0..50).map(wait).collect();
+    assert!(waits.iter().all(|ms| *ms <= UPDATE_MS));
+    assert!(waits.iter().sum::<u64>() / 50 > UPDATE_MS / 4, "seldom: {waits:?}");
+}
+
+#[test]
 fn a_journal_that_was_put_back_is_noticed_and_named_anew() {
     let mut link = Link::new(1, []).with_last_report(4);
     link.handle(log(5), T0);
