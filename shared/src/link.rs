@@ -228,15 +228,6 @@ impl Link {
         self.outbox.len()
     }
 
-    /// Attempts whose outcome the hub may not have. A host holds them until it
-    /// has: else the hub would take a grant that was carried out for a lost one.
-    pub fn outcomes(&self) -> impl Iterator<Item = Holding> {
-        self.outbox.iter().filter_map(|(_, report)| match report {
-            Report::Outcome { job: Some(job), attempt, .. } => Some(Holding { job: *job, attempt: *attempt }),
-            Report::Outcome { job: None, .. } | Report::Started { .. } | Report::Step { .. } | Report::Log { .. } => None,
-        })
-    }
-
     /// When [`Input::Tick`] has something to do, if ever.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {

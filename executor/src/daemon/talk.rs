@@ -30,7 +30,7 @@ impl Daemon {
     pub(super) fn holding(&self) -> Result<Vec<Holding>> {
         let grants = self.shared.journal.held_grants()?;
         let under_way = grants.iter().map(|grant| Holding { job: grant.job, attempt: grant.attempt });
-        Ok(under_way.chain(self.link.outcomes()).collect())
+        Ok(under_way.chain(self.shared.journal.outcomes()?).collect())
     }
 
     pub(super) fn renew(&mut self) {

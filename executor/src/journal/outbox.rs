@@ -1,7 +1,8 @@
 //! Reports that the edge has not acknowledged.
 
 use anyhow::Result;
-use doorstep_shared::protocol::Report;
+use doorstep_shared::ids::JobId;
+use doorstep_shared::protocol::{Holding, Report};
 use rusqlite::Transaction;
 
 use super::Journal;
@@ -33,6 +34,22 @@ impl Journal {
             reports.push((seq, report));
         }
         Ok(reports)
+    }
+
+    /// Attempts whose outcome the edge has not acknowledged, in order. The link
+    /// learns of an outcome only some wakes after it was written; an attempt
+    /// that neither of them named would be granted again.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn outcomes(&self) -> Result<Vec<Holding>> {
+        let db = self.db.borrow();
+        let mut query = db.prepare_cached(
+            "SELECT report ->> 'job', report ->> 'attempt' FROM outbox WHERE json_valid(report) AND report ->> 'kind' = 'outcome' AND report ->> 'job' IS NOT NULL ORDER BY seq",
+        )?;
+        let rows = query.query_map([], |row| Ok(Holding { job: JobId(row.get(0)?), attempt: row.get(1)? }))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// The highest number that a report of this journal ever had; 0 when none was made.

@@ -259,3 +259,32 @@ fn only_what_may_pass_is_waited_for() {
     }
     assert!(!may_pass(&anyhow::anyhow!("it was written by a newer doorstep")));
 }
+
+#[test]
+fn an_attempt_is_held_from_its_grant_until_the_edge_has_its_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let held = || {
+        let grants = journal.held_grants().unwrap().into_iter().map(|grant| Holding { job: grant.job, attempt: grant.attempt });
+        grants.chain(journal.outcomes().unwrap()).collect::<Vec<_>>()
+    };
+    let it = Holding { job: JobId(7), attempt: 1 };
+    journal.store_grant(&grant(7, 1)).unwrap();
+    assert_eq!(held(), [it]);
+    let outcome = |job: Option<u64>| Report::Outcome {
+        run: "r".into(),
+        job: job.map(JobId),
+        attempt: 1,
+        state: RunState::Succeeded,
+        failure: None,
+        commit: None,
+        at: Timestamp(2),
+    };
+    let ended = RunRecord { ended: Some(Timestamp(2)), state: RunState::Succeeded, point: Point::Ended, ..run("r", 7) };
+    let log = Report::Log { run: "r".into(), lines: vec!["kind outcome".into()] };
+    // Nobody was told yet, not even the link.
+    let numbered = journal.end(&ended, vec![log, outcome(Some(7)), outcome(None)]).unwrap();
+    assert_eq!(held(), [it]);
+    journal.forget(numbered[1].0).unwrap();
+    assert_eq!(held(), []);
+}

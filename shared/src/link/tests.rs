@@ -246,24 +246,3 @@ fn a_journal_that_was_put_back_is_noticed_and_named_anew() {
     let mut whole = Link::new(1, []).with_last_report(6);
     assert!(matches!(up(&mut whole, T0, 6)[..], [Output::Up { .. }]));
 }
-
-#[test]
-fn an_outcome_is_held_until_the_hub_has_it() {
-    let mut link = Link::new(1, []);
-    let outcome = Report::Outcome {
-        run: "r".into(),
-        job: Some(crate::ids::JobId(7)),
-        attempt: 2,
-        state: crate::ids::RunState::Failed,
-        failure: None,
-        commit: None,
-        at: T0,
-    };
-    link.handle(Input::Post { seq: 1, report: outcome }, T0);
-    let held = Holding { job: crate::ids::JobId(7), attempt: 2 };
-    assert_eq!(link.outcomes().collect::<Vec<_>>(), [held]);
-    up(&mut link, T0, 0);
-    assert_eq!(link.outcomes().collect::<Vec<_>>(), [held], "sent is not stored");
-    link.handle(Input::Frame(ToExecutor::Acknowledge { seq: 1 }), T0);
-    assert_eq!(link.outcomes().count(), 0);
-}
