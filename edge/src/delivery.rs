@@ -21,6 +21,8 @@ use crate::followed::Followed;
 
 /// Most commits a push names; at this many the list may be cut (GitHub).
 pub const COMMITS_MAX: usize = 2_048;
+/// Longest reason why nothing follows, in bytes.
+const REASON_BYTES_MAX: usize = 1_024;
 /// Longest GUID and event name that is believed, in bytes; GitHub's are 36 and under 40.
 pub const HEADER_BYTES_MAX: usize = 64;
 
@@ -289,11 +291,13 @@ fn consequence_of_push(payload: &Payload<'_>, projects: &Followed) -> Consequenc
     if !jobs.is_empty() {
         return Consequence::Deploy(jobs);
     }
-    Consequence::Nothing(match (branches.is_empty(), unmoved.is_empty()) {
+    let why = match (branches.is_empty(), unmoved.is_empty()) {
         (_, false) => format!("no changed path matches `paths` of {}", unmoved.join(", ")),
         (false, true) => format!("no project follows branch {} ({})", shown(branch), branches.join(", ")),
         (true, true) => format!("no project follows {}", shown(named.full_name)),
-    })
+    };
+    // One host may name 200 projects; a row holds 2 MB, and the payload is in it too.
+    Consequence::Nothing(doorstep_shared::text::cut(&why, REASON_BYTES_MAX).to_owned())
 }
 
 fn shown(text: &str) -> &str {

@@ -38,6 +38,9 @@ use crate::store::{Store, next_number};
 use crate::{call::Call, reply};
 use turn::Turn;
 
+/// Old rows are removed this often at most, while the hub stays awake.
+const CLEAN_MS: u64 = 3_600_000;
+
 /// The Durable Object class; its name is in `wrangler.toml` and never changes.
 #[durable_object]
 pub struct Hub {
@@ -47,6 +50,7 @@ pub struct Hub {
     arrivals: RefCell<arrivals::Arrivals>,
     alarm_at: Cell<Option<u64>>,
     peers: RefCell<Option<peers::Peers>>,
+    cleaned_at: Cell<u64>,
 }
 
 /// What the hub knows while it is awake; all of it is in rows too.
@@ -71,7 +75,7 @@ impl DurableObject for Hub {
         }
         // A constructor cannot fail; every call reports the fault instead.
         let store = Store::open(&state).map_err(|fault| fault.to_string());
-        Self { state, store, memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None) }
+        Self { state, store, memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0) }
     }
 
     async fn fetch(&self, mut req: Request) -> Result<Response> {
@@ -213,16 +217,22 @@ impl Hub {
         if let Some(next) = self.cut_strangers() {
             self.set_alarm(next).await;
         }
-        self.clean_up()?;
         let silent = self.cut_silent_hosts();
-        self.turn(|memory, turn| {
+        let ticked = self.turn(|memory, turn| {
             for host in silent {
                 turn.queue(memory, Input::Disconnected { host });
                 turn.changed();
             }
             turn.queue(memory, Input::Tick);
             Ok(())
-        })
-        .await
+        });
+        ticked.await?;
+        // Last, and at most once an hour: no lease waits for it.
+        let now = now().0;
+        if self.cleaned_at.get().saturating_add(CLEAN_MS) <= now {
+            self.cleaned_at.set(now);
+            self.clean_up()?;
+        }
+        Ok(())
     }
 }

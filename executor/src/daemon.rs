@@ -434,12 +434,12 @@ impl Daemon {
                 self.announce();
             }
             Output::Refused { refusal, message } => {
-                // An edge of another version is dialled again, and refuses again.
+                // An edge that may be mended is dialled again, and refuses again.
                 if self.refused.as_ref() != Some(&message) {
                     error!("the edge refuses this host: {message}");
                 }
                 self.refused = Some(message);
-                if refusal != Refusal::Version {
+                if !matches!(refusal, Refusal::Version | Refusal::Unknown) {
                     self.is_revoked = true;
                     self.drop_remote_work();
                 }

@@ -60,7 +60,7 @@ async fn exchange(identity: &Identity, code: &str) -> Result<(), Failure> {
             ToExecutor::Joined { .. } => return Ok(()),
             ToExecutor::Refuse { refusal, message } => {
                 let exit = match refusal {
-                    Refusal::NotAuthorised | Refusal::BadCode | Refusal::NameTaken => Exit::NotAuthorised,
+                    Refusal::NotAuthorised | Refusal::Unknown | Refusal::BadCode | Refusal::NameTaken => Exit::NotAuthorised,
                     Refusal::Busy | Refusal::Replaced => Exit::Busy,
                     Refusal::Version | Refusal::Protocol => Exit::Error,
                 };

@@ -39,7 +39,8 @@ pub const UNREACHABLE_CAP_MS: u64 = 1_500;
 const LOST_PER_FAILURE: u32 = 4;
 /// A connection that lived this long makes the next dial quick again.
 pub const SETTLED_MS: u64 = 30_000;
-/// An edge that speaks no version in common is dialled again within this.
+/// An edge that speaks no version in common, or does not know this host, is
+/// dialled again within this.
 pub const UPDATE_MS: u64 = 10 * 60_000;
 /// Reports sent and not yet acknowledged; the rest waits. 64 frames of at
 /// most 256 KiB bound what a dying socket buffers to 16 MiB.
@@ -120,8 +121,8 @@ pub enum Output {
         /// Length of a lease, in milliseconds.
         lease_ms: u64,
     },
-    /// The hub refuses this host: dialling has ended, unless it is for the
-    /// version of the protocol, which somebody may update.
+    /// The hub refuses this host: dialling has ended, unless somebody may update
+    /// or restore the edge ([`Refusal::Version`], [`Refusal::Unknown`]).
     Refused {
         /// What to make of it.
         refusal: Refusal,
@@ -387,8 +388,8 @@ impl Link {
 
     fn refused(&mut self, refusal: Refusal, message: String, now: Timestamp) -> Vec<Output> {
         match refusal {
-            // Whoever updates the edge need not think of its hosts.
-            Refusal::Version => {
+            // Whoever updates or restores the edge need not think of its hosts.
+            Refusal::Version | Refusal::Unknown => {
                 self.wait(UPDATE_MS, UPDATE_MS, now);
                 vec![hangup(&message), Output::Refused { refusal, message }]
             }

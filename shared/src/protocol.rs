@@ -127,13 +127,16 @@ pub struct Grant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// The host is not enrolled, was revoked, or its signature is wrong. Stop.
+    /// The host was revoked, or its signature is wrong. Stop.
     NotAuthorised,
+    /// The hub has never heard of this host: it is not enrolled, or the edge lost
+    /// its rows or is an older copy. Dial again much later. Since version 2.
+    Unknown,
     /// The enrolment code is wrong, used or too old. Stop.
     BadCode,
     /// Another host has this name. Stop.
     NameTaken,
-    /// No version in common. Stop.
+    /// No version in common. Dial again much later.
     Version,
     /// A newer socket of this host took over.
     Replaced,

@@ -42,6 +42,9 @@ const RELEASE_CAP_MS: u64 = 60_000;
 /// that people clicked, and nobody clicks more than this in good faith.
 pub const LIVE_JOBS_PER_PROJECT_MAX: usize = 20;
 
+/// Why a job is dead that a person cancelled.
+pub const CANCELLED: &str = "cancelled";
+
 /// Known-wrong variants, for the test that must catch each of them.
 #[cfg(feature = "planted-bugs")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -395,7 +398,7 @@ impl Queue {
 
     fn cancel(&mut self, id: JobId, turn: &mut Turn) {
         if let Some(job) = self.jobs.get_mut(&id) {
-            turn.bury(job, "cancelled".to_owned());
+            turn.bury(job, CANCELLED.to_owned());
         }
     }
 

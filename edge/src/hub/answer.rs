@@ -1,8 +1,8 @@
 //! The Worker's calls, answered.
 
-use doorstep_shared::ids::{Action, Cause, Name};
+use doorstep_shared::ids::{Action, Cause, JobState, Name};
 use doorstep_shared::protocol::Refusal;
-use doorstep_shared::queue::Input;
+use doorstep_shared::queue::{Input, Job};
 use worker::{Response, Result};
 
 use super::Hub;
@@ -88,6 +88,10 @@ impl Hub {
             Some(true) => {}
         }
         let job = self.turn(|memory, turn| Ok(enqueue_one(host, project, action, Cause::Dashboard, None, memory, turn))).await?;
+        // The queue has the last word: so many jobs of a project and no more.
+        if let Some(Job { state: JobState::Dead, reason, .. }) = self.stored_job(job)? {
+            return refused(client, 409, "busy", &reason.unwrap_or_default());
+        }
         let host_online = self.is_online(host);
         match client {
             Client::Api => reply::json(202, &serde_json::json!({"job": job, "host_online": host_online})),

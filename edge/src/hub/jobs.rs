@@ -133,7 +133,7 @@ impl Hub {
         })
     }
 
-    fn stored_job(&self, id: JobId) -> Result<Option<Job>> {
+    pub(super) fn stored_job(&self, id: JobId) -> Result<Option<Job>> {
         Ok(self.store()?.rows("SELECT body FROM jobs WHERE live IN (0, 1) AND id = ?", [number(id.0)])?.first().and_then(|row| row.json(0)))
     }
 }

@@ -7,6 +7,7 @@
 
 use doorstep_shared::ids::{Action, Cause, Name};
 use doorstep_shared::protocol::ProjectView;
+use doorstep_shared::queue::CANCELLED;
 use doorstep_shared::source::{self, Named};
 use worker::Result;
 
@@ -14,7 +15,7 @@ use super::Hub;
 use super::deliver::enqueue_one;
 use crate::health::MISSED;
 use crate::store::{count_refusal, number, text};
-use crate::view::DeliveryRow;
+use crate::view::{DeliveryRow, JobRow};
 
 /// Events that are searched for the push, the newest: some weeks of a busy
 /// fleet. A host asks again within the hour.
@@ -28,6 +29,9 @@ impl Hub {
             let key = (host.clone(), project.clone());
             let has_job = memory.queue.jobs().any(|job| &job.host == host && &job.project == project && job.action == Action::Deploy);
             let Some(view) = memory.projects.get(&key).filter(|_| !has_job) else { return Ok(()) };
+            if self.was_cancelled(&key, hint.as_deref())? {
+                return Ok(());
+            }
             if let Some(head) = hint.as_deref().filter(|_| !first)
                 && !self.was_pushed(view, head)?
             {
@@ -37,6 +41,14 @@ impl Hub {
             Ok(())
         })
         .await
+    }
+
+    /// Did a person cancel the deploy of this very commit? Then it is for a
+    /// person, or the next push, to want it again.
+    fn was_cancelled(&self, (host, project): &(Name, Name), head: Option<&str>) -> Result<bool> {
+        let dead = self.dead_jobs(Some((host, project)))?;
+        let cancelled = |job: &JobRow| job.action == Action::Deploy && job.reason.as_deref() == Some(CANCELLED) && job.hint_commit.as_deref() == head;
+        Ok(head.is_some() && dead.values().flatten().any(cancelled))
     }
 
     /// Did GitHub tell about the push that ends at this head? Whatever followed

@@ -308,14 +308,17 @@ impl Hub {
             return Ok(());
         }
         let rows = self.store()?.rows(
-            "SELECT public_key, journal, acknowledged FROM hosts WHERE name = ? AND revoked = 0",
+            "SELECT public_key, journal, acknowledged, revoked FROM hosts WHERE name = ?",
             [text(greeting.host.as_str())],
         )?;
-        let known = rows.first().filter(|row| enroll::is_host(row.text(0), &greeting.host, &attachment.nonce, &greeting.signature));
-        let Some(known) = known else {
-            refuse(ws, Refusal::NotAuthorised, "this host is not enrolled here, or was revoked");
+        let Some(known) = rows.first() else {
+            refuse(ws, Refusal::Unknown, "this edge knows no host of this name; enrol it with `doorstep join`, or restore the edge's storage");
             return Ok(());
         };
+        if known.number(3) != 0 || !enroll::is_host(known.text(0), &greeting.host, &attachment.nonce, &greeting.signature) {
+            refuse(ws, Refusal::NotAuthorised, "this host was revoked, or its key is another one");
+            return Ok(());
+        }
         let acknowledged = if known.text(1) == greeting.journal { known.number(2) } else { 0 };
         self.cut_host(&greeting.host, Refusal::Replaced, "a newer connection of this host took over");
         let (parked, is_parked) = (greeting.parked.as_deref().map(line), greeting.parked.is_some());

@@ -84,7 +84,7 @@ async fn a_host_proves_that_it_holds_its_key() {
     replayed.send(&host.hello_frame(&old, &[], &[])).await;
     assert_eq!(replayed.refusal().await, Refusal::NotAuthorised);
     let mut unknown = FakeExecutor::new(&edge, "never-enrolled").hello(&[], &[]).await;
-    assert_eq!(unknown.refusal().await, Refusal::NotAuthorised);
+    assert_eq!(unknown.refusal().await, Refusal::Unknown, "it may be this edge that forgot");
 }
 
 #[tokio::test]

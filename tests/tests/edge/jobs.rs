@@ -326,3 +326,24 @@ async fn an_executor_of_the_version_before_is_served() {
     newer.send(&frame).await;
     assert_eq!(newer.refusal().await, Refusal::Version, "a version of tomorrow is refused, and told why");
 }
+
+#[tokio::test]
+async fn what_a_person_cancelled_is_not_found_again_by_reconciling() {
+    let edge = shared_edge().await;
+    let host = edge.enrolled("cancels").await;
+    drop(host.connect(&[project("cancels", "cancels/shop")]).await);
+    edge.sees_host("cancels", false).await;
+    let push = GitHub::new(WEBHOOK_SECRET).push("cancels/shop", Push::to("main"));
+    let job = edge.deliver(&push).await.json()["jobs"][0].as_u64().unwrap();
+    let answer = edge.api("POST", &format!("/api/jobs/{job}/cancel")).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let mut session = host.connect(&[project("cancels", "cancels/shop")]).await;
+    let behind = |head: String| ToEdge::Behind { project: "cancels".parse().unwrap(), head, first: false };
+    session.socket.send(&behind(push.commit())).await;
+    // The next commit is wanted again.
+    let next = "d".repeat(40);
+    session.socket.send(&behind(next.clone())).await;
+    let grant = session.grant().await;
+    assert_eq!((grant.cause, grant.hint_commit), (Cause::Reconcile, Some(next)));
+    assert_eq!(jobs_of(&edge, "cancels").await.len(), 1, "no job came before it");
+}
