@@ -134,6 +134,9 @@ impl Victim {
         self.shop.host.kill().await;
         let begun = Instant::now();
         self.shop.host.run();
+        // A run that had ended before the kill says nothing about the new daemon.
+        let answers = async || self.shop.host.ask_daemon().await;
+        wait::until("the daemon to answer", answers, Option::is_some).await;
         let run = self.shop.ended(&pushed).await;
         self.shop.is_idle().await;
         let (shop, live) = (&self.shop, [version.as_str(), &self.live]);
