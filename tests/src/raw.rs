@@ -111,14 +111,15 @@ impl Raw {
         bytes
     }
 
-    /// Sends it; `None` when the other side ended the connection without an answer.
+    /// Sends it; `None` when nobody listens there, or the connection ended
+    /// without an answer.
     pub async fn send(&self, to: SocketAddr) -> Option<Answer> {
         let what = format!("an answer to {} {}", self.method, self.target);
         wait::soon(&what, self.exchange(to)).await
     }
 
     async fn exchange(&self, to: SocketAddr) -> Option<Answer> {
-        let mut stream = TcpStream::connect(to).await.unwrap();
+        let mut stream = TcpStream::connect(to).await.ok()?;
         // An early answer may close the connection under our feet.
         let _ = stream.write_all(&self.bytes()).await;
         if self.hangs_up {

@@ -188,13 +188,14 @@ impl Shop {
 
     /// What answers at the address, if something does.
     pub async fn get(&self, path: &str) -> Option<Answer> {
-        tokio::net::TcpStream::connect(self.address).await.ok()?;
         Raw::new("GET", path).send(self.address).await
     }
 
-    /// The version that answers, if one does.
+    /// The version that answers, if one does. An app may be killed in the
+    /// middle of its answer.
     pub async fn version(&self) -> Option<String> {
-        self.get("/").await?.json()["version"].as_str().map(str::to_owned)
+        let answer: Value = serde_json::from_slice(&self.get("/").await?.body).ok()?;
+        answer["version"].as_str().map(str::to_owned)
     }
 
     /// Waits until this version answers.
