@@ -7,6 +7,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use doorstep_shared::ids::{RunState, StepState};
@@ -22,6 +23,10 @@ use crate::run::Shared;
 
 /// Longest request, in bytes.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+/// How often a socket that the disk does not take is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// Pause after a connection that was not accepted.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A request.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,37 +74,68 @@ fn socket_path(state: &Path) -> PathBuf {
 }
 
 /// Opens the socket. The caller holds the daemon's lock, so a file that is
-/// there is stale.
+/// there is stale. On a disk that takes no file now it is tried again until it
+/// does: what runs here must not wait for that.
 ///
 /// # Errors
 ///
-/// When the system says so.
+/// When the path can never be a socket.
 pub fn serve(shared: &Rc<Shared>) -> Result<Server> {
     let path = socket_path(&shared.state);
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).with_context(|| format!("{} (a state directory's path may be at most about 90 bytes long)", path.display()))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-    let shared = Rc::clone(shared);
-    let task = tokio::task::spawn_local(async move {
-        loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(fault) => {
-                    // Out of descriptors, most likely; it passes.
-                    tracing::warn!("a control connection was not accepted: {fault}");
-                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-                    continue;
-                }
-            };
-            let shared = Rc::clone(&shared);
-            tokio::task::spawn_local(async move {
-                if let Err(fault) = converse(stream, &shared).await {
-                    tracing::debug!("a control connection ended: {fault:#}");
-                }
-            });
+    let first = match open(&path) {
+        Err(fault) if !may_pass(&fault) => {
+            let say = || format!("{} (a state directory's path may be at most about 90 bytes long)", path.display());
+            return Err(fault).with_context(say);
         }
+        first => first,
+    };
+    let (shared, at) = (Rc::clone(shared), path.clone());
+    let task = tokio::task::spawn_local(async move {
+        let mut opened = first;
+        let listener = loop {
+            match opened {
+                Ok(listener) => break listener,
+                Err(fault) => tracing::warn!("{} cannot be made yet, so `doorstep status` shows no daemon: {fault}", at.display()),
+            }
+            tokio::time::sleep(RETRY).await;
+            opened = open(&at);
+        };
+        accept(&listener, &shared).await;
     });
     Ok(Server { path, task })
+}
+
+fn open(path: &Path) -> std::io::Result<UnixListener> {
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// May what kept the socket from being made be gone later?
+fn may_pass(fault: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(fault.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
+}
+
+async fn accept(listener: &UnixListener, shared: &Rc<Shared>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(fault) => {
+                // Out of descriptors, most likely; it passes.
+                tracing::warn!("a control connection was not accepted: {fault}");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let shared = Rc::clone(shared);
+        tokio::task::spawn_local(async move {
+            if let Err(fault) = converse(stream, &shared).await {
+                tracing::debug!("a control connection ended: {fault:#}");
+            }
+        });
+    }
 }
 
 async fn converse(stream: UnixStream, shared: &Shared) -> Result<()> {

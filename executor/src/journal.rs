@@ -24,6 +24,8 @@ use rusqlite::Connection;
 use crate::crash;
 use crate::disk::{self, Ballast};
 
+#[cfg(test)]
+pub(crate) use grants::HELD_MAX;
 pub use processes::ProcessRow;
 pub use releases::{Release, ReleaseState};
 pub use runs::{Point, RunRecord};
@@ -54,6 +56,8 @@ pub struct Journal {
     identity: RefCell<String>,
     keeps_reports: Cell<bool>,
     is_failing: Cell<bool>,
+    /// Was it said already that no more grants are taken?
+    is_full: Cell<bool>,
     ballast: Ballast,
 }
 
@@ -81,7 +85,7 @@ impl Journal {
             let remedy = remedy(&fault, &path);
             fault.context(remedy)
         })?;
-        Ok(Self { db: RefCell::new(db), identity: RefCell::new(identity), keeps_reports: Cell::new(true), is_failing: Cell::new(false), ballast })
+        Ok(Self { db: RefCell::new(db), identity: RefCell::new(identity), keeps_reports: Cell::new(true), is_failing: Cell::new(false), is_full: Cell::new(false), ballast })
     }
 
     /// Opens it to look only; `None` when there is none yet.
@@ -102,7 +106,7 @@ impl Journal {
         if schema == 0 {
             return Ok(None);
         }
-        Ok(Some(Self { db: RefCell::new(db), identity: RefCell::default(), keeps_reports: Cell::new(false), is_failing: Cell::new(false), ballast: Ballast::new(state) }))
+        Ok(Some(Self { db: RefCell::new(db), identity: RefCell::default(), keeps_reports: Cell::new(false), is_failing: Cell::new(false), is_full: Cell::new(false), ballast: Ballast::new(state) }))
     }
 
     /// Identity of this journal: report numbers count within it.

@@ -25,7 +25,7 @@ pub const VERSION_MIN: u16 = 1;
 
 /// Longest frame either end reads, in bytes. A log report carries at most
 /// [`LOG_BYTES_MAX`] of text, which JSON's escapes can make six times longer:
-/// 6 × 32 KiB = 192 KiB, and the hello of 200 projects stays below 200 KiB.
+/// 6 × 32 KiB = 192 KiB. A hello is 200 KiB of projects and 47 KB of attempts.
 pub const FRAME_BYTES_MAX: usize = 256 * 1024;
 /// Most text of one log report, in bytes.
 pub const LOG_BYTES_MAX: usize = 32 * 1024;

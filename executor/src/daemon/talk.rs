@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use doorstep_shared::protocol::{Holding, ToEdge, VERSION, encode, fit, hello_message};
+use doorstep_shared::text::cut;
 use tracing::warn;
 
 use super::{Daemon, view};
@@ -20,7 +21,7 @@ impl Daemon {
             journal: self.shared.journal.identity(),
             holding: self.holding()?,
             projects: projects.clone(),
-            parked: self.parked.clone(),
+            parked: self.parked.as_deref().map(|why| cut(why, view::SUBJECT_BYTES_MAX).to_owned()),
         };
         self.announced = Some(projects);
         self.told_parked = self.parked.is_some();
@@ -67,5 +68,31 @@ impl Daemon {
         if let Err(fault) = self.send(&ToEdge::Projects { projects }) {
             warn!("{fault:#}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorstep_shared::ids::JobId;
+    use doorstep_shared::protocol::FRAME_BYTES_MAX;
+
+    use super::*;
+    use crate::journal::HELD_MAX;
+
+    /// The projects are bounded as a whole (`view.rs`), so their bytes are added.
+    #[test]
+    fn the_largest_hello_fits_a_frame() {
+        let hello = ToEdge::Hello {
+            version: VERSION,
+            executor_version: "10.100.1000".into(),
+            host: "h".repeat(doorstep_shared::ids::NAME_BYTES_MAX).parse().unwrap(),
+            signature: "0".repeat(128),
+            journal: crate::clock::new_id(),
+            holding: vec![Holding { job: JobId((1 << 53) - 1), attempt: u32::MAX }; HELD_MAX],
+            projects: Vec::new(),
+            parked: Some("\u{1}".repeat(view::SUBJECT_BYTES_MAX)),
+        };
+        let bytes = encode(&hello).unwrap().len() + view::VIEWS_BYTES_MAX;
+        assert!(bytes <= FRAME_BYTES_MAX, "{bytes}");
     }
 }

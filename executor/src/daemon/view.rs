@@ -14,9 +14,9 @@ use crate::supervisor::listen_of;
 
 /// Longest subject and reason, in bytes: 200 projects × (2 × 200 and some 400
 /// of names, addresses and commits) = 160 KiB of a frame's 256.
-const SUBJECT_BYTES_MAX: usize = 200;
+pub const SUBJECT_BYTES_MAX: usize = 200;
 /// Longest list of projects, in bytes.
-const VIEWS_BYTES_MAX: usize = 200 * 1024;
+pub const VIEWS_BYTES_MAX: usize = 200 * 1024;
 
 /// Actions that this version carries out.
 const SUPPORTED: [Action; 5] = [Action::Fetch, Action::Deploy, Action::Restart, Action::Stop, Action::Start];

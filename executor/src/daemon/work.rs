@@ -169,7 +169,10 @@ impl Daemon {
 /// Writes the end of a run that never began, and tells of it; false when it
 /// could not be written.
 fn end(shared: &Shared, record: &RunRecord, reports: &[Report]) -> bool {
-    match shared.journal.end(record, reports.to_vec()) {
+    // Names are the edge's word: rows of them would have no bound here.
+    let is_foreign = !shared.config.projects.contains_key(&record.project) && matches!(shared.journal.run(&record.id), Ok(None));
+    let written = if is_foreign { shared.journal.refuse(record, reports.to_vec()) } else { shared.journal.end(record, reports.to_vec()) };
+    match written {
         Ok(numbered) => {
             for (seq, report) in numbered {
                 let _ = shared.watchers.send(report.clone());

@@ -4,12 +4,13 @@ use anyhow::Result;
 use doorstep_shared::protocol::{Grant, Holding};
 use rusqlite::Transaction;
 
-use super::{Journal, KEPT_MAX};
+use super::{Journal, KEPT_MAX, outbox};
 
-/// Grants that are held at once: the edge grants one of a project at a time, so
-/// these are 5 for each of the most projects that a host can name. All of them
-/// fit in a hello: 1,000 of 40 bytes.
-const HELD_MAX: usize = 1_000;
+/// Attempts that are held at once, or have ended and are not acknowledged: the
+/// edge grants one of a project at a time, so these are 5 for each of the most
+/// projects that a host can name. All of them fit in a hello beside the
+/// projects: 1,000 of at most 47 bytes.
+pub const HELD_MAX: usize = 1_000;
 
 impl Journal {
     /// Stores a grant; false when this attempt was stored before, or too many
@@ -21,10 +22,14 @@ impl Journal {
     pub fn store_grant(&self, grant: &Grant) -> Result<bool> {
         self.transaction(format_args!("store_grant"), |db| {
             let held: usize = db.query_row("SELECT count(*) FROM grants WHERE settled = 0", [], |row| row.get(0))?;
-            if held >= HELD_MAX {
-                tracing::warn!("{held} grants are held already; no more are taken until some have ended");
+            let is_full = held + outbox::outcomes(db)? >= HELD_MAX;
+            if is_full && !self.is_full.replace(true) {
+                tracing::warn!("{HELD_MAX} attempts are held or not acknowledged; no more are taken until some are");
+            }
+            if is_full {
                 return Ok(false);
             }
+            self.is_full.set(false);
             let body = serde_json::to_string(grant)?;
             let fresh = db.execute(
                 "INSERT OR IGNORE INTO grants (job, attempt, body) VALUES (?1, ?2, ?3)",

@@ -61,7 +61,11 @@ impl Journal {
         let rows = query.query_map([], |row| row.get::<_, String>(0))?;
         let mut processes = Vec::new();
         for row in rows {
-            processes.push(serde_json::from_str(&row?)?);
+            match serde_json::from_str(&row?) {
+                Ok(process) => processes.push(process),
+                // The process is found by its mark and ended; its app is started again.
+                Err(fault) => tracing::error!("a process in the journal cannot be read and is passed over: {fault}"),
+            }
         }
         Ok(processes)
     }

@@ -205,6 +205,21 @@ impl Journal {
         })
     }
 
+    /// Writes that a run of a project that this host does not have ended before
+    /// it began: the grant and the reports, but no run.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn refuse(&self, run: &RunRecord, reports: Vec<Report>) -> Result<Vec<Numbered>> {
+        self.transaction(format_args!("refuse"), |db| {
+            if let Some(holding) = run.holding() {
+                grants::settle(db, holding)?;
+            }
+            outbox::post(db, self.keeps_reports.get(), reports.clone())
+        })
+    }
+
     /// This daemon ends because it was told to: that counts against no run.
     ///
     /// # Errors

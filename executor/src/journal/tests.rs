@@ -288,3 +288,70 @@ fn an_attempt_is_held_from_its_grant_until_the_edge_has_its_outcome() {
     journal.forget(numbered[1].0).unwrap();
     assert_eq!(held(), []);
 }
+
+fn outcome(job: Option<u64>) -> Report {
+    Report::Outcome { run: "r".into(), job: job.map(JobId), attempt: 1, state: RunState::Succeeded, failure: None, commit: None, at: Timestamp(1) }
+}
+
+#[test]
+fn no_more_is_held_than_a_hello_can_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    // An edge that takes no report, and grants on.
+    for job in 0..HELD_MAX as u64 {
+        assert!(journal.store_grant(&grant(job, 1)).unwrap());
+        if job % 2 == 0 {
+            journal.refuse(&run("r", job), vec![outcome(Some(job))]).unwrap();
+        }
+    }
+    assert!(!journal.store_grant(&grant(10_000, 1)).unwrap());
+    assert_eq!(journal.held_grants().unwrap().len() + journal.outcomes().unwrap().len(), HELD_MAX);
+    journal.forget(journal.last_report().unwrap()).unwrap();
+    assert!(journal.store_grant(&grant(10_000, 1)).unwrap());
+}
+
+#[test]
+fn what_waits_for_a_lost_edge_is_bounded_and_no_outcome_of_a_job_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let log = |bytes: usize| Report::Log { run: "r".into(), lines: vec!["x".repeat(bytes)] };
+    for _ in 0..16 {
+        journal.post(vec![log(32 * 1024); 33]).unwrap();
+    }
+    assert_eq!(journal.post(vec![log(1)]).unwrap()[0].0, 0, "too many bytes");
+    let waiting = journal.unacknowledged().unwrap().len();
+    assert!((500..520).contains(&waiting), "{waiting}");
+    // 300 runs here a report: far beyond any limit.
+    let local = Report::Started { run: "r".into(), job: None, attempt: 1, project: "shop".parse().unwrap(), action: Action::Deploy, cause: Cause::Manual, at: Timestamp(1) };
+    for _ in 0..150 {
+        journal.post(vec![local.clone(); 300]).unwrap();
+    }
+    let waiting = journal.unacknowledged().unwrap().len();
+    assert_eq!(waiting, 40_000);
+    let kept = |report: Report| journal.post(vec![report]).unwrap()[0].0 > 0;
+    assert!(!kept(log(1)) && !kept(local) && kept(outcome(None)) && kept(outcome(Some(1))));
+    for _ in 0..300 {
+        journal.post(vec![outcome(Some(1))]).unwrap();
+    }
+    assert!(!kept(outcome(None)) && kept(outcome(Some(1))));
+}
+
+#[test]
+fn a_project_that_is_not_here_leaves_no_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    journal.store_grant(&grant(1, 1)).unwrap();
+    journal.refuse(&run("a", 1), vec![outcome(Some(1))]).unwrap();
+    assert_eq!((journal.run("a").unwrap(), journal.held_grants().unwrap()), (None, vec![]));
+    assert_eq!(journal.outcomes().unwrap().len(), 1);
+}
+
+#[test]
+fn a_process_row_that_cannot_be_read_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let row = ProcessRow { project: "shop".into(), pid: 2, start_ticks: 1, port: None, release: 1, run: None };
+    journal.process_started(&row).unwrap();
+    journal.db.borrow().execute("INSERT INTO processes (pid, project, body) VALUES (1, 'shop', '{')", []).unwrap();
+    assert_eq!(journal.processes().unwrap(), [row]);
+}
