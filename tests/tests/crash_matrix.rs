@@ -61,6 +61,8 @@ struct Ask {
     ends: &'static str,
     /// What serves in the end, if anything.
     serves: Option<String>,
+    /// What served before, if anything.
+    served: Option<String>,
     /// The app's process before, if it must be another one after.
     not_pid: Option<Value>,
 }
@@ -153,17 +155,17 @@ impl Lane {
         match (scenario, number) {
             (Scenario::Good, _) => {
                 let (version, pushed) = self.push(false).await;
-                Ask { job: pushed.job, commit: Some(pushed.commit), ends: "succeeded", serves: Some(version), not_pid: None }
+                Ask { job: pushed.job, commit: Some(pushed.commit), ends: "succeeded", serves: Some(version), served: live, not_pid: None }
             }
             (Scenario::Sick, _) => {
                 let (_, pushed) = self.push(true).await;
-                Ask { job: pushed.job, commit: Some(pushed.commit), ends: "rolled_back", serves: live, not_pid: None }
+                Ask { job: pushed.job, commit: Some(pushed.commit), ends: "rolled_back", serves: live.clone(), served: live, not_pid: None }
             }
             (Scenario::Restart, _) => {
                 let pids = self.apps();
-                Ask { serves: live, not_pid: pids.first().map(|pid| json!(pid)), ..self.order("restart").await }
+                Ask { serves: live.clone(), served: live, not_pid: pids.first().map(|pid| json!(pid)), ..self.order("restart").await }
             }
-            (Scenario::StopAndStart, 0) => Ask { serves: None, ..self.order("stop").await },
+            (Scenario::StopAndStart, 0) => Ask { served: live, ..self.order("stop").await },
             (Scenario::StopAndStart, _) => Ask { serves: live, ..self.order("start").await },
         }
     }
@@ -180,7 +182,7 @@ impl Lane {
     async fn order(&mut self, action: &str) -> Ask {
         let answer = self.shop.edge.api("POST", &format!("/api/projects/attic/shop/{action}")).await;
         assert_eq!(answer.status, 202, "{action}: {}", answer.text());
-        Ask { job: answer.json()["job"].clone(), commit: None, ends: "succeeded", serves: None, not_pid: None }
+        Ask { job: answer.json()["job"].clone(), commit: None, ends: "succeeded", serves: None, served: None, not_pid: None }
     }
 
     /// Waits until the daemon has reached its point, or the asked is done.
@@ -222,13 +224,19 @@ impl Lane {
         }
         let begun = Instant::now();
         self.start("", "").await;
-        let (new, old) = (ask.serves.clone(), self.live.clone());
+        let (new, old) = (ask.serves.clone(), ask.served.clone());
         // Where nothing serves, the proxy lets a request wait for ten seconds.
-        let look = async || (self.status().await, if new.is_some() { self.shop.version().await } else { None });
+        let look = async || {
+            let status = self.status().await;
+            let runs = status.as_ref().is_some_and(|status| status["process"].is_object());
+            (status, if new.is_some() && runs { self.shop.version().await } else { None })
+        };
         let is_well = |(status, version): &(Option<Value>, Option<String>)| {
             let Some(status) = status else { return false };
             let is_over = status["last_run"]["state"] != "running";
-            is_over && (*version == new || version.as_ref() == Some(&old))
+            // What was stopped stays so while nobody can tell it to start.
+            let is_old = *version == old && (old.is_some() || at == At::Gone);
+            is_over && (*version == new || is_old)
         };
         wait::perhaps(DEADLINE, "the new release or the old one to serve", look, is_well).await?;
         let took = begun.elapsed();
