@@ -88,6 +88,9 @@ pub enum Recovery {
     /// The checks were good: finish the switch. When what was checked is gone,
     /// the same as `Again`.
     Forward,
+    /// The new release is live and not settled: its hooks and its soaking once
+    /// more from the start, with the old process kept.
+    Settle,
     /// The new release is live: see that it runs, and that nothing else does.
     Finish,
     /// The run failed, and its row says why: finish putting the old release
@@ -106,11 +109,13 @@ pub fn after_crash(point: Point) -> Recovery {
         | Point::Verifying
         | Point::Building
         | Point::Syncing
+        | Point::BeforeSwitch
         | Point::Starting
         | Point::Checking
         | Point::Replacing
         | Point::Stopping => Recovery::Again,
         Point::Switching => Recovery::Forward,
+        Point::Settling => Recovery::Settle,
         Point::Retiring => Recovery::Finish,
         Point::RollingBack => Recovery::PutBack,
         Point::Ended => Recovery::Nothing,
@@ -123,7 +128,7 @@ pub fn after_crash(point: Point) -> Recovery {
 #[must_use]
 pub fn live_rows<'a>(rows: &'a [ProcessRow], release: u64, open: Option<&RunRecord>) -> Vec<&'a ProcessRow> {
     let is_of_run = |row: &ProcessRow| open.is_some_and(|run| row.run.as_ref() == Some(&run.id));
-    let has_switched = open.is_some_and(|run| after_crash(run.point) == Recovery::Finish);
+    let has_switched = open.is_some_and(|run| matches!(after_crash(run.point), Recovery::Settle | Recovery::Finish));
     let mut may_be: Vec<_> = rows.iter().filter(|row| row.release == release && (has_switched || !is_of_run(row))).collect();
     may_be.sort_by_key(|row| !is_of_run(row));
     may_be
@@ -157,10 +162,11 @@ mod tests {
     #[test]
     fn only_a_checked_release_goes_forward_after_a_crash() {
         let all = Point::ALL.map(|point| (point.as_str(), after_crash(point)));
-        let again = ["begun", "fetching", "verifying", "building", "syncing", "starting", "checking", "replacing", "stopping"];
+        let again = ["begun", "fetching", "verifying", "building", "syncing", "before_switch", "starting", "checking", "replacing", "stopping"];
         for (word, recovery) in all {
             let expected = match word {
                 "switching" => Recovery::Forward,
+                "settling" => Recovery::Settle,
                 "retiring" => Recovery::Finish,
                 "rolling_back" => Recovery::PutBack,
                 "ended" => Recovery::Nothing,
@@ -183,7 +189,7 @@ mod tests {
         let mut run = crate::journal::test_run("r", 1);
         for point in Point::ALL {
             run.point = point;
-            let expected: &[i32] = if point == Point::Retiring { &[2, 1, 4] } else { &[1, 4] };
+            let expected: &[i32] = if matches!(point, Point::Settling | Point::Retiring) { &[2, 1, 4] } else { &[1, 4] };
             assert_eq!(pids(Some(&run)), expected, "{}", point.as_str());
         }
     }

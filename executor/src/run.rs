@@ -7,10 +7,12 @@
 //! same port; then it is started again when they were not.
 
 mod deploy;
+mod hooks;
 mod log;
 mod other;
 mod recover;
 mod roll_back;
+mod settle;
 mod steps;
 mod sync;
 
@@ -40,6 +42,9 @@ use log::RunLog;
 /// Daemons that may die over one run before it is given up; one that was told
 /// to end has not died.
 const DEATHS_MAX: u32 = 3;
+
+/// Lines of the app's output that a failed check shows.
+const LAST_LINES: usize = 20;
 
 /// What is said of a run that is given up.
 pub const GIVEN_UP: &str = "the daemon died three times over this run; it is given up";

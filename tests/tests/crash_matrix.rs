@@ -33,6 +33,8 @@ const VIOLATIONS_MAX: usize = 30;
 enum Scenario {
     Good,
     Sick,
+    /// Well, until it has been switched to.
+    Sour,
     Restart,
     StopAndStart,
 }
@@ -92,20 +94,22 @@ fn crash_build() -> PathBuf {
 
 fn terms(is_in_place: bool) -> Terms {
     let head = "[policy]\nremote = [\"deploy\", \"restart\", \"stop\", \"start\"]\n".to_owned();
-    let proxied = Terms { head, ..Terms::of(&App::quick("")).within("10s") };
+    let around = "soak = \"20ms\"\n[project.shop.hooks]\nbefore_switch = [[\"true\"]]\nafter_switch = [[\"sh\", \"-c\", \"! grep -q SOUR app.py\"]]";
+    let health = format!("http = \"/health\"\nwithin = \"10s\"\n{around}");
+    let proxied = Terms { head, health, ..Terms::of(&App::quick("")) };
     if !is_in_place {
         return proxied;
     }
     Terms {
         command: proxied.command.replace("{port}", "{number}"),
         is_proxied: false,
-        health: "http = \"http://{address}/health\"\nwithin = \"10s\"".to_owned(),
+        health: format!("http = \"http://{{address}}/health\"\nwithin = \"10s\"\n{around}"),
         ..proxied
     }
 }
 
 impl Scenario {
-    const ALL: [Self; 4] = [Self::Good, Self::Sick, Self::Restart, Self::StopAndStart];
+    const ALL: [Self; 5] = [Self::Good, Self::Sick, Self::Sour, Self::Restart, Self::StopAndStart];
 }
 
 impl Lane {
@@ -154,11 +158,12 @@ impl Lane {
         let live = Some(self.live.clone());
         match (scenario, number) {
             (Scenario::Good, _) => {
-                let (version, pushed) = self.push(false).await;
+                let (version, pushed) = self.push("").await;
                 Ask { job: pushed.job, commit: Some(pushed.commit), ends: "succeeded", serves: Some(version), served: live, not_pid: None }
             }
-            (Scenario::Sick, _) => {
-                let (_, pushed) = self.push(true).await;
+            (Scenario::Sick | Scenario::Sour, _) => {
+                let begins = if scenario == Scenario::Sick { "sys.exit('it is not well')" } else { "# SOUR" };
+                let (_, pushed) = self.push(begins).await;
                 Ask { job: pushed.job, commit: Some(pushed.commit), ends: "rolled_back", serves: live.clone(), served: live, not_pid: None }
             }
             (Scenario::Restart, _) => {
@@ -170,11 +175,11 @@ impl Lane {
         }
     }
 
-    async fn push(&mut self, is_sick: bool) -> (String, Pushed) {
+    async fn push(&mut self, begins: &str) -> (String, Pushed) {
         self.versions += 1;
         let version = format!("v{}", self.versions);
         let app = App::quick(&version);
-        let app = if is_sick { app.beginning("sys.exit('it is not well')") } else { app };
+        let app = if begins.is_empty() { app } else { app.beginning(begins) };
         let pushed = self.shop.push(&app).await;
         (version, pushed)
     }
@@ -322,7 +327,7 @@ impl Lane {
 impl Scenario {
     fn asks(self) -> usize {
         match self {
-            Self::Good | Self::Sick | Self::Restart => 1,
+            Self::Good | Self::Sick | Self::Sour | Self::Restart => 1,
             Self::StopAndStart => 2,
         }
     }

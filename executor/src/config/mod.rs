@@ -15,6 +15,7 @@ mod check;
 mod dotenv;
 mod duration;
 mod fault;
+mod health;
 mod load;
 mod model;
 mod process;
@@ -38,7 +39,7 @@ pub use fault::Faults;
 #[cfg(test)]
 pub use load::Loaded;
 pub use load::{LoadError, load};
-pub use model::{Config, Health, Probe, Project, RemotePolicy, Repo, Signal, Stop, Sync};
+pub use model::{Config, Expected, Health, Probe, Project, RemotePolicy, Repo, Signal, Stop, Sync};
 #[cfg(test)]
 pub use secret::Secret;
 pub use secret::{Vars, git_token};

@@ -96,6 +96,8 @@ pub struct Project {
     pub process: Option<Process>,
     /// `[project.NAME.health]`.
     pub health: Option<Health>,
+    /// `[project.NAME.hooks]`.
+    pub hooks: Hooks,
     /// `[project.NAME.compose]`; never together with `process`.
     pub compose: Option<Compose>,
     /// `[project.NAME.command]`.
@@ -185,12 +187,21 @@ pub enum Signal {
 pub struct Health {
     /// What is asked.
     pub probe: Probe,
+    /// What an HTTP answer must be.
+    pub expected: Expected,
     /// Good answers in a row that make it healthy; 1 to 1000.
     pub good: u32,
     /// Pause between two questions while waiting; at most `within`.
     pub interval: Duration,
     /// Not healthy after this: failed.
     pub within: Duration,
+    /// One answer takes no longer.
+    pub timeout: Duration,
+    /// How long nothing is asked after the start; an app that answers nothing
+    /// must stay up this long. `None`: not said.
+    pub grace: Option<Duration>,
+    /// How long after the switch a failure still puts the old release back.
+    pub soak: Duration,
 }
 
 /// What a health check asks. All but the path may hold `{port}`.
@@ -204,6 +215,32 @@ pub enum Probe {
     Tcp(String),
     /// A program that must end with 0.
     Command(Vec<String>),
+    /// Nothing; the process must stay up, and take connections where it has a port.
+    Stays,
+}
+
+/// What an HTTP answer must be, and what is sent to get it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Its status. `None`: a success or a redirection.
+    pub status: Option<u16>,
+    /// A text that its first 64 KiB hold.
+    pub body: Option<String>,
+    /// Headers of the request.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// `[project.NAME.hooks]`: programs around the switch, with the environment of
+/// the app and in the folder of the new release. A crash of this host runs them
+/// again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// Run in turn once all is built, before the new release starts.
+    pub before_switch: Vec<Vec<String>>,
+    /// Run in turn once the new release serves.
+    pub after_switch: Vec<Vec<String>>,
+    /// Each of them takes no longer.
+    pub within: Duration,
 }
 
 /// `[project.NAME.compose]`.

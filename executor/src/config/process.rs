@@ -1,8 +1,5 @@
-//! Reading of `[project.NAME.process]` and `[project.NAME.health]`: what runs
-//! and how one sees that it is well.
-//!
-//! The two belong together because a check of the release's own port makes
-//! sense only where the process has one.
+//! Reading of `[project.NAME.process]`: what runs, where it listens, and how
+//! it is asked to end.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,10 +7,10 @@ use std::time::Duration;
 
 use super::address::{self, PORT_PLACEHOLDER};
 use super::fault::shown;
-use super::model::{Health, Probe, Process, Signal, Stop};
+use super::model::{Process, Signal, Stop};
 use super::reader::Reader;
 use super::section::{Found, Section};
-use super::{duration, url, variable};
+use super::variable;
 
 /// Grace of a process that says nothing: what systemd and Kubernetes users
 /// expect, give or take.
@@ -21,17 +18,7 @@ const GRACE_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Longest wait for anything of one project: a deploy that hangs longer than an
 /// hour is a fault, not patience.
-const WAIT_MAX: Duration = Duration::from_hours(1);
-
-/// Shortest pause between two checks; below it a check is a busy loop.
-const INTERVAL_MIN: Duration = Duration::from_millis(1);
-
-const INTERVAL_DEFAULT: Duration = Duration::from_millis(10);
-const WITHIN_DEFAULT: Duration = Duration::from_mins(1);
-const GOOD_DEFAULT: u32 = 3;
-
-/// More good answers in a row than this prove nothing more.
-const GOOD_MAX: u32 = 1000;
+pub(super) const WAIT_MAX: Duration = Duration::from_hours(1);
 
 /// A process as read, with what the checks around it need.
 pub(super) struct ProcessRead {
@@ -44,7 +31,7 @@ pub(super) struct ProcessRead {
 impl ProcessRead {
     /// Whether a release has a port of its own. One with faults is given the
     /// benefit of the doubt.
-    fn has_port(&self) -> bool {
+    pub(super) fn has_port(&self) -> bool {
         let named = |process: &Process| {
             process.listen.is_some()
                 || process
@@ -133,89 +120,4 @@ fn env(reader: &mut Reader<'_>, process: &mut Section<'_>) -> BTreeMap<String, S
         }
         Ok(())
     })
-}
-
-/// Reads the health check, if there is one.
-pub(super) fn health<'t>(
-    reader: &mut Reader<'_>,
-    parent: &mut Section<'t>,
-    sections: &mut Vec<Section<'t>>,
-    process: &ProcessRead,
-) -> Option<Health> {
-    let mut section = reader.section(parent, "health");
-    let probe = probe(reader, &mut section, process);
-    let good = reader.number(&mut section, "good", 1..=GOOD_MAX);
-    let known_faults = reader.faults.len();
-    let interval = reader.duration(&mut section, "interval", INTERVAL_MIN..=WAIT_MAX);
-    let within = reader.duration(&mut section, "within", INTERVAL_MIN..=WAIT_MAX);
-    let within = within.map_or(WITHIN_DEFAULT, |found| found.value);
-    let too_long = interval.as_ref().filter(|found| found.value > within);
-    // A wrong `within` stands as its default here, which proves nothing.
-    if let Some(found) = too_long.filter(|_| reader.faults.len() == known_faults) {
-        let within = duration::written(within);
-        let message = format!("`interval`: longer than `within`, which is {within}");
-        reader.absent(&found.spot, message);
-    }
-    sections.push(section);
-    Some(Health {
-        probe: probe?,
-        good: good.unwrap_or(GOOD_DEFAULT),
-        interval: interval.map_or(INTERVAL_DEFAULT, |found| found.value),
-        within,
-    })
-}
-
-/// The one probe among `http`, `tcp` and `command`.
-fn probe(
-    reader: &mut Reader<'_>,
-    section: &mut Section<'_>,
-    process: &ProcessRead,
-) -> Option<Probe> {
-    let known_faults = reader.faults.len();
-    let http = reader.parsed(section, "http", |text| {
-        url::health(text).map(|text| {
-            if text.starts_with('/') {
-                Probe::HttpPath(text)
-            } else {
-                Probe::HttpUrl(text)
-            }
-        })
-    });
-    let tcp = reader.parsed(section, "tcp", |text| address::dial(text).map(Probe::Tcp));
-    let command = reader.argv(section, "command").map(Probe::Command);
-    let wrong = reader.faults.len() > known_faults;
-    let mut probes = Vec::new();
-    probes.extend(http.map(|found| (found.value, found.spot)));
-    probes.extend(tcp.map(|found| (found.value, found.spot)));
-    probes.extend(command.map(|probe| (probe, section.spot.clone())));
-    if probes.len() > 1 {
-        let message = format!(
-            "{} has more than one of `http`, `tcp`, `command`",
-            section.title()
-        );
-        reader.fault(&section.spot, message);
-    }
-    let Some((probe, spot)) = probes.into_iter().next() else {
-        if section.present && !wrong {
-            let message = format!("{} needs one of `http`, `tcp`, `command`", section.title());
-            reader.absent(&section.spot, message);
-        }
-        return None;
-    };
-    if needs_port(&probe) && !process.has_port() {
-        let title = section.title().replace(".health]", ".process]");
-        let message = format!(
-            "this check needs a port of the release: give {title} a `listen` or a {PORT_PLACEHOLDER} in its `command`, or check a fixed address"
-        );
-        reader.absent(&spot, message);
-    }
-    Some(probe)
-}
-
-fn needs_port(probe: &Probe) -> bool {
-    match probe {
-        Probe::HttpPath(_) => true,
-        Probe::HttpUrl(text) | Probe::Tcp(text) => text.contains(PORT_PLACEHOLDER),
-        Probe::Command(argv) => argv.iter().any(|arg| arg.contains(PORT_PLACEHOLDER)),
-    }
 }

@@ -14,7 +14,7 @@ use super::process::{self, ProcessRead};
 use super::reader::{ITEMS_MAX, Reader, choose};
 use super::section::{Found, Section};
 use super::tree::Entry;
-use super::{branch, url, variable};
+use super::{branch, health, url, variable};
 
 /// Globs of one project: every changed file of a push is matched against each.
 pub const PATHS_MAX: usize = 64;
@@ -105,7 +105,8 @@ fn body(
     let own_remote = policy(reader, top_ref, &mut sections);
     let python = python(reader, top_ref, &mut sections);
     let process = process::process(reader, top_ref, &mut sections);
-    let health = process::health(reader, top_ref, &mut sections, &process);
+    let health = health::health(reader, top_ref, &mut sections, &process);
+    let hooks = health::hooks(reader, top_ref, &mut sections);
     let compose = compose(reader, top_ref, &mut sections, &process);
     let command = command(reader, top_ref, &mut sections);
     sections.push(top);
@@ -124,6 +125,7 @@ fn body(
         python,
         process: process.process,
         health,
+        hooks,
         compose,
         command,
     })

@@ -149,6 +149,16 @@ pub(super) fn make_live(db: &Transaction<'_>, release: &Release, now: Timestamp)
     save(db, &Release { state: ReleaseState::Live, live_since: Some(now), ..release.clone() })
 }
 
+/// This release was live and is bad; the one that was live before it is live again.
+pub(super) fn restore_previous(db: &Transaction<'_>, release: &Release, now: Timestamp) -> Result<Option<Release>> {
+    let previous = all(db, &release.project)?.into_iter().find(|other| other.state == ReleaseState::Previous && other.id != release.id);
+    save(db, &Release { state: ReleaseState::Bad, ..release.clone() })?;
+    let Some(previous) = previous else { return Ok(None) };
+    let restored = Release { state: ReleaseState::Live, live_since: Some(now), ..previous };
+    save(db, &restored)?;
+    Ok(Some(restored))
+}
+
 fn save(db: &Transaction<'_>, release: &Release) -> Result<()> {
     db.execute(
         "UPDATE releases SET state = ?1, body = ?2 WHERE id = ?3",

@@ -7,7 +7,7 @@ use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::outbox::Numbered;
-use super::releases::make_live;
+use super::releases::{make_live, restore_previous};
 use super::{Journal, KEPT_MAX, Release, grants, heads, outbox};
 
 /// How far a run has come. Each is written before what it names is done, so
@@ -27,6 +27,8 @@ pub enum Point {
     Building,
     /// Making the release's environment.
     Syncing,
+    /// Running what is to be done before the new release starts.
+    BeforeSwitch,
     /// The new process is being started.
     Starting,
     /// The new process is being checked, and what was built is being made durable.
@@ -35,7 +37,10 @@ pub enum Point {
     Replacing,
     /// The checks were good; `current` and the proxy are being switched.
     Switching,
-    /// The new release is live; the old process is being stopped.
+    /// The new release is live; its hooks run and it is watched, and the old
+    /// process is kept where both can run.
+    Settling,
+    /// The new release is live and has settled; the old process is being stopped.
     Retiring,
     /// What is live is being stopped, because somebody asked.
     Stopping,
@@ -48,16 +53,18 @@ pub enum Point {
 impl Point {
     /// All of them.
     #[cfg(test)]
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Begun,
         Self::Fetching,
         Self::Verifying,
         Self::Building,
         Self::Syncing,
+        Self::BeforeSwitch,
         Self::Starting,
         Self::Checking,
         Self::Replacing,
         Self::Switching,
+        Self::Settling,
         Self::Retiring,
         Self::Stopping,
         Self::RollingBack,
@@ -73,10 +80,12 @@ impl Point {
             Self::Verifying => "verifying",
             Self::Building => "building",
             Self::Syncing => "syncing",
+            Self::BeforeSwitch => "before_switch",
             Self::Starting => "starting",
             Self::Checking => "checking",
             Self::Replacing => "replacing",
             Self::Switching => "switching",
+            Self::Settling => "settling",
             Self::Retiring => "retiring",
             Self::Stopping => "stopping",
             Self::RollingBack => "rolling_back",
@@ -180,6 +189,20 @@ impl Journal {
             // What was deployed is to run, also if somebody had stopped it.
             db.execute("INSERT OR REPLACE INTO wanted (project, running) VALUES (?1, 1)", [&release.project])?;
             save(db, run)
+        })
+    }
+
+    /// Writes that the release before this one is live again and this one bad,
+    /// with how far the run has come and why. Returns the one that is live now.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn turn_back(&self, run: &RunRecord, release: &Release, now: Timestamp) -> Result<Option<Release>> {
+        self.transaction(format_args!("turn_back"), |db| {
+            let previous = restore_previous(db, release, now)?;
+            save(db, run)?;
+            Ok(previous)
         })
     }
 

@@ -10,7 +10,7 @@ use super::{Fault, Runner};
 use crate::clock;
 use crate::config;
 use crate::git::{self, Bounds, CommitInfo, FetchError, Origin};
-use crate::health::{self, Place, Verdict};
+use crate::health::{self, Asked};
 use crate::journal::{Point, Release, RunRecord};
 use crate::plan::{Facts, Plan, Takeover, plan};
 use crate::process::Process;
@@ -21,8 +21,6 @@ use crate::supervisor::{CommandMissing, owns_port};
 const FETCH_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// How long requests in flight may go on at the old release.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-/// Lines of the app's output that a failed check shows.
-const LAST_LINES: usize = 20;
 /// The system's number for a file that is no program.
 const EXEC_FORMAT: i32 = 8;
 /// Changed files that are listed.
@@ -58,6 +56,7 @@ impl Runner {
         let release = self.build(&target).await.map_err(failed)?;
         let plan = self.plan(&release);
         self.sync(&plan, &release).await.map_err(failed)?;
+        self.before_switch(&release).await.map_err(failed)?;
         self.take_over(plan.takeover, release).await
     }
 
@@ -197,9 +196,18 @@ impl Runner {
         if let Err(fault) = self.switch(process.as_ref(), &release).await {
             return Err(self.put_back(process, Some(&release), fault).await);
         }
-        let old = self.shared.supervisor.take(&self.project.name);
-        if let Some(process) = process {
-            self.shared.supervisor.watch(&self.project, release, process);
+        self.hand_over(process, &release).await
+    }
+
+    /// The new release is live: its process is watched, it settles, and the old
+    /// process goes.
+    pub(super) async fn hand_over(&mut self, process: Option<Process>, release: &Release) -> Result<(), Failed> {
+        let mut old = self.shared.supervisor.take(&self.project.name);
+        if let Some(process) = &process {
+            self.shared.supervisor.watch(&self.project, release.clone(), process.clone());
+        }
+        if self.settles(release) {
+            old = self.settle(process.as_ref(), release, old).await?;
         }
         if let Some(old) = old {
             self.retire(Point::Retiring, old).await;
@@ -254,22 +262,12 @@ impl Runner {
             return Ok(());
         }
         self.begin(Point::Checking, "check")?;
-        let client = health::client();
-        let cancel = self.cancel.clone();
-        let supervisor = &self.shared.supervisor;
-        let layout = supervisor.layout(&self.project);
-        let env = supervisor.environment(&self.project, release, process.and_then(|process| process.port), None);
-        let place = Place { dir: layout.slot(release.slot), bin: layout.env(release.slot).join("bin"), env: env.unwrap_or_default() };
-        let verdict = health::check(self.project.health.as_ref(), process, &place, &client, cancel.cancelled()).await;
-        match verdict {
-            Verdict::Well(good) => self.end(Ok(((), format!("{good} good answers in a row")))),
-            Verdict::Cancelled => self.end(Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() })),
-            Verdict::Unwell(why) => {
-                let lines = crate::logs::tail(&self.shared.supervisor.app_log(&self.project.name, release.id), LAST_LINES);
-                let message = if lines.is_empty() { why } else { format!("{why}; its last lines:\n{}", lines.join("\n")) };
-                self.end(Err(Wrong { kind: FailureKind::Health, message }))
-            }
-        }
+        let (client, cancel) = (health::client(), self.cancel.clone());
+        let (health, place) = (self.project.health.clone(), self.place(release, process.and_then(|process| process.port)));
+        let asked = Asked { health: health.as_ref(), process, place: &place, client: &client };
+        let verdict = health::check(asked, cancel.cancelled()).await;
+        let outcome = self.judged(verdict, release, |good| format!("{good} good answers in a row"));
+        self.end(outcome)
     }
 
     /// Writes everything of the project's file system to the disk: after a power
@@ -301,7 +299,8 @@ impl Runner {
         self.shared.supervisor.layout(&self.project).switch(release.slot).map_err(Wrong::host)?;
         let port = process.and_then(|process| process.port);
         self.shared.supervisor.route(&self.project, port).await.map_err(Wrong::host)?;
-        let switched = RunRecord { point: Point::Retiring, ..self.record.clone() };
+        let point = if self.settles(release) { Point::Settling } else { Point::Retiring };
+        let switched = RunRecord { point, ..self.record.clone() };
         self.shared.journal.switch(&switched, release, clock::wall()).map_err(Wrong::host)?;
         self.record = switched;
         Ok(((), format!("release {} is live", release.id)))

@@ -16,12 +16,13 @@ impl Runner {
         let release = self.release_of_run().map_err(|fault| (fault, RunState::Failed))?;
         match (after_crash(left_at), release) {
             (Recovery::Nothing, _) => Ok(true),
-            (Recovery::Again, _) | (Recovery::Forward | Recovery::Finish, None) => Ok(self.undo().await),
+            (Recovery::Again, _) | (Recovery::Forward | Recovery::Settle | Recovery::Finish, None) => Ok(self.undo().await),
             (Recovery::Forward, Some(release)) => match self.finish_switch(&release).await {
                 Ok(true) => Ok(true),
                 Ok(false) => Ok(self.undo().await),
-                Err(fault) => Err(self.put_back(None, Some(&release), fault).await),
+                Err(failed) => Err(failed),
             },
+            (Recovery::Settle, Some(release)) => self.settle_again(&release).await.map(|()| true),
             (Recovery::Finish, Some(release)) => {
                 self.finish(release).await.map_err(|fault| (fault, RunState::Failed))?;
                 Ok(true)
@@ -56,25 +57,30 @@ impl Runner {
 
     /// The checks were good before the crash: the new release goes live.
     /// False when that cannot be, because its process is gone.
-    async fn finish_switch(&mut self, release: &Release) -> Result<bool, Fault> {
+    async fn finish_switch(&mut self, release: &Release) -> Result<bool, (Fault, RunState)> {
+        let process = match self.switch_again(release).await {
+            Ok(Some(process)) => process,
+            Ok(None) => return Ok(false),
+            Err(fault) => return Err(self.put_back(None, Some(release), fault).await),
+        };
+        self.hand_over(process, release).await?;
+        self.stop_others().await.map_err(|fault| (fault, RunState::Failed))?;
+        Ok(true)
+    }
+
+    /// The switch once more, to the process that this run started; `None` when
+    /// that is gone.
+    async fn switch_again(&mut self, release: &Release) -> Result<Option<Option<Process>>, Fault> {
         let process = self.process_of_run(release)?;
         self.begin_anyway(Point::Switching, "switch")?;
         if process.is_none() && self.project.process.is_some() {
             // The machine went down too: what was checked does not run any more.
             self.end(Ok(((), "the new process is gone; the run begins again".to_owned())))?;
-            return Ok(false);
+            return Ok(None);
         }
         let outcome = self.switch_to(process.as_ref(), release).await;
         self.end(outcome)?;
-        let old = self.shared.supervisor.take(&self.project.name);
-        if let Some(process) = process {
-            self.shared.supervisor.watch(&self.project, release.clone(), process);
-        }
-        if let Some(old) = old {
-            self.retire(Point::Retiring, old).await;
-        }
-        self.stop_others().await?;
-        Ok(true)
+        Ok(Some(process))
     }
 
     /// The process that this run started, if it still runs.
@@ -90,22 +96,29 @@ impl Runner {
 
     /// The new release is live; the daemon was killed while it stopped the old one.
     async fn finish(&mut self, release: Release) -> Result<(), Fault> {
+        self.serve_live(&release).await?;
+        self.stop_others().await
+    }
+
+    /// Sees that `current` names this release, if it is the live one, and that
+    /// the live one runs.
+    pub(super) async fn serve_live(&mut self, release: &Release) -> Result<(), Fault> {
         let layout = self.shared.supervisor.layout(&self.project);
         let live = self.shared.journal.live_release(&self.project.name).map_err(|fault| self.fault("recover", &format!("{fault:#}")))?;
         // Its slot may be another release's by now, should it not be the live one.
         if live.is_some_and(|live| live.id == release.id) && layout.current() != Some(release.slot) {
             layout.switch(release.slot).map_err(|fault| self.fault("recover", &fault.to_string()))?;
         }
-        self.begin_anyway(Point::Retiring, "switch")?;
+        let point = if self.record.point == Point::Settling { Point::Settling } else { Point::Retiring };
+        self.begin_anyway(point, "switch")?;
         let runs = self.shared.supervisor.ensure_live(&self.project).await;
         let runs = runs.map(|()| ((), format!("release {} is live", release.id)));
-        self.end(runs.map_err(Wrong::host))?;
-        self.stop_others().await
+        self.end(runs.map_err(Wrong::host))
     }
 
     /// Stops every process of this project but the live one, with all the time
     /// that its requests need: the dead daemon was stopping it.
-    async fn stop_others(&mut self) -> Result<(), Fault> {
+    pub(super) async fn stop_others(&mut self) -> Result<(), Fault> {
         let live = self.shared.supervisor.live_process(&self.project.name).map(|live| live.pid());
         for row in self.rows()?.into_iter().filter(|row| Some(row.pid) != live) {
             match Process::find(row.pid, row.start_ticks, row.port) {
@@ -117,7 +130,7 @@ impl Runner {
     }
 
     /// The processes of this project that were not seen to end.
-    fn rows(&self) -> Result<Vec<ProcessRow>, Fault> {
+    pub(super) fn rows(&self) -> Result<Vec<ProcessRow>, Fault> {
         let rows = self.shared.journal.processes().map_err(|fault| self.fault("recover", &format!("{fault:#}")))?;
         Ok(rows.into_iter().filter(|row| row.project == self.project.name).collect())
     }

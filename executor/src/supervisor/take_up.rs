@@ -35,7 +35,7 @@ impl Supervisor {
                 Some((run, Recovery::Forward)) if self.is_ready(run)? => continue,
                 Some((run, Recovery::Again | Recovery::Forward | Recovery::PutBack)) => self.end_others(&project.name, &run.id).await?,
                 // The old process has requests to end; the run gives it the time.
-                Some((_, Recovery::Finish | Recovery::Nothing)) | None => {}
+                Some((_, Recovery::Settle | Recovery::Finish | Recovery::Nothing)) | None => {}
             }
             if self.live_process(&project.name).is_none() && self.journal.wants_running(&project.name)? {
                 self.revive(project, release);

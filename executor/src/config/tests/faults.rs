@@ -142,7 +142,7 @@ const ONE_FAULT: &[(&str, &str)] = &[
     ("health = { tcp='x:1', within='61m' }", "3:30: `within`: the duration is from 1ms to 1h"),
     ("health = { tcp='x:1', interval='2m' }", "3:32: `interval`: longer than `within`, which is 1m"),
     ("health = { tcp='x:1', interval='2m', within='1d' }", "3:45: `within`: a duration is"),
-    ("health = { tcp='x:1', status=200 }", "3:23: unknown key `status` in [project.shop.health]"),
+    ("health = { tcp='x:1', statsu=200 }", "3:23: unknown key `statsu` in [project.shop.health]; did you mean `status`?"),
     ("python.sync = 'lock'", "3:15: `sync`: \"lock\" is none of \"locked\", \"upgrade\"; did you mean `locked`?"),
     ("compose.file = '../x'", "3:16: `file`: a path holds no `..`"),
     ("compose.services = ['-x']", "3:21: in `services`: a service is named"),

@@ -148,6 +148,10 @@ fn texts_that_are_right() {
         "policy.remote = []",
         "health = { command = ['true'], good = 1000, interval = '1ms', within = '1h' }",
         "process = { command = ['x'], stop = { grace = '0s' } }",
+        "process.command = ['x']\nhealth.soak = '30s'",
+        "process.command = ['x']\nhealth.grace = '3s'",
+        "health = { http = 'http://127.0.0.1:80/', status = 204, body = 'ok', headers = { Host = 'shop.example' }, timeout = '1s' }",
+        "hooks = { before_switch = [['python', 'manage.py', 'migrate']], after_switch = [['true'], ['false']], within = '10m' }",
         "# a comment\r\n\r\n\tbranch\t=\t'main'\r\n",
         "process.command = [\n  'x', # why\n  'y',\n]",
     ] {
@@ -160,6 +164,41 @@ fn texts_that_are_right() {
     assert_eq!(marked.projects.len(), 1);
     let crlf = good(&EVERYTHING.replace('\n', "\r\n"));
     assert_eq!(crlf, good(EVERYTHING));
+}
+
+#[test]
+fn what_is_expected_of_a_release_is_read_whole() {
+    let config = good(&shop_and(
+        "process.command = ['x', '{port}']\nhealth = { http = '/', status = 204, body = 'ok', headers = { Host = 'h' }, timeout = '2s', grace = '1s', soak = '30s' }\nhooks = { before_switch = [['a', 'b']], after_switch = [['c']] }",
+    ));
+    let shop = &config.projects["shop"];
+    let health = shop.health.as_ref().unwrap();
+    assert_eq!((health.expected.status, health.expected.body.as_deref()), (Some(204), Some("ok")));
+    assert_eq!(health.expected.headers["Host"], "h");
+    assert_eq!((health.timeout, health.grace, health.soak), (Duration::from_secs(2), Some(Duration::from_secs(1)), Duration::from_secs(30)));
+    assert_eq!(shop.hooks.before_switch, [["a", "b"]]);
+    assert_eq!((&shop.hooks.after_switch, shop.hooks.within), (&vec![vec!["c".to_owned()]], Duration::from_mins(5)));
+    let silent = good(&shop_and("process.command = ['x']\nhealth.soak = '1s'"));
+    assert_eq!(silent.projects["shop"].health.as_ref().unwrap().probe, Probe::Stays);
+}
+
+#[test]
+fn what_cannot_be_expected_is_told() {
+    for (lines, wanted) in [
+        ("process.command = ['x']\nhealth = {}", "needs one of `http`, `tcp`, `command`, or for an app that answers nothing a `grace` or a `soak`"),
+        ("health = { tcp = 'a:1', status = 200 }", "`status`, `body` and `headers` go with `http`"),
+        ("health = { http = 'http://a/', status = 99 }", "`status` is a whole number from 100 to 599"),
+        ("health = { http = 'http://a/', body = '' }", "every answer holds an empty text"),
+        ("health = { http = 'http://a/', headers = { 'a b' = 'x' } }", "`a b` is no name of a header"),
+        ("health = { http = 'http://a/', headers = { Authorization = 'x' } }", "looks like a secret"),
+        ("hooks.before_switch = ['python manage.py migrate']", "expected a list"),
+        ("hooks.after_switch = [[]]", "`after_switch` is an empty list"),
+        ("hooks.within = '2h'", "`within`: the duration is from 1ms to 1h"),
+        ("hooks.before_start = [['x']]", "unknown key `before_start`"),
+    ] {
+        let told = read(&shop_and(lines)).expect_err(lines);
+        assert!(told.len() == 1 && told[0].contains(wanted), "{lines}: {told:?}");
+    }
 }
 
 #[test]
