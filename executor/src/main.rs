@@ -31,6 +31,7 @@ mod run;
 mod socket;
 mod status;
 mod supervisor;
+mod usage;
 
 use clap::Parser;
 

@@ -70,5 +70,55 @@ fn print(status: &serde_json::Value) {
         if let Some(reason) = project["reason"].as_str() {
             println!("  {reason}");
         }
+        if let Some(used) = usage(project) {
+            println!("  {used}");
+        }
+    }
+}
+
+/// What a project's processes use, in a line.
+fn usage(project: &serde_json::Value) -> Option<String> {
+    let used = project["usage"].as_object()?;
+    let number = |key: &str| used.get(key).and_then(serde_json::Value::as_u64).unwrap_or_default();
+    let (up_ms, cpu_ms) = (number("up_ms"), number("cpu_ms"));
+    let processes = match number("processes") {
+        1 => String::new(),
+        many => format!(" in {many} processes"),
+    };
+    let restarts = match project["restarts"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(1) => ", started again once".to_owned(),
+        Some(many) => format!(", started again {many} times"),
+    };
+    // In tenths of a percent of one core.
+    let share = cpu_ms.saturating_mul(1_000) / up_ms.max(1);
+    Some(format!("up {}, {} MiB{processes}, {}.{} % of a core{restarts}", up(up_ms), number("memory_bytes") / (1024 * 1024), share / 10, share % 10))
+}
+
+/// A length of time in its two largest units.
+fn up(ms: u64) -> String {
+    let minutes = ms / 60_000;
+    match (minutes / 1_440, minutes / 60 % 24, minutes % 60) {
+        (0, 0, 0) => format!("{} s", ms / 1_000),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_is_said_in_a_line() {
+        let project = serde_json::json!({
+            "usage": {"processes": 3, "memory_bytes": 50 * 1024 * 1024, "cpu_ms": 4_000, "up_ms": 1_000_000},
+            "restarts": 2,
+        });
+        assert_eq!(usage(&project).unwrap(), "up 16 min, 50 MiB in 3 processes, 0.4 % of a core, started again 2 times");
+        assert_eq!(usage(&serde_json::json!({"usage": null})), None);
+        let times = [59_000, 60_000, 3_660_000, 90_000_000].map(up);
+        assert_eq!(times, ["59 s", "1 min", "1 h 1 min", "1 d 1 h"]);
     }
 }

@@ -49,7 +49,10 @@ struct Live {
 #[derive(Default)]
 struct Fate {
     live: Option<Live>,
+    /// In a row: since it last stayed up.
     restarts: u32,
+    /// Since the daemon started.
+    restarts_in_all: u32,
     reason: Option<String>,
     /// How often a run took the place; a restart that was due before is off.
     taken: u32,
@@ -129,6 +132,7 @@ impl Supervisor {
             let mut fates = self.fates.borrow_mut();
             let fate = fates.entry(project.name.clone()).or_default();
             fate.restarts = fate.restarts.saturating_add(1);
+            fate.restarts_in_all = fate.restarts_in_all.saturating_add(1);
             (RESTART_MS.saturating_mul(1 << (fate.restarts - 1).min(10)).min(RESTART_MS_MAX), fate.taken)
         };
         let (this, project) = (Rc::clone(self), project.clone());
@@ -359,6 +363,13 @@ impl Supervisor {
             }
         }
         self.route_live(project).await
+    }
+
+    /// How often a project's process was started again because it had ended,
+    /// since the daemon started.
+    #[must_use]
+    pub fn restarts(&self, project: &str) -> u32 {
+        self.fates.borrow().get(project).map_or(0, |fate| fate.restarts_in_all)
     }
 
     /// Notes why a project needs a person.

@@ -11,6 +11,7 @@ use crate::identity::Identity;
 use crate::journal::Release;
 use crate::run::Shared;
 use crate::supervisor::listen_of;
+use crate::usage;
 
 /// Longest subject and reason, in bytes: 200 projects × (2 × 200 and some 400
 /// of names, addresses and commits) = 160 KiB of a frame's 256.
@@ -82,14 +83,20 @@ fn address(shared: &Shared, project: &Project) -> Option<String> {
 
 /// Everything, as `doorstep status --json` prints it.
 pub fn status(shared: &Shared, identity: Option<&Identity>, edge: Option<&str>, link: &Link, refused: Option<&str>, parked: Option<&str>) -> serde_json::Value {
-    let projects: Vec<serde_json::Value> = projects(shared, parked)
+    let views = projects(shared, parked);
+    let groups: Vec<i32> = views.iter().filter_map(|view| Some(shared.supervisor.live_process(view.name.as_str())?.pid())).collect();
+    let usage = usage::of_groups(&groups);
+    let projects: Vec<serde_json::Value> = views
         .into_iter()
         .map(|view| {
             let process = shared.supervisor.live_process(view.name.as_str());
+            let (used, restarts) = (process.as_ref().and_then(|process| usage.get(&process.pid())), shared.supervisor.restarts(view.name.as_str()));
             let last_run = shared.journal.last_run(view.name.as_str()).ok().flatten();
             let mut value = serde_json::to_value(&view).unwrap_or_default();
             if let Some(object) = value.as_object_mut() {
                 object.insert("process".to_owned(), process.map(|process| serde_json::json!({"pid": process.pid(), "port": process.port})).into());
+                object.insert("usage".to_owned(), used.map(|used| serde_json::json!(used)).into());
+                object.insert("restarts".to_owned(), restarts.into());
                 object.insert("last_run".to_owned(), serde_json::to_value(last_run).unwrap_or_default());
             }
             value
