@@ -21,6 +21,7 @@ mod push;
 mod script;
 mod stats;
 mod table;
+mod traffic;
 
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ struct Effort {
     starts: usize,
     /// How long the daemon idles.
     idle: Duration,
+    /// Requests while an app is deployed.
+    traffic: traffic::Effort,
     /// How long to wait for a machine that has nothing else to do, in all.
     patience: Duration,
 }
@@ -56,6 +59,7 @@ const WHOLE: Effort = Effort {
     deploys: 10,
     starts: 10,
     idle: Duration::from_secs(30),
+    traffic: traffic::WHOLE,
     patience: Duration::from_secs(180),
 };
 
@@ -67,10 +71,14 @@ const QUICK: Effort = Effort {
     deploys: 4,
     starts: 4,
     idle: Duration::from_secs(30),
+    traffic: traffic::QUICK,
     patience: Duration::from_secs(30),
 };
 
+/// What is measured when nothing is named.
 const PARTS: [&str; 4] = ["ack", "delivery", "deploy", "idle"];
+/// What is measured only when it is named: it takes as long as all the others.
+const TRAFFIC: &str = "traffic";
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -83,8 +91,8 @@ fn main() -> Result<()> {
     for word in words {
         match word.as_str() {
             "--quick" => effort = QUICK,
-            part if PARTS.contains(&part) => parts.push(part.to_owned()),
-            other => bail!("{other} is neither --quick nor one of load, {}", PARTS.join(", ")),
+            part if part == TRAFFIC || PARTS.contains(&part) => parts.push(part.to_owned()),
+            other => bail!("{other} is neither --quick nor one of load, {TRAFFIC}, {}", PARTS.join(", ")),
         }
     }
     if parts.is_empty() {
@@ -119,6 +127,10 @@ async fn measure(effort: &Effort, parts: &[String]) -> Result<()> {
         if wants("idle") {
             idle::measure(effort, &mut shop, &mut table).await?;
         }
+    }
+    if wants(TRAFFIC) {
+        loads.push(format!("{TRAFFIC} {}", patience.wait(TRAFFIC)));
+        traffic::measure(&effort.traffic, &mut table).await?;
     }
     println!("\n{}", machine::class());
     println!("Load before each part: {}. Measured in {:.0} s.\n", loads.join("; "), begun.elapsed().as_secs_f64());
