@@ -109,8 +109,11 @@ pub struct LogsArgs {
     /// Go on as more is printed
     #[arg(short, long)]
     pub follow: bool,
+    /// That of this process of [project.P.processes] instead of the main one
+    #[arg(long, value_name = "NAME")]
+    pub process: Option<String>,
     /// The log of this run instead of the app's own
-    #[arg(long)]
+    #[arg(long, conflicts_with = "process")]
     pub run: Option<String>,
     /// Lines from the end
     #[arg(short = 'n', long, default_value_t = 200)]

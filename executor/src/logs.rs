@@ -31,6 +31,12 @@ pub fn run_log(state: &Path, project: &str, run: &str) -> PathBuf {
     state.join("logs").join(project).join(format!("run-{run}.log"))
 }
 
+/// The log of a process beside the main one.
+#[must_use]
+pub fn companion_log(state: &Path, project: &str, release: u64, name: &str) -> PathBuf {
+    state.join("logs").join(project).join(format!("r{release}.{name}.log"))
+}
+
 /// The last lines of a file, cleaned; empty when there is none.
 #[must_use]
 pub fn tail(path: &Path, lines_max: usize) -> Vec<String> {
@@ -81,16 +87,16 @@ fn keep_end(mut log: &File, kept: &Path) -> io::Result<()> {
 }
 
 /// Removes the logs of a project's old runs and releases, all but the newest
-/// and the one that is written to.
+/// and those that are written to.
 ///
 /// # Errors
 ///
 /// When the system says so.
-pub fn prune(state: &Path, project: &str, live: Option<&Path>) -> io::Result<()> {
+pub fn prune(state: &Path, project: &str, live: &[PathBuf]) -> io::Result<()> {
     let mut files: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(state.join("logs").join(project))? {
         let entry = entry?;
-        if live != Some(entry.path().as_path()) {
+        if !live.contains(&entry.path()) {
             files.push((entry.metadata()?.modified()?, entry.path()));
         }
     }
@@ -112,7 +118,11 @@ pub async fn run(args: &LogsArgs, state: &Path) -> Result<Exit, Failure> {
             let journal = Journal::look(state)?.ok_or_else(|| failure(Exit::Error, format!("{} shows no trace of a daemon; did `doorstep run` ever run with this --state?", state.display())))?;
             let release = journal.live_release(project.as_str())?;
             let release = release.ok_or_else(|| failure(Exit::Error, format!("{project} has no live release yet")))?;
-            state.join("logs").join(project.as_str()).join(format!("r{}.log", release.id))
+            match &args.process {
+                Some(name) if name.contains('/') => return Err(failure(Exit::Error, format!("`{name}` is not a process' name"))),
+                Some(name) => companion_log(state, project.as_str(), release.id, name),
+                None => state.join("logs").join(project.as_str()).join(format!("r{}.log", release.id)),
+            }
         }
     };
     if !path.is_file() {
@@ -203,7 +213,7 @@ mod tests {
         for run in 0..=LOGS_KEPT {
             std::fs::write(logs.join(format!("run-{run:03}.log")), "").unwrap();
         }
-        prune(dir.path(), "shop", Some(&live)).unwrap();
+        prune(dir.path(), "shop", std::slice::from_ref(&live)).unwrap();
         assert!(live.is_file());
         assert_eq!(std::fs::read_dir(&logs).unwrap().count(), LOGS_KEPT + 1);
     }

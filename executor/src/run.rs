@@ -233,8 +233,9 @@ impl Runner {
             }
         };
         let live = self.shared.journal.live_release(&self.project.name).ok().flatten();
-        let live = live.map(|live| self.shared.supervisor.app_log(&self.project.name, live.id));
-        if let Err(fault) = crate::logs::prune(&self.shared.state, &self.project.name, live.as_deref()) {
+        let mut written = self.shared.supervisor.companion_logs(Some(&self.project.name));
+        written.extend(live.map(|live| self.shared.supervisor.app_log(&self.project.name, live.id)));
+        if let Err(fault) = crate::logs::prune(&self.shared.state, &self.project.name, &written) {
             warn!(project = self.project.name, "old logs cannot be removed: {fault}");
         }
         if failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Disk) {

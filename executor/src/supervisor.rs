@@ -5,6 +5,7 @@
 //! run is stopping was taken out before and is never restarted. What is
 //! absent: deciding what is live (the journal) and switching (the run).
 
+mod companions;
 mod routes;
 mod take_up;
 
@@ -45,6 +46,15 @@ struct Live {
     process: Process,
 }
 
+/// How a program of a release is started.
+struct Start<'a> {
+    port: Option<u16>,
+    run: Option<&'a str>,
+    /// Which of those beside the main one it is.
+    companion: Option<&'a str>,
+    log: PathBuf,
+}
+
 /// How a project's process fares.
 #[derive(Default)]
 struct Fate {
@@ -71,6 +81,7 @@ pub struct Supervisor {
     projects: BTreeMap<String, Project>,
     vars: Vars,
     fates: RefCell<BTreeMap<String, Fate>>,
+    companions: companions::Companions,
     /// Projects whose address the proxy cannot serve, and why.
     unrouted: RefCell<BTreeMap<String, String>>,
     proxy: tokio::sync::OnceCell<ProxyClient>,
@@ -82,7 +93,7 @@ impl Supervisor {
     /// A supervisor of these projects.
     #[must_use]
     pub fn new(state: PathBuf, journal: Rc<Journal>, projects: BTreeMap<String, Project>, vars: Vars, changed: Rc<tokio::sync::Notify>) -> Self {
-        Self { state, journal, projects, vars, fates: RefCell::default(), unrouted: RefCell::default(), proxy: tokio::sync::OnceCell::new(), changed }
+        Self { state, journal, projects, vars, fates: RefCell::default(), companions: companions::Companions::default(), unrouted: RefCell::default(), proxy: tokio::sync::OnceCell::new(), changed }
     }
 
     /// The folders of a project.
@@ -157,18 +168,10 @@ impl Supervisor {
     /// When the command is not there or does not start.
     pub fn launch(&self, project: &Project, release: &Release, run: Option<&str>) -> Result<Process> {
         let settings = project.process.as_ref().context("the project has no [process]")?;
-        let layout = self.layout(project);
-        let dir = layout.slot(release.slot);
-        let env_bin = layout.env(release.slot).join("bin");
         let port = if owns_port(project) { Some(process::free_port().context("no free port")?) } else { None };
         let with_port = |word: &String| word.replace(PORT_PLACEHOLDER, &port.unwrap_or_default().to_string());
         let words: Vec<String> = settings.command.iter().map(with_port).collect();
-        let (program, args) = words.split_first().context("the command is empty")?;
-        let found = child::find(program, std::slice::from_ref(&env_bin), &dir).ok_or_else(|| CommandMissing(program.clone()))?;
-        let log = self.app_log(&project.name, release.id);
-        std::fs::create_dir_all(log.parent().unwrap_or(&self.state))?;
-        let launch = Launch { program: found, args: args.to_vec(), dir, env: self.environment(project, release, port, run)?, log };
-        let process = Process::start(&launch, port)?;
+        let process = self.start(project, release, &words, Start { port, run, companion: None, log: self.app_log(&project.name, release.id) })?;
         let row = ProcessRow {
             project: project.name.clone(),
             pid: process.pid(),
@@ -176,6 +179,7 @@ impl Supervisor {
             port,
             release: release.id,
             run: run.map(str::to_owned),
+            companion: None,
         };
         match self.journal.process_started(&row) {
             Ok(()) => {}
@@ -192,6 +196,19 @@ impl Supervisor {
             }
         }
         Ok(process)
+    }
+
+    /// Starts a program of a release; the caller writes it down.
+    fn start(&self, project: &Project, release: &Release, words: &[String], how: Start<'_>) -> Result<Process> {
+        let layout = self.layout(project);
+        let dir = layout.slot(release.slot);
+        let env_bin = layout.env(release.slot).join("bin");
+        let (program, args) = words.split_first().context("the command is empty")?;
+        let found = child::find(program, std::slice::from_ref(&env_bin), &dir).ok_or_else(|| CommandMissing(program.clone()))?;
+        std::fs::create_dir_all(how.log.parent().unwrap_or(&self.state))?;
+        let mut env = self.environment(project, release, how.port, how.run)?;
+        env.extend(how.companion.map(|name| ("DOORSTEP_PROCESS".into(), name.into())));
+        Process::start(&Launch { program: found, args: args.to_vec(), dir, env, log: how.log }, how.port)
     }
 
     fn write_down_later(&self, row: ProcessRow) {
@@ -349,6 +366,7 @@ impl Supervisor {
             return Ok(());
         }
         if self.live_process(&project.name).is_some() || !self.journal.wants_running(&project.name)? {
+            self.bring_companions(project).await;
             return self.route_live(project).await;
         }
         if let Some(release) = self.journal.live_release(&project.name)? {
@@ -362,6 +380,7 @@ impl Supervisor {
                 }
             }
         }
+        self.bring_companions(project).await;
         self.route_live(project).await
     }
 
@@ -384,7 +403,8 @@ impl Supervisor {
         let fates = self.fates.borrow();
         let fate = fates.get(&project.name);
         let unrouted = self.unrouted.borrow().get(&project.name).cloned();
-        let reason = unrouted.or_else(|| fate.and_then(|fate| fate.reason.clone()));
+        let ailing = self.ailing_companion(&project.name);
+        let reason = unrouted.or_else(|| fate.and_then(|fate| fate.reason.clone())).or(ailing);
         let has_release = self.journal.live_release(&project.name).ok().flatten().is_some();
         let wanted = self.journal.wants_running(&project.name).unwrap_or(true);
         let state = match (fate.is_some_and(|fate| fate.live.is_some()), fate.map_or(0, |fate| fate.restarts)) {
@@ -402,7 +422,8 @@ impl Supervisor {
     /// copies some MiB, so the daemon's loop does not wait for it.
     pub fn trim_logs(&self) {
         let fates = self.fates.borrow();
-        let logs: Vec<PathBuf> = fates.iter().filter_map(|(project, fate)| Some(self.app_log(project, fate.live.as_ref()?.release.id))).collect();
+        let mut logs: Vec<PathBuf> = fates.iter().filter_map(|(project, fate)| Some(self.app_log(project, fate.live.as_ref()?.release.id))).collect();
+        logs.extend(self.companion_logs(None));
         tokio::task::spawn_blocking(move || {
             for log in logs {
                 if let Err(fault) = crate::logs::trim(&log) {

@@ -103,7 +103,7 @@ fn terms(is_in_place: bool) -> Terms {
     Terms {
         command: proxied.command.replace("{port}", "{number}"),
         is_proxied: false,
-        health: format!("http = \"http://{{address}}/health\"\nwithin = \"10s\"\n{around}"),
+        health: format!("http = \"http://{{address}}/health\"\nwithin = \"10s\"\n{around}\n[project.shop.processes.jobs]\ncommand = [\"sleep\", \"3600\"]"),
         ..proxied
     }
 }
@@ -293,12 +293,30 @@ impl Lane {
         check(apps.len() == 1 && *pid == json!(apps[0]), || format!("one app runs, the live one: {apps:?}, {status:#}"))?;
         check(ask.not_pid.as_ref() != Some(pid), || format!("it was restarted: {status:#}"))?;
         let serves = std::fs::read_link(format!("/proc/{pid}/cwd")).ok();
-        check(serves == current.canonicalize().ok(), || format!("it runs where `current` points: {serves:?}"))
+        check(serves == current.canonicalize().ok(), || format!("it runs where `current` points: {serves:?}"))?;
+        self.has_its_jobs().await
     }
 
-    /// Every process of the project, and whatever its runs left.
+    /// Every process of the project, and whatever its runs left, but those that
+    /// run beside the main one.
     fn apps(&self) -> Vec<u32> {
-        machine::processes_marked("DOORSTEP_PROJECT=shop", self.shop.host.dir())
+        let beside = self.beside();
+        machine::processes_marked("DOORSTEP_PROJECT=shop", self.shop.host.dir()).into_iter().filter(|id| !beside.contains(id)).collect()
+    }
+
+    fn beside(&self) -> Vec<u32> {
+        machine::processes_marked("DOORSTEP_PROCESS=jobs", self.shop.host.dir())
+    }
+
+    /// What runs beside the app is one process, of the live release. A daemon
+    /// that has just started may be about to see to it.
+    async fn has_its_jobs(&self) -> Result<(), String> {
+        if !self.is_in_place {
+            return Ok(());
+        }
+        let current = self.shop.host.apps().join("shop/current").canonicalize().ok();
+        let look = async || self.beside().iter().map(|id| std::fs::read_link(format!("/proc/{id}/cwd")).ok()).collect::<Vec<_>>();
+        wait::perhaps(DEADLINE, "one worker of the live release", look, |seen| seen.len() == 1 && seen[0] == current).await.map(drop)
     }
 
     async fn case(&mut self, case: &Case, tally: &Mutex<Tally>) -> Result<(), String> {
@@ -325,7 +343,8 @@ impl Lane {
     fn leaves(&self) -> Result<(), String> {
         let processes = self.shop.host.journal("SELECT count(*) FROM processes");
         let open = self.shop.host.journal("SELECT count(*) FROM runs WHERE ended IS NULL");
-        check(processes == ["1"] && open == ["0"], || format!("rows are left over: {processes:?} processes, {open:?} open runs"))
+        let wanted = if self.is_in_place { "2" } else { "1" };
+        check(processes == [wanted] && open == ["0"], || format!("rows are left over: {processes:?} processes, {open:?} open runs"))
     }
 }
 

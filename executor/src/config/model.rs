@@ -94,6 +94,8 @@ pub struct Project {
     pub python: Option<Python>,
     /// `[project.NAME.process]`; never together with `compose`.
     pub process: Option<Process>,
+    /// `[project.NAME.processes.*]` by name: what runs beside `process`.
+    pub processes: BTreeMap<String, Companion>,
     /// `[project.NAME.health]`.
     pub health: Option<Health>,
     /// `[project.NAME.hooks]`.
@@ -154,6 +156,16 @@ pub struct Process {
     pub stop: Stop,
     /// More environment.
     pub env: BTreeMap<String, String>,
+}
+
+/// `[project.NAME.processes.*]`: a process without a port, such as one that
+/// works off a queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Companion {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How it is asked to end.
+    pub stop: Stop,
 }
 
 /// How a process is asked to end.

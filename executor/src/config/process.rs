@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::address::{self, PORT_PLACEHOLDER};
 use super::fault::shown;
-use super::model::{Process, Signal, Stop};
+use super::model::{Companion, Process, Signal, Stop};
 use super::reader::Reader;
 use super::section::{Found, Section};
 use super::variable;
@@ -120,4 +120,62 @@ fn env(reader: &mut Reader<'_>, process: &mut Section<'_>) -> BTreeMap<String, S
         }
         Ok(())
     })
+}
+
+/// Processes of one project beside its main one: each is started, stopped and
+/// watched by itself, and a host has some thousands of processes in all.
+const COMPANIONS_MAX: usize = 16;
+
+/// Reads `[project.NAME.processes.*]`: what else runs of a release.
+pub(super) fn companions<'t>(
+    reader: &mut Reader<'_>,
+    parent: &mut Section<'t>,
+    sections: &mut Vec<Section<'t>>,
+    main: &ProcessRead,
+) -> BTreeMap<String, Companion> {
+    let section = reader.section(parent, "processes");
+    let mut read = BTreeMap::new();
+    let Some(table) = section.table else {
+        return read;
+    };
+    if !main.present {
+        let message = format!(
+            "{} is what runs beside the main process, and there is no {}",
+            section.title(),
+            section.title().replace(".processes]", ".process]")
+        );
+        reader.fault(&section.spot, message);
+    }
+    if table.len() > COMPANIONS_MAX {
+        let message = format!("{} names more than {COMPANIONS_MAX} processes", section.title());
+        reader.fault(&section.spot, message);
+    }
+    for (name, entry) in table.iter().take(COMPANIONS_MAX) {
+        if let Err(why) = super::project::check_name(name) {
+            reader.fault(&entry.key_spot, why);
+        }
+        let Some(inner) = reader.table(&entry.item) else {
+            continue;
+        };
+        let inner = Section::new(section.child_path(name), inner, entry.item.spot.clone());
+        read.extend(companion(reader, inner, sections).map(|companion| (name.clone(), companion)));
+    }
+    read
+}
+
+fn companion<'t>(
+    reader: &mut Reader<'_>,
+    mut section: Section<'t>,
+    sections: &mut Vec<Section<'t>>,
+) -> Option<Companion> {
+    let command = reader.required(&mut section, "`command`, the program to run", |reader, section| {
+        reader.argv(section, "command")
+    });
+    let stop = stop(reader, &mut section, sections);
+    if command.iter().flatten().any(|word| word.contains(PORT_PLACEHOLDER)) {
+        let message = format!("{}: only the main process is given a port", section.title());
+        reader.fault(&section.spot, message);
+    }
+    sections.push(section);
+    command.map(|command| Companion { command, stop })
 }

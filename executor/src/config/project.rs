@@ -105,6 +105,7 @@ fn body(
     let own_remote = policy(reader, top_ref, &mut sections);
     let python = python(reader, top_ref, &mut sections);
     let process = process::process(reader, top_ref, &mut sections);
+    let processes = process::companions(reader, top_ref, &mut sections, &process);
     let health = health::health(reader, top_ref, &mut sections, &process);
     let hooks = health::hooks(reader, top_ref, &mut sections);
     let compose = compose(reader, top_ref, &mut sections, &process);
@@ -124,6 +125,7 @@ fn body(
         env_file: env_file.map(|found| found.value),
         python,
         process: process.process,
+        processes,
         health,
         hooks,
         compose,
@@ -187,7 +189,7 @@ fn command<'t>(
 }
 
 /// `^[a-z0-9][a-z0-9._-]{0,62}$`: safe in paths, labels, URLs and variables.
-fn check_name(name: &str) -> Result<(), String> {
+pub(super) fn check_name(name: &str) -> Result<(), String> {
     let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let good = name.starts_with(first)
         && name.chars().all(|c| first(c) || "._-".contains(c))

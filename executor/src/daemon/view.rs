@@ -96,6 +96,7 @@ pub fn status(shared: &Shared, identity: Option<&Identity>, edge: Option<&str>, 
             if let Some(object) = value.as_object_mut() {
                 object.insert("process".to_owned(), process.map(|process| serde_json::json!({"pid": process.pid(), "port": process.port})).into());
                 object.insert("usage".to_owned(), used.map(|used| serde_json::json!(used)).into());
+                object.insert("processes".to_owned(), serde_json::json!(shared.supervisor.live_companions(view.name.as_str())));
                 object.insert("restarts".to_owned(), restarts.into());
                 object.insert("last_run".to_owned(), serde_json::to_value(last_run).unwrap_or_default());
             }

@@ -22,6 +22,9 @@ pub struct ProcessRow {
     /// supervisor did. Until that run has switched it is not the live one.
     #[serde(default)]
     pub run: Option<String>,
+    /// Which of the processes beside the main one it is; `None`: the main one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub companion: Option<String>,
 }
 
 impl Journal {
@@ -50,12 +53,25 @@ impl Journal {
         })
     }
 
-    /// Every process not seen to end.
+    /// Every main process not seen to end.
     ///
     /// # Errors
     ///
     /// When the journal cannot be read.
     pub fn processes(&self) -> Result<Vec<ProcessRow>> {
+        Ok(self.all_processes()?.into_iter().filter(|row| row.companion.is_none()).collect())
+    }
+
+    /// Every process not seen to end that runs beside a main one.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn companions(&self) -> Result<Vec<ProcessRow>> {
+        Ok(self.all_processes()?.into_iter().filter(|row| row.companion.is_some()).collect())
+    }
+
+    fn all_processes(&self) -> Result<Vec<ProcessRow>> {
         let db = self.db.borrow();
         let mut query = db.prepare_cached("SELECT body FROM processes ORDER BY pid")?;
         let rows = query.query_map([], |row| row.get::<_, String>(0))?;

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config;
 use crate::git::{self, Bounds, CommitInfo, FetchError, Origin};
 use crate::health::{self, Asked};
-use crate::journal::{Point, Release, RunRecord};
+use crate::journal::{Point, Release, ReleaseState, RunRecord};
 use crate::plan::{Facts, Plan, Takeover, plan};
 use crate::process::Process;
 use crate::release::choose_slot;
@@ -212,7 +212,30 @@ impl Runner {
         if let Some(old) = old {
             self.retire(Point::Retiring, old).await;
         }
+        self.move_companions(release).await;
         Ok(())
+    }
+
+    /// What runs beside the main process moves to the release that has settled.
+    /// The supervisor does that at each start too, so no row is needed for it
+    /// to be finished; it cannot fail a run that serves.
+    pub(super) async fn move_companions(&mut self, release: &Release) {
+        let count = self.project.processes.len();
+        if count > 0
+            && let Err(fault) = self.begin_anyway(Point::Retiring, "processes")
+        {
+            tracing::warn!("{}", fault.message);
+        }
+        match release.state {
+            ReleaseState::Live => self.shared.supervisor.restart_companions(&self.project).await,
+            _ => self.shared.supervisor.bring_companions(&self.project).await,
+        }
+        if count > 0 {
+            let run = self.shared.supervisor.live_companions(&self.project.name).len();
+            if let Err(fault) = self.end(Ok(((), format!("{run} of {count} run")))) {
+                tracing::warn!("{}", fault.message);
+            }
+        }
     }
 
     async fn start_beside(&mut self, release: &Release) -> Result<Process, Fault> {

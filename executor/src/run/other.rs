@@ -43,6 +43,7 @@ impl Runner {
             }
             None => self.say("nothing ran"),
         }
+        self.shared.supervisor.bring_companions(&self.project).await;
         Ok(())
     }
 

@@ -43,6 +43,9 @@ impl Supervisor {
             if let Err(fault) = self.route_live(project).await {
                 warn!(project = project.name, "the proxy does not serve: {fault:#}");
             }
+            // Those of an older release may take their time to end.
+            let (this, project) = (Rc::clone(self), project.clone());
+            tokio::task::spawn_local(async move { this.bring_companions(&project).await });
         }
         self.end_strays(&open).await
     }
@@ -110,7 +113,14 @@ impl Supervisor {
             }
             self.forget(row.pid);
         }
-        let known: Vec<i32> = self.journal.processes()?.iter().map(|row| row.pid).collect();
+        for row in self.journal.companions()?.into_iter().filter(|row| !self.projects.contains_key(&row.project)) {
+            if let Some(stray) = Process::find(row.pid, row.start_ticks, None) {
+                stray.stop(&config::Stop { signal: config::Signal::Term, grace: STRAY_GRACE }).await;
+            }
+            self.forget(row.pid);
+        }
+        let rows = self.journal.processes()?.into_iter().chain(self.journal.companions()?);
+        let known: Vec<i32> = rows.map(|row| row.pid).collect();
         let killed = process::kill_marked(&self.mark(), &known);
         if killed > 0 {
             info!("{killed} processes that were never written down are ended");
