@@ -40,6 +40,18 @@ pub enum Verb {
     Status(StatusArgs),
     /// Bring projects to the newest commit of their branches, now
     Deploy(DeployArgs),
+    /// Go back to the release before the live one, or to another that is kept
+    Rollback(RollbackArgs),
+    /// Start a project's live release again: beside the old process where it can be
+    Restart(ActArgs),
+    /// Stop a project's app until it is started, or another release is deployed
+    Stop(ActArgs),
+    /// Start a project's live release, if it does not run
+    Start(ActArgs),
+    /// Deploy the newest commit in a fresh checkout and a fresh environment
+    Rebuild(ActArgs),
+    /// Show the releases and the last runs of a project
+    History(HistoryArgs),
     /// Show what a project's app, or one of its runs, printed
     Logs(LogsArgs),
     /// The switching proxy; the daemon starts it by itself
@@ -101,6 +113,40 @@ pub struct DeployArgs {
     pub json: bool,
 }
 
+/// Arguments of the verbs that do one thing to one project.
+#[derive(Debug, Args)]
+pub struct ActArgs {
+    /// The project
+    pub project: String,
+    /// Print each event as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// What, and how it is told.
+    #[command(flatten)]
+    pub act: ActArgs,
+    /// Number of the release, as `history` shows it [default: the good one before the live one]
+    #[arg(long, value_name = "RELEASE")]
+    pub to: Option<u64>,
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The project
+    pub project: String,
+    /// Runs and releases, at most so many of each
+    #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=200))]
+    pub lines: u16,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `logs`.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
@@ -131,6 +177,8 @@ pub enum Exit {
     Config,
     /// A run failed, and the old release serves.
     RolledBack,
+    /// Going back failed.
+    RollbackFailed,
     /// The edge cannot be reached.
     Unreachable,
     /// The edge does not accept this host or code.
@@ -148,6 +196,7 @@ impl Exit {
             Self::Error => 1,
             Self::Config => 3,
             Self::RolledBack => 4,
+            Self::RollbackFailed => 5,
             Self::Unreachable => 6,
             Self::NotAuthorised => 7,
             Self::Busy => 8,
@@ -207,7 +256,7 @@ mod tests {
 
     #[test]
     fn exit_codes_are_the_documented_ones() {
-        let codes = [Exit::Ok, Exit::Error, Exit::Config, Exit::RolledBack, Exit::Unreachable, Exit::NotAuthorised, Exit::Busy];
-        assert_eq!(codes.map(Exit::code), [0, 1, 3, 4, 6, 7, 8]);
+        let codes = [Exit::Ok, Exit::Error, Exit::Config, Exit::RolledBack, Exit::RollbackFailed, Exit::Unreachable, Exit::NotAuthorised, Exit::Busy];
+        assert_eq!(codes.map(Exit::code), [0, 1, 3, 4, 5, 6, 7, 8]);
     }
 }

@@ -10,14 +10,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use doorstep_shared::ids::{RunState, StepState};
+use doorstep_shared::ids::{Action, RunState, StepState};
 use doorstep_shared::protocol::Report;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, oneshot};
 
-use crate::cli::{DeployArgs, Exit, Failure, failure};
+use crate::cli::{ActArgs, DeployArgs, Exit, Failure, failure};
 use crate::daemon::{Ask, Wake};
 use crate::run::Shared;
 
@@ -36,10 +36,15 @@ pub enum Ordered {
     Status,
     /// The projects' names.
     Projects,
-    /// Deploy a project and tell how it goes.
-    Deploy {
+    /// Do this to a project and tell how it goes.
+    Act {
         /// The project.
         project: String,
+        /// What to do.
+        action: Action,
+        /// The release to go back to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<u64>,
     },
 }
 
@@ -157,11 +162,11 @@ async fn converse(stream: UnixStream, shared: &Shared) -> Result<()> {
             ask(shared, Ask::Projects(reply))?;
             say(&mut write, &Answer::End(answer.await?.into())).await
         }
-        Ordered::Deploy { project } => {
+        Ordered::Act { project, action, to } => {
             // Watched before it begins, so that no report is missed.
             let reports = shared.watchers.subscribe();
             let (reply, answer) = oneshot::channel();
-            ask(shared, Ask::Deploy(project, reply))?;
+            ask(shared, Ask::Act { project, action, to, reply })?;
             match answer.await? {
                 Ok(run) => follow(&mut write, shared, reports, &run).await,
                 Err(why) => say(&mut write, &Answer::Error(why)).await,
@@ -249,14 +254,34 @@ pub async fn deploy(args: &DeployArgs, state: &Path) -> Result<Exit, Failure> {
         if !args.json {
             eprintln!("{project}:");
         }
-        let ordered = Ordered::Deploy { project };
+        let ordered = Ordered::Act { project, action: Action::Deploy, to: None };
         let end = request(state, &ordered, |report| print(report, args.json)).await?.ok_or_else(no_daemon)?;
-        let state: Option<RunState> = serde_json::from_value(end["state"].clone()).ok();
-        if state != Some(RunState::Succeeded) {
+        if ended(&end) != Some(RunState::Succeeded) {
             exit = Exit::RolledBack;
         }
     }
     Ok(exit)
+}
+
+/// `doorstep rollback|restart|stop|start|rebuild P`.
+///
+/// # Errors
+///
+/// When no daemon runs, or it says no.
+pub async fn act(args: &ActArgs, action: Action, to: Option<u64>, state: &Path) -> Result<Exit, Failure> {
+    let no_daemon = || failure(Exit::Error, format!("no daemon runs on {}; start it with `doorstep run`", state.display()));
+    let ordered = Ordered::Act { project: args.project.clone(), action, to };
+    let end = request(state, &ordered, |report| print(report, args.json)).await?.ok_or_else(no_daemon)?;
+    Ok(match ended(&end) {
+        Some(RunState::Succeeded) => Exit::Ok,
+        Some(RunState::Failed) if action == Action::Rollback => Exit::RollbackFailed,
+        Some(RunState::Refused) => Exit::Error,
+        _ => Exit::RolledBack,
+    })
+}
+
+fn ended(end: &serde_json::Value) -> Option<RunState> {
+    serde_json::from_value(end["state"].clone()).ok()
 }
 
 fn print(report: &Report, json: bool) {

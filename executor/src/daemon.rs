@@ -84,8 +84,8 @@ pub enum Wake {
 pub enum Ask {
     /// How everything is, as JSON.
     Status(oneshot::Sender<serde_json::Value>),
-    /// Deploy a project; the answer is the run's id, or why not.
-    Deploy(String, oneshot::Sender<Result<String, String>>),
+    /// A run of this action for a project; the answer is the run's id, or why not.
+    Act { project: String, action: Action, to: Option<u64>, reply: oneshot::Sender<std::result::Result<String, String>> },
     /// The projects' names.
     Projects(oneshot::Sender<Vec<String>>),
 }
@@ -456,7 +456,7 @@ impl Daemon {
             Ask::Projects(reply) => {
                 let _ = reply.send(self.shared.config.projects.keys().cloned().collect());
             }
-            Ask::Deploy(project, reply) => {
+            Ask::Act { project, action, to, reply } => {
                 if !self.shared.config.projects.contains_key(&project) {
                     let _ = reply.send(Err(format!("{project} is not in the host's file")));
                     return;
@@ -466,12 +466,14 @@ impl Daemon {
                     return;
                 }
                 // At most one waits: it will deploy whatever the branch is at then.
-                if let Some(id) = self.waiting_deploy(&project) {
+                if action == Action::Deploy
+                    && let Some(id) = self.waiting_deploy(&project)
+                {
                     let _ = reply.send(Ok(id));
                     return;
                 }
                 let id = clock::new_id();
-                let request = Request { project: project.clone(), action: Action::Deploy, cause: Cause::Manual, job: None };
+                let request = Request { project: project.clone(), action, cause: Cause::Manual, job: None, to };
                 let _ = reply.send(Ok(id.clone()));
                 self.enqueue(project, Work::Fresh { request, id });
             }

@@ -27,7 +27,7 @@ use crate::disk::{self, Ballast};
 #[cfg(test)]
 pub(crate) use grants::HELD_MAX;
 pub use processes::ProcessRow;
-pub use releases::{Release, ReleaseState};
+pub use releases::{Release, ReleaseState, to_go_back_to};
 pub use runs::{Point, RunRecord};
 
 /// Ended runs, grants and releases that are kept of each project.

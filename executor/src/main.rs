@@ -16,6 +16,7 @@ mod edge;
 mod environment;
 mod git;
 mod health;
+mod history;
 mod identity;
 mod join;
 mod journal;
@@ -36,6 +37,7 @@ mod usage;
 use clap::Parser;
 
 use cli::{Cli, Exit, Verb};
+use doorstep_shared::ids::Action;
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
@@ -79,6 +81,12 @@ async fn dispatch(cli: Cli) -> Result<Exit, cli::Failure> {
         Verb::Run => daemon::run(config.as_deref(), &state).await,
         Verb::Status(args) => status::run(&args, &state).await,
         Verb::Deploy(args) => control::deploy(&args, &state).await,
+        Verb::Rollback(args) => control::act(&args.act, Action::Rollback, args.to, &state).await,
+        Verb::Restart(args) => control::act(&args, Action::Restart, None, &state).await,
+        Verb::Stop(args) => control::act(&args, Action::Stop, None, &state).await,
+        Verb::Start(args) => control::act(&args, Action::Start, None, &state).await,
+        Verb::Rebuild(args) => control::act(&args, Action::Rebuild, None, &state).await,
+        Verb::History(args) => history::run(&args, &state),
         Verb::Logs(args) => logs::run(&args, &state).await,
         Verb::Workerd { command } => Err(edge::become_workerd(&command)),
         Verb::Proxy => proxy::run(&state).await.map(|()| Exit::Ok).map_err(Into::into),

@@ -6,6 +6,7 @@
 //! good nothing of the live release is touched, except where both want the
 //! same port; then it is started again when they were not.
 
+mod back;
 mod deploy;
 mod hooks;
 mod log;
@@ -116,6 +117,9 @@ pub struct Request {
     pub cause: Cause,
     /// Its job, unless a person asked here.
     pub job: Option<(JobId, Attempt)>,
+    /// The release to go back to; `None`: the one before. Only a person here
+    /// names one.
+    pub to: Option<u64>,
 }
 
 impl Request {
@@ -136,6 +140,7 @@ impl Request {
             release: None,
             begun: 0,
             forgiven: 0,
+            to: self.to,
             steps: 0,
             commit: None,
             failure: None,
@@ -213,15 +218,12 @@ impl Runner {
             return Err(failed(Fault { kind: FailureKind::Crash, ..self.fault("start", GIVEN_UP) }));
         }
         match self.record.action {
-            Action::Deploy => self.deploy().await,
+            Action::Deploy | Action::Rebuild => self.deploy().await,
             Action::Fetch => self.fetch_only().await.map_err(failed),
             Action::Restart => self.restart().await,
             Action::Stop => self.stop().await.map_err(failed),
             Action::Start => self.start().await.map_err(failed),
-            Action::Rebuild | Action::Rollback => {
-                let fault = Fault { kind: FailureKind::Policy, ..self.fault("start", "this version cannot do this yet") };
-                Err((fault, RunState::Refused))
-            }
+            Action::Rollback => self.go_back().await,
         }
     }
 

@@ -19,9 +19,6 @@ pub const SUBJECT_BYTES_MAX: usize = 200;
 /// Longest list of projects, in bytes.
 pub const VIEWS_BYTES_MAX: usize = 200 * 1024;
 
-/// Actions that this version carries out.
-const SUPPORTED: [Action; 5] = [Action::Fetch, Action::Deploy, Action::Restart, Action::Stop, Action::Start];
-
 /// Every project, as the edge is told.
 pub fn projects(shared: &Shared, parked: Option<&str>) -> Vec<ProjectView> {
     let mut views: Vec<ProjectView> = shared.config.projects.values().filter_map(|project| view(shared, project)).collect();
@@ -55,7 +52,7 @@ fn view(shared: &Shared, project: &Project) -> Option<ProjectView> {
         repo: project.repo.to_string(),
         branch: project.branch.clone(),
         paths: project.paths.clone(),
-        remote: SUPPORTED.into_iter().filter(|action| project.remote.allows(*action)).collect(),
+        remote: Action::ALL.iter().copied().filter(|action| project.remote.allows(*action)).collect(),
         state,
         reason: reason.map(|reason| cut(&clean_line(&reason), SUBJECT_BYTES_MAX).to_owned()),
         live: live.as_ref().map(live_view),

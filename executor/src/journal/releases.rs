@@ -128,16 +128,21 @@ impl Journal {
     }
 }
 
-/// This release is live now, and the one that was is the previous one.
-pub(super) fn make_live(db: &Transaction<'_>, release: &Release, now: Timestamp) -> Result<()> {
-    let others = all(db, &release.project)?;
+/// This release is live now, and the one that was is `away`: the previous one,
+/// or a bad one. Then the newest of those that were good before it is the
+/// previous one.
+pub(super) fn make_live(db: &Transaction<'_>, release: &Release, away: ReleaseState, now: Timestamp) -> Result<()> {
+    let mut others = all(db, &release.project)?;
     if !others.iter().any(|other| other.state == ReleaseState::Live && other.id != release.id) && release.state == ReleaseState::Live {
         // A restart of what is live changes nothing about the others.
         return Ok(());
     }
+    others.retain(|other| other.id != release.id);
+    let before = if away == ReleaseState::Previous { None } else { to_go_back_to(&others, Some(release)).map(|other| other.id) };
     for mut other in others {
         let state = match other.state {
-            ReleaseState::Live if other.id != release.id => ReleaseState::Previous,
+            _ if Some(other.id) == before => ReleaseState::Previous,
+            ReleaseState::Live => away,
             ReleaseState::Previous => ReleaseState::Built,
             same => same,
         };
@@ -147,6 +152,17 @@ pub(super) fn make_live(db: &Transaction<'_>, release: &Release, now: Timestamp)
         }
     }
     save(db, &Release { state: ReleaseState::Live, live_since: Some(now), ..release.clone() })
+}
+
+/// The release that one goes back to from the live one: the one before it, or
+/// the newest that is older, was live, was never found bad and is in its slot.
+#[must_use]
+pub fn to_go_back_to<'a>(releases: &'a [Release], live: Option<&Release>) -> Option<&'a Release> {
+    let is_previous = |release: &&Release| release.state == ReleaseState::Previous && live.is_none_or(|live| live.id != release.id);
+    let was_good = |release: &&Release| {
+        release.state == ReleaseState::Built && release.live_since.is_some() && live.is_none_or(|live| release.id < live.id)
+    };
+    releases.iter().rev().find(is_previous).or_else(|| releases.iter().rev().find(was_good))
 }
 
 /// This release was live and is bad; the one that was live before it is live again.

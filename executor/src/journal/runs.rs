@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outbox::Numbered;
 use super::releases::{make_live, restore_previous};
-use super::{Journal, KEPT_MAX, Release, grants, heads, outbox};
+use super::{Journal, KEPT_MAX, Release, ReleaseState, grants, heads, outbox};
 
 /// How far a run has come. Each is written before what it names is done, so
 /// after a kill "it may have been begun" is all that is known.
@@ -125,6 +125,9 @@ pub struct RunRecord {
     /// no fault of the run's.
     #[serde(default)]
     pub forgiven: u32,
+    /// The release that a person wants to go back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
     /// Steps that ended; the next one's index.
     #[serde(default)]
     pub steps: u16,
@@ -161,7 +164,7 @@ impl RunRecord {
             }
             RunState::Running => false,
         };
-        self.commit.as_deref().filter(|_| self.action == Action::Deploy && is_settled)
+        self.commit.as_deref().filter(|_| matches!(self.action, Action::Deploy | Action::Rebuild) && is_settled)
     }
 }
 
@@ -185,7 +188,9 @@ impl Journal {
     /// When the journal cannot be written.
     pub fn switch(&self, run: &RunRecord, release: &Release, now: Timestamp) -> Result<()> {
         self.transaction(format_args!("switch"), |db| {
-            make_live(db, release, now)?;
+            // What somebody goes away from is not to come back by itself.
+            let away = if run.action == Action::Rollback { ReleaseState::Bad } else { ReleaseState::Previous };
+            make_live(db, release, away, now)?;
             // What was deployed is to run, also if somebody had stopped it.
             db.execute("INSERT OR REPLACE INTO wanted (project, running) VALUES (?1, 1)", [&release.project])?;
             save(db, run)
@@ -278,6 +283,15 @@ impl Journal {
     /// When the journal cannot be read.
     pub fn last_run(&self, project: &str) -> Result<Option<RunRecord>> {
         Ok(self.runs_where("SELECT body FROM runs WHERE project = ?1 ORDER BY id DESC LIMIT 1", project)?.pop())
+    }
+
+    /// The newest runs of a project, at most so many, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn newest_runs(&self, project: &str, most: usize) -> Result<Vec<RunRecord>> {
+        self.runs_where(&format!("SELECT body FROM runs WHERE project = ?1 ORDER BY id DESC LIMIT {most}"), project)
     }
 
     /// One run.

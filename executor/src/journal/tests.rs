@@ -25,6 +25,7 @@ pub(crate) fn run(id: &str, job: u64) -> RunRecord {
         release: None,
         begun: 1,
         forgiven: 0,
+        to: None,
         steps: 0,
         commit: None,
         failure: None,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use doorstep_shared::ids::{Cause, FailureKind, RunState};
+use doorstep_shared::ids::{Action, Cause, FailureKind, RunState};
 
 use super::steps::Wrong;
 use super::{Fault, Runner};
@@ -52,6 +52,7 @@ impl Runner {
             self.say(&format!("{} is live already", short(&target.id)));
             return Ok(());
         }
+        self.is_quarantined(&target.id).map_err(|fault| (fault, RunState::Refused))?;
         self.verify(&target).await.map_err(failed)?;
         let release = self.build(&target).await.map_err(failed)?;
         let plan = self.plan(&release);
@@ -66,6 +67,9 @@ impl Runner {
     }
 
     fn is_live_already(&self, commit: &str) -> bool {
+        if self.record.action == Action::Rebuild {
+            return false;
+        }
         // A person who asks for a deploy wants one; an event wants the commit live.
         let by_event = matches!(self.record.cause, Cause::Push | Cause::Reconcile | Cause::Replay);
         let live = self.shared.journal.live_release(&self.project.name).ok().flatten();
@@ -158,6 +162,10 @@ impl Runner {
         let slot = choose_slot(&releases, layout.current());
         let release = journal.create_release(&self.project.name, &target.id, &target.subject, slot).map_err(Wrong::host)?;
         self.record.release = Some(release.id);
+        if self.record.action == Action::Rebuild {
+            let layout = layout.clone();
+            tokio::task::spawn_blocking(move || layout.clear(slot)).await.map_err(Wrong::host)?.map_err(Wrong::host)?;
+        }
         let (dir, path, commit) = (layout.dir().to_path_buf(), layout.slot(slot), target.id.clone());
         let done = tokio::task::spawn_blocking(move || git::open_store(&dir)?.checkout(&commit, &path));
         let done = done.await.map_err(Wrong::host)?.map_err(Wrong::host)?;

@@ -6,7 +6,7 @@
 //! back in one transaction, together with why; from then on the run is one
 //! that rolls back, whatever crashes.
 
-use doorstep_shared::ids::{FailureKind, RunState};
+use doorstep_shared::ids::{Action, FailureKind, RunState};
 
 use super::steps::Wrong;
 use super::{Fault, Runner};
@@ -18,9 +18,10 @@ use crate::process::Process;
 
 impl Runner {
     /// Is there anything to be done or watched once this release serves? What
-    /// is only started again has nothing to go back to.
+    /// is only started again, or gone back to, has nothing to go back to.
     pub(super) fn settles(&self, release: &Release) -> bool {
-        release.state != ReleaseState::Live && (self.soaking(release).is_some() || !self.project.hooks.after_switch.is_empty())
+        let is_new = release.state != ReleaseState::Live && self.record.action != Action::Rollback;
+        is_new && (self.soaking(release).is_some() || !self.project.hooks.after_switch.is_empty())
     }
 
     /// The check that goes on after the switch, if it does. A first release has

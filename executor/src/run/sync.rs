@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use doorstep_shared::ids::FailureKind;
+use doorstep_shared::ids::{Action, FailureKind};
 
 use super::steps::Wrong;
 use super::{Fault, Runner};
@@ -75,7 +75,8 @@ impl Runner {
     async fn link_environment(&mut self, env: &std::path::Path) -> Option<PathBuf> {
         let live = self.shared.journal.live_release(&self.project.name).ok().flatten();
         let live = live.map(|live| self.shared.supervisor.layout(&self.project).env(live.slot))?;
-        if env.join("bin/python").exists() || !live.join("bin/python").exists() || live == env {
+        // A rebuild is asked for when what is there is not trusted.
+        if self.record.action == Action::Rebuild || env.join("bin/python").exists() || !live.join("bin/python").exists() || live == env {
             return None;
         }
         let (from, to) = (live.clone(), env.to_path_buf());

@@ -1,0 +1,117 @@
+//! Going back: a release that is built already takes over again.
+//!
+//! Nothing is fetched or built, so it takes the app's own start and a switch.
+//! Invariants: only a release that was live, was not found bad and still is in
+//! its slot is gone back to by itself; what is gone away from is bad from then
+//! on, and its commit stays away until there is a new one or a person asks.
+//! What is absent: undoing migrations.
+
+use doorstep_shared::ids::{Cause, FailureKind, RunState};
+
+use super::deploy::short;
+use super::{Fault, Runner};
+use crate::journal::{Release, ReleaseState, to_go_back_to};
+use crate::plan::Takeover;
+use crate::supervisor::owns_port;
+
+impl Runner {
+    /// Makes the release before the live one live again, or the one that was named.
+    pub(super) async fn go_back(&mut self) -> Result<(), (Fault, RunState)> {
+        let release = self.release_to_go_back_to().map_err(|fault| (fault, RunState::Refused))?;
+        self.record.commit = Some(release.commit.clone());
+        self.record.release = Some(release.id);
+        self.say(&format!("going back to release {} ({} {})", release.id, short(&release.commit), release.subject));
+        let takeover = match (&self.project.process, owns_port(&self.project)) {
+            (None, _) => Takeover::None,
+            (Some(_), true) => Takeover::Beside,
+            (Some(_), false) => Takeover::InPlace,
+        };
+        self.take_over(takeover, release).await
+    }
+
+    fn release_to_go_back_to(&self) -> Result<Release, Fault> {
+        let releases = self.shared.journal.releases(&self.project.name).map_err(|fault| self.fault("rollback", &format!("{fault:#}")))?;
+        let no = |why: String| Fault { kind: FailureKind::Policy, ..self.fault("rollback", &why) };
+        let live = releases.iter().find(|release| release.state == ReleaseState::Live);
+        let release = match self.record.to {
+            None => to_go_back_to(&releases, live).ok_or_else(|| no("there is no earlier good release to go back to".to_owned()))?,
+            Some(id) => named(&releases, id).map_err(no)?,
+        };
+        let layout = self.shared.supervisor.layout(&self.project);
+        if !layout.slot(release.slot).is_dir() {
+            return Err(no(format!("release {} is not in its slot any more ({})", release.id, layout.slot(release.slot).display())));
+        }
+        Ok(release.clone())
+    }
+
+    /// Refuses what comes by itself with a commit that was found bad here: its
+    /// checks failed, or somebody went back from it.
+    pub(super) fn is_quarantined(&self, commit: &str) -> Result<(), Fault> {
+        if !matches!(self.record.cause, Cause::Push | Cause::Reconcile | Cause::Replay) {
+            return Ok(());
+        }
+        let releases = self.shared.journal.releases(&self.project.name).unwrap_or_default();
+        match releases.iter().rev().find(|release| release.commit == commit) {
+            Some(bad) if bad.state == ReleaseState::Bad => {
+                let why = format!(
+                    "{} was bad here as release {}: it failed its checks, or somebody went back from it; push another commit, or ask for it with `doorstep deploy {}`",
+                    short(commit),
+                    bad.id,
+                    self.project.name
+                );
+                Err(Fault { kind: FailureKind::Policy, ..self.fault("fetch", &why) })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// The release of this number, if it can be gone back to.
+fn named(releases: &[Release], id: u64) -> Result<&Release, String> {
+    let release = releases.iter().find(|release| release.id == id).ok_or_else(|| format!("there is no release {id}; `doorstep history` shows what there is"))?;
+    match release.state {
+        ReleaseState::Live => Err(format!("release {id} is live already")),
+        ReleaseState::Pruned => Err(format!("release {id} is not kept any more; its commit is {}", short(&release.commit))),
+        _ if release.live_since.is_none() => Err(format!("release {id} was never live")),
+        ReleaseState::Built | ReleaseState::Previous | ReleaseState::Bad => Ok(release),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorstep_shared::time::Timestamp;
+
+    fn release(id: u64, state: ReleaseState, was_live: bool) -> Release {
+        let live_since = was_live.then_some(Timestamp(id));
+        Release { id, project: "shop".into(), commit: format!("{id:040}"), subject: String::new(), slot: 0, state, live_since }
+    }
+
+    #[test]
+    fn one_goes_back_to_what_was_good_and_never_forward() {
+        use ReleaseState::{Bad, Built, Live, Previous, Pruned};
+        let of = |all: &[(ReleaseState, bool)]| {
+            let releases: Vec<Release> = (1..).zip(all).map(|(id, (state, was_live))| release(id, *state, *was_live)).collect();
+            let live = releases.iter().find(|release| release.state == Live);
+            to_go_back_to(&releases, live).map(|release| release.id)
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[(Live, true)]), None);
+        assert_eq!(of(&[(Built, true), (Previous, true), (Live, true)]), Some(2));
+        // After one went back: the newest that was good and is older.
+        assert_eq!(of(&[(Built, true), (Built, true), (Live, true), (Bad, true)]), Some(2));
+        assert_eq!(of(&[(Built, true), (Live, true), (Built, true), (Bad, true)]), Some(1));
+        assert_eq!(of(&[(Pruned, true), (Bad, true), (Built, false), (Live, true)]), None);
+    }
+
+    #[test]
+    fn a_named_release_must_be_there_and_have_been_live() {
+        use ReleaseState::{Bad, Built, Live, Pruned};
+        let releases = [release(1, Pruned, true), release(2, Built, false), release(3, Bad, true), release(4, Live, true)];
+        let say = |id| named(&releases, id).map(|release| release.id);
+        assert_eq!(say(3), Ok(3));
+        for (id, why) in [(1, "not kept any more"), (2, "never live"), (4, "live already"), (5, "no release 5")] {
+            assert!(say(id).unwrap_err().contains(why), "{id}");
+        }
+    }
+}
