@@ -37,6 +37,8 @@ enum Scenario {
     Sour,
     Restart,
     StopAndStart,
+    /// A good one, and back from it.
+    Rollback,
 }
 
 /// Where the link leads when the daemon is started again.
@@ -83,6 +85,8 @@ struct Lane {
     is_in_place: bool,
     live: String,
     commit: String,
+    /// What was live before, and is gone back to.
+    before: Option<(String, String)>,
     versions: usize,
 }
 
@@ -93,7 +97,7 @@ fn crash_build() -> PathBuf {
 }
 
 fn terms(is_in_place: bool) -> Terms {
-    let head = "[policy]\nremote = [\"deploy\", \"restart\", \"stop\", \"start\"]\n".to_owned();
+    let head = "[policy]\nremote = [\"deploy\", \"restart\", \"stop\", \"start\", \"rollback\"]\n".to_owned();
     let around = "soak = \"20ms\"\n[project.shop.hooks]\nbefore_switch = [[\"true\"]]\nafter_switch = [[\"sh\", \"-c\", \"! grep -q SOUR app.py\"]]";
     let health = format!("http = \"/health\"\nwithin = \"10s\"\n{around}");
     let proxied = Terms { head, health, ..Terms::of(&App::quick("")) };
@@ -109,7 +113,7 @@ fn terms(is_in_place: bool) -> Terms {
 }
 
 impl Scenario {
-    const ALL: [Self; 5] = [Self::Good, Self::Sick, Self::Sour, Self::Restart, Self::StopAndStart];
+    const ALL: [Self; 6] = [Self::Good, Self::Sick, Self::Sour, Self::Restart, Self::StopAndStart, Self::Rollback];
 }
 
 impl Lane {
@@ -121,7 +125,7 @@ impl Lane {
         let run = shop.ended(&pushed).await;
         assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
         shop.serves("first").await;
-        Self { shop, is_in_place, live: "first".into(), commit: pushed.commit, versions: 0 }
+        Self { shop, is_in_place, live: "first".into(), commit: pushed.commit, before: None, versions: 0 }
     }
 
     /// A fresh daemon that crashes there, or one that writes down where it comes by.
@@ -139,20 +143,30 @@ impl Lane {
         let log = self.shop.host.dir().join("passed");
         std::fs::write(&log, "").unwrap();
         self.start("", log.to_str().unwrap()).await;
+        let mut skipped = 0;
         for number in 0..scenario.asks() {
+            if scenario == Scenario::Rollback && number == 1 {
+                self.rests().await;
+                skipped = std::fs::read_to_string(&log).unwrap().lines().count();
+            }
             let ask = self.ask(scenario, number).await;
             self.settle(&ask).await.unwrap();
         }
-        let rest = async || self.shop.host.ask_daemon().await;
-        wait::until("every report to be acknowledged", rest, |status| status.as_ref().is_some_and(|status| status["unacknowledged"] == 0)).await;
+        self.rests().await;
         let passed = std::fs::read_to_string(&log).unwrap();
         self.start("", "").await;
-        let mut labels: Vec<String> = passed.lines().map(str::to_owned).collect();
+        // What comes before the way back is a good deploy, whose points are tried.
+        let mut labels: Vec<String> = passed.lines().skip(skipped).map(str::to_owned).collect();
         if scenario == Scenario::Sour {
             // Up to the switch it is like the good one, whose points are tried.
             labels.drain(..labels.iter().position(|label| label.starts_with("switch#")).unwrap());
         }
         some_of(labels)
+    }
+
+    async fn rests(&self) {
+        let rest = async || self.shop.host.ask_daemon().await;
+        wait::until("every report to be acknowledged", rest, |status| status.as_ref().is_some_and(|status| status["unacknowledged"] == 0)).await;
     }
 
     async fn status(&self) -> Option<Value> {
@@ -162,7 +176,11 @@ impl Lane {
     async fn ask(&mut self, scenario: Scenario, number: usize) -> Ask {
         let live = Some(self.live.clone());
         match (scenario, number) {
-            (Scenario::Good, _) => {
+            (Scenario::Rollback, 1) => {
+                let (version, commit) = self.before.clone().unwrap();
+                Ask { serves: Some(version), served: live, commit: Some(commit), ..self.order("rollback").await }
+            }
+            (Scenario::Good | Scenario::Rollback, _) => {
                 let (version, pushed) = self.push("").await;
                 Ask { job: pushed.job, commit: Some(pushed.commit), ends: "succeeded", serves: Some(version), served: live, not_pid: None }
             }
@@ -269,6 +287,7 @@ impl Lane {
         let after = steps.iter().skip_while(|step| **step != "roll back").find(|step| **step != "roll back");
         check(after.is_none(), || format!("nothing is begun again once it is rolled back: {steps:?}"))?;
         if ask.ends == "succeeded" && ask.commit.is_some() {
+            self.before = Some((self.live.clone(), self.commit.clone()));
             (self.live, self.commit) = (ask.serves.clone().unwrap_or_default(), ask.commit.clone().unwrap_or_default());
         }
         self.is_whole(ask, &runs[0]["id"]).await
@@ -352,7 +371,7 @@ impl Scenario {
     fn asks(self) -> usize {
         match self {
             Self::Good | Self::Sick | Self::Sour | Self::Restart => 1,
-            Self::StopAndStart => 2,
+            Self::StopAndStart | Self::Rollback => 2,
         }
     }
 }

@@ -168,6 +168,18 @@ pub fn deploy_button(host: &str, project: &str, remote: &[Action]) -> Html {
     html
 }
 
+/// The buttons for whatever else a project's host allows from here; empty when
+/// it allows nothing. What is `offered` comes in that order.
+pub fn action_buttons(host: &str, project: &str, remote: &[Action], offered: &[(Action, &'static str)]) -> Html {
+    let mut html = Html::new();
+    for (action, words) in offered.iter().filter(|(action, _)| remote.contains(action)) {
+        html.raw("<form method=\"post\" action=\"").href(&Href::local(&["projects", host, project, action.as_str()]));
+        html.raw("\"><button class=\"small\">").raw(words).raw("<span class=\"vh\">: ").text(project).raw(" on ").text(host);
+        html.raw("</span></button></form>");
+    }
+    html
+}
+
 /// What can be done about a job: a dead one is tried again, a live one cancelled.
 pub fn job_button(job: &JobRow) -> Html {
     let (word, path) = match job.state {

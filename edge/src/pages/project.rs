@@ -1,6 +1,6 @@
 //! One project with its run history.
 
-use doorstep_shared::ids::Action;
+use doorstep_shared::ids::{Action, ProjectState};
 use doorstep_shared::time::Timestamp;
 
 use super::html::Html;
@@ -54,8 +54,27 @@ fn about(project: &ProjectRow, now: Timestamp) -> Html {
     let mut facts = Facts::default();
     facts.fact("Live", &projects::live(project, now)).fact("Address", &address).fact("Repository", &source);
     let mut html = Html::new();
-    html.raw("<div class=\"card\" id=\"about\">").add(&facts.html()).raw("</div>");
+    html.raw("<div class=\"card\" id=\"about\">").add(&facts.html());
+    let buttons = actions(project);
+    if !buttons.is_empty() {
+        html.raw("<div class=\"line\" id=\"actions\">").add(&buttons).raw("</div>");
+    }
+    html.raw("</div>");
     html
+}
+
+/// What else can be asked for, as things stood last: what is stopped can only
+/// be started.
+fn actions(project: &ProjectRow) -> Html {
+    let running: &[(Action, &str)] =
+        &[(Action::Rollback, "Roll back"), (Action::Restart, "Restart"), (Action::Rebuild, "Rebuild"), (Action::Stop, "Stop")];
+    let stopped: &[(Action, &str)] = &[(Action::Start, "Start"), (Action::Rollback, "Roll back"), (Action::Rebuild, "Rebuild")];
+    let offered = match (&project.live, project.state) {
+        (None, _) => return Html::new(),
+        (Some(_), ProjectState::Stopped) => stopped,
+        (Some(_), ProjectState::Running | ProjectState::Failing | ProjectState::Degraded) => running,
+    };
+    parts::action_buttons(project.host.as_str(), project.name.as_str(), &project.remote, offered)
 }
 
 fn queue(project: &ProjectRow, now: Timestamp) -> Html {
@@ -151,6 +170,7 @@ mod tests {
              Live\na1b2c3d Add the cart\nlive 3 min ago\n\
              Address\nshop.example\n\
              Repository\ngithub.com/me/shop main\n\
+             [Roll back: shop on attic]\n[Restart: shop on attic]\n[Rebuild: shop on attic]\n[Stop: shop on attic]\n\
              ## Queue\n\
              Job | State | Asked | Cause | Commit | Action\n\
              deploy | ○ waiting | 20 s ago | a push | a1b2c3d | [Cancel: deploy shop on attic]\n\
@@ -171,6 +191,21 @@ mod tests {
         assert!(text.contains("# shop on cellar\n● last known: running\nIts host is offline"), "{text}");
         assert!(text.contains("does not allow a deploy from here") && !text.contains("[Deploy"));
         assert!(text.contains("Live\nnothing yet\nRepository") && text.contains("No run yet."));
+    }
+
+    #[test]
+    fn what_can_be_asked_follows_from_the_state_and_the_hosts_file() {
+        let mut shop = a_project("attic", "shop");
+        shop.state = ProjectState::Stopped;
+        let text = seen(&page(shop, vec![]));
+        assert!(text.contains("[Start: shop on attic]") && !text.contains("[Stop") && !text.contains("[Restart"), "{text}");
+        let mut shop = a_project("attic", "shop");
+        shop.remote = vec![Action::Deploy, Action::Restart];
+        let text = seen(&page(shop, vec![]));
+        assert!(text.contains("[Restart: shop on attic]") && !text.contains("[Roll back") && !text.contains("[Stop"), "{text}");
+        let mut shop = a_project("attic", "shop");
+        shop.live = None;
+        assert!(!page(shop, vec![]).contains("id=\"actions\""));
     }
 
     #[test]

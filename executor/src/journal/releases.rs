@@ -154,14 +154,13 @@ pub(super) fn make_live(db: &Transaction<'_>, release: &Release, away: ReleaseSt
     save(db, &Release { state: ReleaseState::Live, live_since: Some(now), ..release.clone() })
 }
 
-/// The release that one goes back to from the live one: the one before it, or
-/// the newest that is older, was live, was never found bad and is in its slot.
+/// The release that one goes back to from the live one, always an older one: the
+/// one before it, or the newest that was live, was not found bad and is in its slot.
 #[must_use]
 pub fn to_go_back_to<'a>(releases: &'a [Release], live: Option<&Release>) -> Option<&'a Release> {
-    let is_previous = |release: &&Release| release.state == ReleaseState::Previous && live.is_none_or(|live| live.id != release.id);
-    let was_good = |release: &&Release| {
-        release.state == ReleaseState::Built && release.live_since.is_some() && live.is_none_or(|live| release.id < live.id)
-    };
+    let is_older = |release: &Release| live.is_none_or(|live| release.id < live.id);
+    let is_previous = |release: &&Release| release.state == ReleaseState::Previous && is_older(release);
+    let was_good = |release: &&Release| release.state == ReleaseState::Built && release.live_since.is_some() && is_older(release);
     releases.iter().rev().find(is_previous).or_else(|| releases.iter().rev().find(was_good))
 }
 

@@ -1,0 +1,144 @@
+//! Going back, and what does not come again by itself afterwards.
+
+#![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
+
+use doorstep_tests::{App, Shop, Terms, wait};
+use serde_json::{Value, json};
+
+fn terms() -> Terms {
+    Terms { head: "[policy]\nremote = [\"deploy\", \"rollback\", \"rebuild\"]\n".to_owned(), ..Terms::of(&App::quick("")).within("5s") }
+}
+
+async fn with_three_versions() -> Shop {
+    let mut shop = Shop::open_on(terms(), &App::quick("1")).await;
+    for version in ["2", "3"] {
+        let run = shop.push_and_see(&App::quick(version)).await;
+        assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    }
+    shop
+}
+
+async fn ask(shop: &Shop, action: &str) -> Value {
+    let answer = shop.edge.api("POST", &format!("/api/projects/attic/shop/{action}")).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let job = answer.json()["job"].clone();
+    let is_it = |run: &Value| run["job"] == job && run["state"] != "running";
+    let look = async || shop.newest_runs(20).await.into_iter().find(is_it);
+    let seen = wait::until(&format!("the {action} to end"), look, Option::is_some).await;
+    shop.run(&seen.unwrap()["id"]).await
+}
+
+fn names(run: &Value) -> Vec<&str> {
+    run["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn going_back_only_switches_and_drops_no_request() {
+    let shop = with_three_versions().await;
+    let prober = shop.probe();
+    let run = ask(&shop, "rollback").await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    assert_eq!(names(&run), ["start", "check", "switch", "stop"]);
+    shop.serves("2").await;
+    // Once more goes further back, and not forward again.
+    ask(&shop, "rollback").await;
+    shop.serves("1").await;
+    let none = ask(&shop, "rollback").await;
+    assert_eq!((&none["run"]["state"], &none["run"]["failure"]["kind"]), (&json!("refused"), &json!("policy")));
+    assert!(none["run"]["failure"]["message"].as_str().unwrap().contains("no earlier good release"), "{none:#}");
+    shop.serves("1").await;
+    let seen = prober.stop().await;
+    assert!(seen.good > 0 && seen.failed.is_empty(), "{seen:?}");
+}
+
+#[tokio::test]
+async fn what_was_gone_away_from_stays_away_until_somebody_asks() {
+    let mut shop = with_three_versions().await;
+    let third = shop.status().await["live"]["commit"].as_str().unwrap().to_owned();
+    ask(&shop, "rollback").await;
+    // GitHub tells of the same head again; a reconcile finds it too.
+    let again = shop.tell(&third).await;
+    let run = shop.ended(&again).await;
+    assert_eq!((&run["run"]["state"], &run["run"]["failure"]["kind"]), (&json!("refused"), &json!("policy")));
+    assert!(run["run"]["failure"]["message"].as_str().unwrap().contains("was bad here as release 3"), "{run:#}");
+    shop.host.kill().await;
+    shop.host.run_online(&shop.edge).await;
+    shop.is_idle().await;
+    assert_eq!(shop.version().await.as_deref(), Some("2"));
+    // A person may have it, and another commit comes as ever.
+    let ended = shop.host.deploy("shop").await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    shop.serves("3").await;
+    ask(&shop, "rollback").await;
+    shop.serves("2").await;
+    shop.push_and_see(&App::quick("4")).await;
+    shop.serves("4").await;
+}
+
+#[tokio::test]
+async fn a_bad_commit_is_not_tried_again_by_itself() {
+    let mut shop = Shop::open_on(terms(), &App::quick("1")).await;
+    let bad = shop.push(&App::quick("2").beginning("sys.exit('not well')")).await;
+    assert_eq!(shop.ended(&bad).await["run"]["state"], "rolled_back");
+    let again = shop.tell(&bad.commit).await;
+    let run = shop.ended(&again).await;
+    assert_eq!(run["run"]["state"], "refused", "{run:#}");
+    assert_eq!(names(&run), ["fetch"]);
+}
+
+#[tokio::test]
+async fn the_command_line_goes_back_by_number_and_tells_the_history() {
+    let mut shop = with_three_versions().await;
+    let ended = shop.host.verb(&["rollback", "shop", "--to", "1"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    shop.serves("1").await;
+    for (args, code, said) in [
+        (vec!["rollback", "shop", "--to", "1"], 1, "live already"),
+        (vec!["rollback", "shop", "--to", "99"], 1, "no release 99"),
+        (vec!["rollback", "nobody"], 1, "not in the host's file"),
+        (vec!["stop", "shop"], 0, ""),
+        (vec!["start", "shop"], 0, ""),
+        (vec!["restart", "shop"], 0, ""),
+    ] {
+        let ended = shop.host.verb(&args).await;
+        assert_eq!(ended.code, Some(code), "{args:?}: {ended:?}");
+        assert!(format!("{}{}", ended.stdout, ended.stderr).contains(said), "{args:?}: {ended:?}");
+    }
+    shop.serves("1").await;
+    let text = shop.host.verb(&["history", "shop"]).await.stdout;
+    assert!(text.lines().all(|line| line.chars().count() <= 100) && text.contains("bad") && text.contains("rollback"), "{text}");
+    shop.host.kill().await;
+    let history: Value = serde_json::from_str(&shop.host.verb(&["history", "shop", "--json"]).await.stdout).unwrap();
+    let states: Vec<&str> = history["releases"].as_array().unwrap().iter().map(|release| release["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["bad", "built", "live"], "{history:#}");
+    assert!(history["runs"].as_array().unwrap().len() >= 6, "{history:#}");
+}
+
+#[tokio::test]
+async fn a_rebuild_makes_everything_anew_beside_what_serves() {
+    let mut shop = Shop::open_on(terms(), &App::quick("1")).await;
+    let before = shop.status().await["live"].clone();
+    let run = ask(&shop, "rebuild").await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    let after = shop.status().await["live"].clone();
+    assert_eq!(after["commit"], before["commit"]);
+    assert_ne!(after["release"], before["release"]);
+}
+
+#[tokio::test]
+async fn a_release_that_does_not_start_any_more_leaves_the_live_one() {
+    let mut shop = with_three_versions().await;
+    // Somebody took the program away from the release before.
+    let releases = shop.host.apps().join("shop/releases");
+    for slot in std::fs::read_dir(&releases).unwrap() {
+        let app = slot.unwrap().path().join("app.py");
+        let text = std::fs::read_to_string(&app).unwrap();
+        if text.contains("VERSION = \"2\"") {
+            std::fs::write(&app, "raise SystemExit(9)").unwrap();
+        }
+    }
+    let ended = shop.host.verb(&["rollback", "shop"]).await;
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    assert_eq!(shop.version().await.as_deref(), Some("3"));
+    assert_eq!(shop.status().await["state"], "running");
+}
