@@ -72,7 +72,7 @@ struct Fate {
 /// says is wrong, and another try would not help.
 #[derive(Debug, thiserror::Error)]
 #[error("the command `{0}` was not found in the release's environment nor in PATH")]
-pub struct CommandMissing(String);
+pub struct CommandMissing(pub String);
 
 /// The supervisor of one host.
 pub struct Supervisor {

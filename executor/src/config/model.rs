@@ -130,16 +130,19 @@ impl fmt::Display for Repo {
 }
 
 /// `[project.NAME.python]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Python {
     /// How dependencies are chosen.
     pub sync: Sync,
+    /// Lists of requirements inside the repository. Empty: found by itself.
+    pub requirements: Vec<String>,
 }
 
 /// How the dependencies of a release are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sync {
     /// Those of the lock file.
+    #[default]
     Locked,
     /// The latest compatible ones.
     Upgrade,

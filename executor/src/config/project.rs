@@ -141,10 +141,14 @@ fn python<'t>(
     let mut section = reader.section(parent, "python");
     let words = [("locked", Sync::Locked), ("upgrade", Sync::Upgrade)];
     let sync = reader.choice(&mut section, "sync", &words);
+    let requirements = reader.list(&mut section, "requirements", 1..=ITEMS_MAX, |text| {
+        inner_file(text).map(|_| text.to_owned())
+    });
     let present = section.present;
     sections.push(section);
     present.then(|| Python {
         sync: sync.unwrap_or(Sync::Locked),
+        requirements: requirements.unwrap_or_default(),
     })
 }
 

@@ -8,12 +8,13 @@ use doorstep_shared::ids::{Action, Cause, FailureKind, RunState};
 use super::steps::Wrong;
 use super::{Fault, Runner};
 use crate::clock;
-use crate::config;
+use crate::child;
 use crate::git::{self, Bounds, CommitInfo, FetchError, Origin};
 use crate::health::{self, Asked};
 use crate::journal::{Point, Release, ReleaseState, RunRecord};
 use crate::plan::{Facts, Plan, Takeover, plan};
 use crate::process::Process;
+use crate::python::{self, Found};
 use crate::release::choose_slot;
 use crate::supervisor::{CommandMissing, owns_port};
 
@@ -55,8 +56,9 @@ impl Runner {
         self.is_quarantined(&target.id).map_err(|fault| (fault, RunState::Refused))?;
         self.verify(&target).await.map_err(failed)?;
         let release = self.build(&target).await.map_err(failed)?;
-        let plan = self.plan(&release);
-        self.sync(&plan, &release).await.map_err(failed)?;
+        let (plan, found) = self.plan(&release).map_err(failed)?;
+        self.sync(&plan, &found, &release).await.map_err(failed)?;
+        self.has_its_command(&release).map_err(failed)?;
         self.before_switch(&release).await.map_err(failed)?;
         self.take_over(plan.takeover, release).await
     }
@@ -173,17 +175,32 @@ impl Runner {
         Ok((release, detail))
     }
 
-    fn plan(&self, release: &Release) -> Plan {
+    fn plan(&self, release: &Release) -> Result<(Plan, Found), Fault> {
         let slot = self.shared.supervisor.layout(&self.project).slot(release.slot);
-        let has = |name: &str| slot.join(name).is_file();
-        plan(&Facts {
-            has_lock: has("uv.lock"),
-            has_pyproject: has("pyproject.toml"),
-            has_requirements: has("requirements.txt"),
-            sync: self.project.python.as_ref().map_or(config::Sync::Locked, |python| python.sync),
+        let settings = self.project.python.clone().unwrap_or_default();
+        let found = python::look(&slot, &settings.requirements);
+        let found = found.map_err(|why| Fault { kind: FailureKind::Source, ..self.fault("plan", &why) })?;
+        let plan = plan(&Facts {
+            has_lock: slot.join("uv.lock").is_file(),
+            has_pyproject: found.is_project,
+            has_requirements: !found.requirements.is_empty(),
+            sync: settings.sync,
             has_process: self.project.process.is_some(),
             owns_port: owns_port(&self.project),
-        })
+        });
+        Ok((plan, found))
+    }
+
+    /// The programs that will run are there, before anything is stopped for them.
+    fn has_its_command(&self, release: &Release) -> Result<(), Fault> {
+        let layout = self.shared.supervisor.layout(&self.project);
+        let (dir, bin) = (layout.slot(release.slot), layout.env(release.slot).join("bin"));
+        let commands = self.project.process.iter().map(|process| &process.command).chain(self.project.processes.values().map(|companion| &companion.command));
+        let mut programs = commands.filter_map(|command| command.first());
+        match programs.find(|program| child::find(program, std::slice::from_ref(&bin), &dir).is_none()) {
+            Some(missing) => Err(Fault { kind: FailureKind::Source, ..self.fault("start", &CommandMissing(missing.clone()).to_string()) }),
+            None => Ok(()),
+        }
     }
 
     /// Starts the new release, checks it, switches, stops the old one.

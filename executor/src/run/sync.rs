@@ -12,7 +12,7 @@ use crate::child::{self, End, Tool};
 use crate::environment;
 use crate::journal::{Point, Release};
 use crate::plan::{Environment, Plan};
-use crate::python;
+use crate::python::{self, Found};
 
 /// A sync that takes longer than this is given up: torch on a slow line.
 const SYNC_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -21,26 +21,45 @@ const WORDS_BYTES_MAX: usize = 4_096;
 
 impl Runner {
     /// Makes the environment that the plan wants.
-    pub(super) async fn sync(&mut self, plan: &Plan, release: &Release) -> Result<(), Fault> {
+    pub(super) async fn sync(&mut self, plan: &Plan, found: &Found, release: &Release) -> Result<(), Fault> {
         if plan.environment == Environment::None {
             return Ok(());
         }
         self.begin(Point::Syncing, "sync")?;
-        let outcome = self.make_environment(plan.environment, release).await;
+        // Read before anything of it can change: what is live may be the source.
+        let before = self.live_env().map(|env| python::installed(&env)).unwrap_or_default();
+        let outcome = self.make_environment(plan.environment, found, release).await;
+        let outcome = outcome.map(|((), detail)| {
+            let env = self.shared.supervisor.layout(&self.project).env(release.slot);
+            let difference = python::difference(&before, &python::installed(&env));
+            for line in &difference.lines {
+                self.say(line);
+            }
+            ((), format!("{detail}{}", difference.words()))
+        });
         self.end(outcome)
     }
 
-    async fn make_environment(&mut self, environment: Environment, release: &Release) -> Result<((), String), Wrong> {
+    fn live_env(&self) -> Option<PathBuf> {
+        let live = self.shared.journal.live_release(&self.project.name).ok().flatten()?;
+        Some(self.shared.supervisor.layout(&self.project).env(live.slot))
+    }
+
+    async fn make_environment(&mut self, environment: Environment, found: &Found, release: &Release) -> Result<((), String), Wrong> {
         let layout = self.shared.supervisor.layout(&self.project);
         let (slot, env) = (layout.slot(release.slot), layout.env(release.slot));
         let stamp_file = env.with_extension("stamp");
-        let stamp = python::stamp(environment, &slot);
+        let stamp = python::stamp(environment, &slot, found);
         if stamp.is_some() && std::fs::read_to_string(&stamp_file).ok() == stamp && env.join("bin/python").exists() {
             return Ok(((), "the environment fits already".to_owned()));
         }
         // From here on it is of no commit until uv has ended well.
         remove_if_there(&stamp_file).map_err(Wrong::host)?;
-        let source = self.link_environment(&env).await;
+        if python::is_of_another_python(&env, found) {
+            let gone = env.clone();
+            tokio::task::spawn_blocking(move || environment::remove(&gone)).await.map_err(Wrong::host)?.map_err(Wrong::host)?;
+        }
+        let source = self.link_environment(&env, found).await;
         // The same inputs, and nothing in it that names another release: uv
         // would find nothing to do.
         if let (Some(stamp), Some(source)) = (&stamp, &source)
@@ -50,31 +69,52 @@ impl Runner {
             self.stamp = Some(stamp.clone());
             return Ok(((), "the live environment fits and was linked".to_owned()));
         }
-        if environment == Environment::Resolved {
-            self.say("there is no uv.lock: versions are chosen now, and may differ next time");
+        match environment {
+            Environment::Resolved => self.say("there is no uv.lock: versions are chosen now, and may differ next time"),
+            Environment::Requirements | Environment::RequirementsUpgraded => self.say(&format!("requirements: {}", found.requirements.join(", "))),
+            Environment::None | Environment::Locked | Environment::Upgraded => {}
         }
-        let uv = find_uv().ok_or_else(|| Wrong::host("uv was not found; install it, or set DOORSTEP_UV to its path"))?;
-        for args in python::calls(environment, &env) {
-            self.say(&format!("$ uv {}", args.join(" ")));
-            let tool = Tool {
-                program: uv.clone(),
-                args: args.iter().map(OsString::from).collect(),
-                dir: slot.clone(),
-                env: uv_environment(&env, &self.shared.state, &self.record.id),
-                limit: SYNC_LIMIT,
-            };
-            self.run_uv(&tool).await?;
+        for args in python::calls(environment, &env, found) {
+            self.uv(&args, &slot, &env).await?;
         }
+        self.go_together(&slot, &env, found).await?;
         // Written once the environment is on the disk for good.
         self.stamp = stamp;
         Ok(((), format!("{environment:?}").to_lowercase()))
     }
 
+    /// Are the packages of the environment what they want of each other? What
+    /// a project overrides is its own decision.
+    async fn go_together(&mut self, slot: &std::path::Path, env: &std::path::Path, found: &Found) -> Result<(), Wrong> {
+        match self.uv(&python::check(env), slot, env).await {
+            Err(wrong) if found.overrides && wrong.kind != FailureKind::Cancelled => {
+                self.say("what does not go together is left: pyproject.toml has override-dependencies");
+                Ok(())
+            }
+            checked => checked,
+        }
+    }
+
+    async fn uv(&mut self, args: &[String], dir: &std::path::Path, env: &std::path::Path) -> Result<(), Wrong> {
+        let program = find_uv().ok_or_else(|| Wrong::host("uv was not found; install it, or set DOORSTEP_UV to its path"))?;
+        self.say(&format!("$ uv {}", args.join(" ")));
+        let tool = Tool {
+            program,
+            args: args.iter().map(OsString::from).collect(),
+            dir: dir.to_path_buf(),
+            env: uv_environment(env, &self.shared.state, &self.record.id),
+            limit: SYNC_LIMIT,
+        };
+        self.run_uv(&tool).await
+    }
+
     /// Begins a slot's environment as a copy of the live one, if it has none,
     /// and says of which. Where that cannot be done uv makes it from nothing.
-    async fn link_environment(&mut self, env: &std::path::Path) -> Option<PathBuf> {
-        let live = self.shared.journal.live_release(&self.project.name).ok().flatten();
-        let live = live.map(|live| self.shared.supervisor.layout(&self.project).env(live.slot))?;
+    async fn link_environment(&mut self, env: &std::path::Path, found: &Found) -> Option<PathBuf> {
+        let live = self.live_env()?;
+        if python::is_of_another_python(&live, found) {
+            return None;
+        }
         // A rebuild is asked for when what is there is not trusted.
         if self.record.action == Action::Rebuild || env.join("bin/python").exists() || !live.join("bin/python").exists() || live == env {
             return None;
@@ -88,6 +128,8 @@ impl Runner {
         match linked.await {
             Ok(Ok(files)) => {
                 self.say(&format!("{files} files of the live environment were linked"));
+                // The versions that were chosen for it are kept where they can be.
+                let _ = std::fs::copy(python::chosen(&live), python::chosen(env));
                 return Some(live);
             }
             Ok(Err(fault)) => self.say(&format!("the live environment cannot be linked ({fault}); a new one is made")),
