@@ -194,6 +194,12 @@ impl App {
         self
     }
 
+    /// What one of its files holds.
+    #[must_use]
+    pub fn text(&self, path: &str) -> &str {
+        self.files.iter().find(|(known, _)| known == path).map(|(_, text)| text.as_str()).unwrap()
+    }
+
     /// One file less.
     #[must_use]
     pub fn without(mut self, path: &str) -> Self {
