@@ -1,7 +1,8 @@
 //! What time does to the queue: leases that end, jobs that are given up, jobs
 //! whose turn it is.
 
-use super::{ATTEMPTS_MAX, Key, LEASE_MS, Queue, RUN_MS_MAX, Turn, WAIT_MS_MAX, is_live, release};
+use super::{ATTEMPTS_MAX, Key, LEASE_MS, Queue, RUN_MS_MAX, Turn, WAIT_MS_MAX, is_live};
+use super::hosts::release;
 #[cfg(feature = "planted-bugs")]
 use super::QueueBug;
 use crate::ids::{JobState, Name};

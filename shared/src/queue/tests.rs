@@ -1,7 +1,7 @@
 //! Rules of the queue, one story each.
 
 use super::*;
-use crate::ids::Cause;
+use crate::ids::{Cause, FailureKind};
 
 const T0: Timestamp = Timestamp(1_000_000);
 
