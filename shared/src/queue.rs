@@ -209,6 +209,7 @@ impl Queue {
             state: JobState::Waiting,
             attempt: 0,
             failures: 0,
+            failures_by_kind: BTreeMap::new(),
             created: now,
             not_before: now,
             lease_until: Timestamp(0),
@@ -250,6 +251,7 @@ impl Queue {
         let fence = 1;
         job.attempt = job.attempt.saturating_add(fence);
         (job.spared, job.failures) = (job.attempt, 0);
+        job.failures_by_kind.clear();
         (job.since, job.not_before) = (now, now);
         (job.lease_until, job.run_until) = (Timestamp(0), Timestamp(0));
         job.reason = None;

@@ -3,6 +3,7 @@
 
 use super::{ATTEMPTS_MAX, Key, LEASE_MS, Queue, RUN_MS_MAX, Turn, WAIT_MS_MAX, is_live};
 use super::hosts::release;
+use super::retry::worn_out;
 #[cfg(feature = "planted-bugs")]
 use super::QueueBug;
 use crate::ids::{JobState, Name};
@@ -52,7 +53,7 @@ impl Queue {
                 turn.touch(id);
                 if job.attempt.saturating_sub(job.spared) >= ATTEMPTS_MAX {
                     job.state = JobState::Dead;
-                    job.reason = Some(format!("granted {ATTEMPTS_MAX} times and never settled"));
+                    job.reason = Some(worn_out(job));
                     // The next of the project has its turn now, not at a deadline that has passed.
                     continue;
                 }

@@ -87,8 +87,10 @@ impl Queue {
             }
             Verdict::Failed { kind, reason } => {
                 job.failures = job.failures.saturating_add(1);
+                let failures = job.failures_by_kind.entry(kind).or_default();
+                *failures = failures.saturating_add(1);
                 job.reason = Some(reason);
-                if job.failures > retries(kind) || lose_retry {
+                if *failures > retries(kind) || lose_retry {
                     job.state = JobState::Dead;
                 } else {
                     job.state = JobState::Waiting;

@@ -129,6 +129,67 @@ fn networks_are_tried_again_and_health_is_not() {
     assert_eq!(saved(&settle(&mut q, 2, 1, failed(FailureKind::Health), now), 2), JobState::Dead);
 }
 
+/// Fails the attempt that is leased with each of these, and says how it ended.
+fn fail_with(q: &mut Queue, kinds: &[FailureKind]) -> Job {
+    let mut now = T0;
+    let mut last = Vec::new();
+    for &kind in kinds {
+        let attempt = q.jobs().next().unwrap().attempt;
+        last = settle(q, 1, attempt, failed(kind), now);
+        let Some(due) = q.deadline() else { break };
+        now = due.max(now);
+        last.extend(q.handle(Input::Tick, now));
+    }
+    stored(&last, 1)
+}
+
+#[test]
+fn each_kind_of_failure_has_tries_of_its_own() {
+    use FailureKind::{Build, Disk, Host, Network};
+    let lives = [vec![Network, Build], vec![Build, Network, Network], vec![Disk, Disk, Disk, Host, Build], [vec![Build], vec![Network; 8]].concat()];
+    let ends = [vec![Network, Build, Network, Build], vec![Build, Build], [vec![Network; 5], vec![Build], vec![Network; 4]].concat()];
+    for kinds in &lives {
+        let mut q = Queue::default();
+        connect(&mut q, &[], T0);
+        q.handle(push(1), T0);
+        assert_eq!(fail_with(&mut q, kinds).state, JobState::Leased, "{kinds:?}");
+    }
+    for kinds in &ends {
+        let mut q = Queue::default();
+        connect(&mut q, &[], T0);
+        q.handle(push(1), T0);
+        let dead = fail_with(&mut q, kinds);
+        assert_eq!((dead.state, dead.failures as usize), (JobState::Dead, kinds.len()), "{kinds:?}");
+        assert_eq!(dead.reason.as_deref(), Some("because"), "{kinds:?}");
+    }
+}
+
+#[test]
+fn what_is_given_up_after_twelve_grants_says_how_they_went() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    let kinds = [vec![FailureKind::Network; 8], vec![FailureKind::Disk; 3], vec![FailureKind::Build]].concat();
+    let dead = fail_with(&mut q, &kinds);
+    assert_eq!(dead.reason.as_deref(), Some("granted 12 times, of which 12 failed, the last with: because"));
+
+    let mut q = Queue::default();
+    q.handle(push(1), T0);
+    let mut now = T0;
+    let dead = loop {
+        let out = connect(&mut q, &[], now);
+        if q.jobs().count() == 0 {
+            break stored(&out, 1);
+        }
+        now = now.plus_ms(RELEASE_CAP_MS);
+    };
+    assert_eq!(dead.reason.as_deref(), Some("granted 12 times and never settled"));
+    // A revived one has twelve more, and says nothing of those before.
+    q.handle(Input::Revive(dead), now);
+    let dead = fail_with(&mut q, &[FailureKind::Build, FailureKind::Build]);
+    assert_eq!((dead.state, dead.reason.as_deref()), (JobState::Dead, Some("because")));
+}
+
 /// A retry of 0 ms is granted in the same turn.
 fn saved_waiting_or_leased(q: &Queue) -> JobState {
     q.jobs().next().unwrap().state

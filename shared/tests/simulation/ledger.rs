@@ -102,6 +102,7 @@ impl Ledger {
         stage.check(new.failures == failures + u32::from(failed), || {
             format!("job {id} counts {} failures after {failures}, outcome obeyed: {failed}", new.failures)
         });
+        self.check_kinds(stage, old.filter(|_| !revived), new);
         if let Some(old) = old {
             self.check_lease(stage, old, new);
         }
@@ -122,10 +123,19 @@ impl Ledger {
         if let Some(Verdict::Failed { kind, .. }) = self.verdict(id)
             && new.state != JobState::Dead
         {
-            stage.check(new.failures <= tries_again(*kind), || format!("job {id} is tried again after {kind}"));
+            stage.check(new.failures_of(*kind) <= tries_again(*kind), || format!("job {id} is tried again after {kind}"));
             stage.saw(Seen::Retries);
         }
         self.note_hold(stage, old, new);
+    }
+
+    /// Each kind of failure counts for itself.
+    fn check_kinds(&self, stage: &mut Stage, old: Option<&Job>, new: &Job) {
+        for &kind in FailureKind::ALL {
+            let told = matches!(self.verdict(new.id), Some(Verdict::Failed { kind: told, .. }) if *told == kind);
+            let count = old.map_or(0, |old| old.failures_of(kind)) + u32::from(told);
+            stage.check(new.failures_of(kind) == count, || format!("job {} failed {count} times of {kind}, and counts {}", new.id, new.failures_of(kind)));
+        }
     }
 
     fn verdict(&self, id: JobId) -> Option<&Verdict> {
@@ -186,7 +196,7 @@ impl Ledger {
         stage.saw(Seen::Burials);
         let cancelled = self.facts.cancels == Some(new.id);
         let failed = match self.verdict(new.id) {
-            Some(Verdict::Failed { kind, .. }) => new.failures > tries_again(*kind),
+            Some(Verdict::Failed { kind, .. }) => new.failures_of(*kind) > tries_again(*kind),
             Some(Verdict::Done) | None => false,
         };
         let worn_out = old.is_some_and(|old| old.attempt - old.spared >= ATTEMPTS_MAX);
