@@ -24,9 +24,18 @@ use crate::time::Timestamp;
 pub use retry::retries;
 pub use types::{Input, Job, NewJob, Output, Verdict};
 
-/// Length of a lease. An executor renews each third of it, so two renewals
-/// may be lost before the job is granted again.
-pub const LEASE_MS: u64 = 60_000;
+/// Time between two renewals of an executor.
+pub const RENEW_MS: u64 = 20_000;
+/// What an executor is told that its leases last: it renews each third of that.
+pub const LEASE_TOLD_MS: u64 = 3 * RENEW_MS;
+/// Length of a lease, and with [`RENEWED_MS`] how seldom its row is written: of
+/// five renewals' length, 80 and 60 s are left at the first two renewals, which
+/// change nothing, and 40 s at the third, which makes it 100 again. So a running
+/// job costs a row a minute, and at least 40 s are left for a renewal to come:
+/// two of them may be lost.
+pub const LEASE_MS: u64 = 5 * RENEW_MS;
+/// A renewal makes a lease new when less than this is left of it: a half.
+const RENEWED_MS: u64 = LEASE_MS / 2;
 /// A job whose host stays away longer than this is buried: 14 days.
 pub const WAIT_MS_MAX: u64 = 14 * 24 * 3_600 * 1_000;
 /// A job older than this is buried even if somebody keeps renewing it: its

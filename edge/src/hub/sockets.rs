@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use doorstep_shared::ids::Name;
 use doorstep_shared::protocol::{self, Holding, ProjectView, Refusal, ToEdge, ToExecutor, VERSION, VERSION_MIN};
-use doorstep_shared::queue::{Input, LEASE_MS};
+use doorstep_shared::queue::{Input, LEASE_TOLD_MS};
 use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsCast;
@@ -328,7 +328,7 @@ impl Hub {
         self.turn(|memory, turn| {
             let Greeting { host, executor_version, journal, holding, projects, .. } = greeting;
             // The first of the turn's frames, so it comes before the grants.
-            turn.send(&host, ToExecutor::Welcome { acknowledged, lease_ms: LEASE_MS });
+            turn.send(&host, ToExecutor::Welcome { acknowledged, lease_ms: LEASE_TOLD_MS });
             turn.write(Statement::new(
                 "UPDATE hosts SET last_seen = ?, version = ?, journal = ?, acknowledged = ? WHERE name = ?",
                 [number(turn.now.0), text(executor_version), text(journal), number(acknowledged), text(host.as_str())],

@@ -74,7 +74,7 @@ pub enum Output {
     },
     /// The link is up.
     Up {
-        /// Length of a lease, in milliseconds.
+        /// How long a lease lasts at least, in milliseconds.
         lease_ms: u64,
     },
     /// The hub refuses this host: dialling has ended, unless somebody may update

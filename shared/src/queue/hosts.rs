@@ -1,7 +1,7 @@
 //! What hosts say to the queue: they come, hold, settle, cannot, are gone for good.
 
 use super::retry::{retries, retry_delay_ms};
-use super::{Job, LEASE_MS, Queue, RELEASE_BASE_MS, RELEASE_CAP_MS, RUN_MS_MAX, Turn, Verdict, key_of};
+use super::{Job, LEASE_MS, Queue, RELEASE_BASE_MS, RELEASE_CAP_MS, RENEWED_MS, RUN_MS_MAX, Turn, Verdict, key_of};
 #[cfg(feature = "planted-bugs")]
 use super::QueueBug;
 use crate::ids::{JobState, Name};
@@ -45,6 +45,11 @@ impl Queue {
             let other_runs = self.jobs_of(&key_of(job)).any(|o| o.id != job.id && o.state == JobState::Leased);
             let settled = job.lease_until == Timestamp(0);
             if job.state == JobState::Waiting && (other_runs || settled) {
+                continue;
+            }
+            // Nothing is moved that is not written: memory is what the rows say.
+            let is_fresh = job.state == JobState::Leased && job.lease_until.ms_since(now) >= RENEWED_MS;
+            if is_fresh {
                 continue;
             }
             let parked = self.parked.contains(host);

@@ -294,6 +294,37 @@ fn clicks_in_bad_faith_are_bounded() {
     assert_eq!(q.jobs().count(), LIVE_JOBS_PER_PROJECT_MAX);
 }
 
+fn renew(queue: &mut Queue, job: u64, attempt: Attempt, now: Timestamp) -> Vec<Output> {
+    queue.handle(Input::Renew { host: name("attic"), holding: held(&[(job, attempt)]) }, now)
+}
+
+#[test]
+fn a_running_job_costs_one_row_a_minute_and_two_renewals_may_be_lost() {
+    for parked in [false, true] {
+        let mut q = Queue::default();
+        connect(&mut q, &[], T0);
+        q.handle(push(1), T0);
+        q.handle(Input::Parked { host: name("attic"), parked }, T0);
+        let minutes = 30;
+        let mut now = T0;
+        let mut rows = 0;
+        for _ in 0..minutes * 60_000 / RENEW_MS {
+            now = now.plus_ms(RENEW_MS);
+            let before = q.clone();
+            let out = renew(&mut q, 1, 1, now);
+            assert!(!out.is_empty() || format!("{before:?}") == format!("{q:?}"), "what is not written does not change");
+            rows += out.len();
+            let left_ms = q.jobs().next().unwrap().lease_until.ms_since(now);
+            assert!(left_ms > 2 * RENEW_MS || !out.is_empty(), "{left_ms} ms are left");
+        }
+        assert_eq!(rows as u64, minutes, "parked: {parked}");
+        // Two are lost after the worst moment, and the third comes a little late.
+        let lost = now.plus_ms(2 * RENEW_MS).plus_ms(3 * RENEW_MS - 1);
+        q.handle(Input::Tick, lost);
+        assert_eq!(q.jobs().next().unwrap().attempt, 1);
+    }
+}
+
 fn stored(outputs: &[Output], id: u64) -> Job {
     let last = outputs.iter().rev().find_map(|o| match o {
         Output::Save(job) if job.id.0 == id => Some(job.clone()),
@@ -385,9 +416,9 @@ fn what_runs_without_end_is_stopped_and_buried() {
     q.handle(push(2), T0);
     let mut now = T0;
     let out = loop {
-        now = now.plus_ms(LEASE_MS / 3);
-        let out = q.handle(Input::Renew { host: name("attic"), holding: held(&[(1, 1)]) }, now);
-        if saved(&out, 1) != JobState::Leased {
+        now = now.plus_ms(RENEW_MS);
+        let out = renew(&mut q, 1, 1, now);
+        if !q.jobs().any(|job| job.id == JobId(1)) {
             break out;
         }
     };
