@@ -36,6 +36,14 @@ pub const LEASE_TOLD_MS: u64 = 3 * RENEW_MS;
 pub const LEASE_MS: u64 = 5 * RENEW_MS;
 /// A renewal makes a lease new when less than this is left of it: a half.
 const RENEWED_MS: u64 = LEASE_MS / 2;
+/// The end of a lease is seen at its deadline. An edge that sees it later than
+/// this was not running (a laptop that slept, a process that was stopped), and
+/// its hosts could not renew.
+pub const LATE_MS: u64 = 2_000;
+/// Then a lease goes on for so long, once: more than the time between two
+/// renewals, and two heartbeats, after which a host whose socket died dials again.
+pub const GRACE_MS: u64 = 30_000;
+const _: () = assert!(RENEW_MS < GRACE_MS && GRACE_MS < RENEWED_MS, "the first renewal ends the grace");
 /// A job whose host stays away longer than this is buried: 14 days.
 pub const WAIT_MS_MAX: u64 = 14 * 24 * 3_600 * 1_000;
 /// A job older than this is buried even if somebody keeps renewing it: its
@@ -79,6 +87,8 @@ pub enum QueueBug {
     ParkedGranted,
     /// An attempt that is renewed runs for ever.
     RunEndless,
+    /// What a late edge lets go on, goes on each time.
+    GraceEndless,
 }
 
 /// A project by its host and name.
@@ -225,6 +235,7 @@ impl Queue {
             since: now,
             spared: 0,
             run_until: Timestamp(0),
+            is_graced: false,
             reason: None,
         };
         if self.jobs.contains_key(&job.id) {

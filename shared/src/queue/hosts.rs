@@ -60,6 +60,7 @@ impl Queue {
                 }
                 job.state = JobState::Leased;
                 job.lease_until = now.plus_ms(LEASE_MS);
+                job.is_graced = false;
                 turn.touch(job.id);
             }
         }

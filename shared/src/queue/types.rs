@@ -51,6 +51,9 @@ pub struct Job {
     /// rows of an older build, which set no such limit.
     #[serde(default)]
     pub run_until: Timestamp,
+    /// Its lease ended while the edge was not running, and goes on once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_graced: bool,
     /// Why it stands where it stands, in a sentence.
     pub reason: Option<String>,
 }
@@ -66,6 +69,12 @@ impl Job {
     #[must_use]
     pub fn runs_until(&self) -> Timestamp {
         if self.run_until == Timestamp(0) { self.ends_by() } else { self.run_until.min(self.ends_by()) }
+    }
+
+    /// Did its lease end while the edge was not running, so that its host could
+    /// not renew it? That is forgiven once, and no run lasts longer for it.
+    pub(super) fn is_forgiven(&self, now: Timestamp) -> bool {
+        now.ms_since(self.lease_until) >= super::LATE_MS && !self.is_graced && self.runs_until() > now
     }
 
     /// How often it failed in this way.

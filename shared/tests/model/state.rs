@@ -174,6 +174,7 @@ impl Row {
             since: _,
             spared: _,
             run_until: _,
+            is_graced: _,
             reason,
         } = &*self.0;
         if !is_live(*state) {

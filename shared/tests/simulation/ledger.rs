@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use doorstep_shared::ids::{Action, FailureKind, JobId, JobState, Name};
 use doorstep_shared::protocol::Holding;
 use doorstep_shared::queue::{
-    ATTEMPTS_MAX, Input, Job, LEASE_MS, LIVE_JOBS_PER_PROJECT_MAX, Output, Queue, RUN_MS_MAX, Verdict,
+    ATTEMPTS_MAX, GRACE_MS, Input, Job, LATE_MS, LEASE_MS, LIVE_JOBS_PER_PROJECT_MAX, Output, Queue, RUN_MS_MAX, Verdict,
 };
 use doorstep_shared::time::Timestamp;
 
@@ -149,12 +149,20 @@ impl Ledger {
         let held = self.says_held(old);
         if new.state == JobState::Leased && new.attempt == old.attempt {
             let grew = old.state != JobState::Leased || new.lease_until != old.lease_until;
-            stage.check(!grew || held, || format!("job {id} was renewed for somebody who does not hold it"));
+            // A hub that was not running gives its hosts the time to renew, once.
+            let late = stage.hub_now().ms_since(old.lease_until) >= LATE_MS && !old.is_graced;
+            let forgiven = late && new.is_graced && new.lease_until == stage.hub_now().plus_ms(GRACE_MS);
+            stage.check(!grew || held || forgiven, || format!("job {id} was renewed for somebody who does not hold it"));
+            if forgiven {
+                stage.saw(Seen::Graces);
+            }
         } else if old.state == JobState::Leased {
             let expired = old.lease_until <= stage.hub_now();
             let let_go = self.facts.connects && !held;
             let ended = self.verdict(id).is_some() || self.facts.cancels == Some(id) || self.ran_too_long(stage, old);
             stage.check(expired || let_go || ended, || format!("job {id} lost its lease for no reason"));
+            let unforgiven = old.is_graced || stage.hub_now().ms_since(old.lease_until) < LATE_MS || old.runs_until() <= stage.hub_now();
+            stage.check(let_go || ended || unforgiven, || format!("job {id} lost its lease to a hub that was not running"));
             if expired && !let_go && !ended {
                 stage.saw(Seen::Expiries);
             }
