@@ -8,6 +8,8 @@ use crate::store::{Statement, first_number, number, text};
 
 /// History is kept this long: 90 days.
 const HISTORY_MS: u64 = 90 * 24 * 3_600 * 1_000;
+/// Pushes that were missed are shown for a day, and kept for two.
+const MISSED_MS: u64 = 2 * 24 * 3_600 * 1_000;
 /// Rows of one kind that one clean-up removes, so that it stays short.
 const ROWS_MAX: u64 = 5_000;
 
@@ -19,6 +21,7 @@ impl Hub {
         self.store()?.commit(vec![
             Statement::new("DELETE FROM enrollments WHERE ends < ?", [number(now.0)]),
             Statement::new("DELETE FROM tries WHERE ends < ?", [number(now.0)]),
+            Statement::new("DELETE FROM missed WHERE found < ?", [number(now.0.saturating_sub(MISSED_MS))]),
         ])?;
         let oldest = first_number(now.0.saturating_sub(HISTORY_MS));
         self.clean_runs(now.0.saturating_sub(HISTORY_MS))?;

@@ -79,6 +79,7 @@ impl Hub {
             [number(id), text(&row.event_type), text(row.repo.clone().unwrap_or_default()), json(&row)?, text(std::mem::take(&mut posted.body))],
         ));
         turn.write(Statement::new("INSERT OR REPLACE INTO bodies (hash, event) VALUES (?, ?)", [text(&posted.signature), number(id)]));
+        self.arrived(&row, turn)?;
         turn.changed();
         if event.consequence == Consequence::Pong {
             let body = serde_json::json!({"status": "pong", "event_type": "ping", "delivery_id": posted.guid, "jobs": []});

@@ -8,7 +8,8 @@ use worker::Result;
 
 use super::Hub;
 use crate::call::{EventsQuery, RunsQuery};
-use crate::health::{Counts, Health};
+use super::reconcile::GRACE_MS;
+use crate::health::{Counts, Health, MISSED};
 use crate::platform::now;
 use crate::store::{first_number, number, text};
 use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectPage, ProjectRow, RunRow, RunView};
@@ -157,13 +158,20 @@ impl Hub {
         for row in self.store()?.rows(refused, [number(hour / 60_000)])? {
             counts.refused(row.text(0), row.number(1));
         }
+        counts.refused(MISSED, self.missed_since(now, HOUR_MS)?);
         Ok(counts.judge(now))
     }
 
     /// Pushes of the last day whose webhook did not arrive.
     pub(super) fn missed_last_day(&self) -> Result<u64> {
-        let minute = now().0.saturating_sub(24 * HOUR_MS) / 60_000;
-        self.count("SELECT coalesce(sum(count), 0) FROM refusals WHERE minute >= ? AND code = 'missed'", minute)
+        self.missed_since(now(), 24 * HOUR_MS)
+    }
+
+    /// Pushes that counted as missed within so many milliseconds before `now`.
+    fn missed_since(&self, now: Timestamp, ms: u64) -> Result<u64> {
+        let until = now.0.saturating_sub(GRACE_MS);
+        let rows = self.store()?.rows("SELECT count(*) FROM missed WHERE found > ? AND found <= ?", [number(until.saturating_sub(ms)), number(until)])?;
+        Ok(rows.first().map_or(0, |row| row.number(0)))
     }
 
     fn count(&self, sql: &str, value: u64) -> Result<u64> {
