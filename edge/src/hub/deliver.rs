@@ -22,6 +22,7 @@ use crate::view::DeliveryRow;
 const BODY_MEMORY_MS: u64 = 7 * 24 * 3_600 * 1_000;
 
 /// A verified delivery.
+#[derive(Clone)]
 pub(super) struct Delivery {
     guid: String,
     event_type: String,

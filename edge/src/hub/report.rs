@@ -14,7 +14,7 @@ use doorstep_shared::queue::{Input, Verdict};
 use doorstep_shared::text::{clean_line, cut};
 use worker::{Result, WebSocket};
 
-use super::sockets::{attach, attachment, is_open};
+use super::sockets::{attachment, is_open};
 use super::{Hub, Memory, turn::Turn};
 use crate::store::{Statement, json, number, text};
 use crate::view::{RunRow, StepRow};
@@ -77,32 +77,33 @@ impl Hub {
         turn: &mut Turn,
     ) -> Result<()> {
         // Cut while it waited: the host sends it again on its next connection.
-        let Some(mut attachment) = attachment(ws).filter(|_| is_open(ws)) else { return Ok(()) };
-        let acknowledged = self.acknowledged(host, told)?;
+        let Some(attachment) = attachment(ws).filter(|_| is_open(ws)) else { return Ok(()) };
+        let (acknowledged, is_raised) = self.acknowledged(host, told)?;
+        let is_fresh = attachment.is_fresh && !is_raised;
         if seq <= acknowledged {
             return Ok(());
         }
-        if seq != acknowledged.saturating_add(1) && !attachment.is_fresh {
+        if seq != acknowledged.saturating_add(1) && !is_fresh {
             // Sent again in order on the next connection.
             let _ = ws.close(Some(1011), Some("a report is missing"));
             return Ok(());
         }
-        if attachment.is_fresh {
-            attachment.is_fresh = false;
-            attach(ws, &attachment)?;
+        if is_fresh {
+            turn.begin(ws.clone());
         }
         told.hosts.insert(host.clone(), (seq, true));
         if is_run_id(report_run(&report)) { self.store_report(host, report, told, memory, turn) } else { Ok(()) }
     }
 
-    fn acknowledged(&self, host: &Name, told: &mut Told) -> Result<u64> {
-        if let Some((seq, _)) = told.hosts.get(host) {
-            return Ok(*seq);
+    /// The highest number stored of a host, and whether this turn raised it.
+    fn acknowledged(&self, host: &Name, told: &mut Told) -> Result<(u64, bool)> {
+        if let Some(known) = told.hosts.get(host) {
+            return Ok(*known);
         }
         let rows = self.store()?.rows("SELECT acknowledged FROM hosts WHERE name = ?", [text(host.as_str())])?;
         let seq = rows.first().map_or(0, |row| row.number(0));
         told.hosts.insert(host.clone(), (seq, false));
-        Ok(seq)
+        Ok((seq, false))
     }
 
     fn store_report(&self, host: &Name, report: Report, told: &mut Told, memory: &mut Memory, turn: &mut Turn) -> Result<()> {

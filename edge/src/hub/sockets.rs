@@ -188,6 +188,12 @@ impl Hub {
 
     /// Sends a turn's frames; a frame that does not arrive is granted again.
     pub(super) fn send(&self, sends: Sends) {
+        for ws in &sends.begun {
+            let begun = attachment(ws).map(|known| attach(ws, &Attachment { is_fresh: false, ..known }));
+            if let Some(Err(fault)) = begun {
+                console_error!("a socket was not marked as begun: {fault}");
+            }
+        }
         for (host, message) in &sends.frames {
             if let Some(peer) = self.peer(host) {
                 frame(&peer.ws, message);

@@ -1,0 +1,25 @@
+//! What one that is wrong, hostile or many does to the others: nothing.
+
+use doorstep_tests::{Edge, GitHub, Push, WEBHOOK_SECRET};
+use futures_util::future::join_all;
+
+/// Nothing that names this repository can be stored from now on.
+fn refuse_to_store(edge: &Edge, repo: &str) {
+    edge.meddle(&format!("CREATE TRIGGER no BEFORE INSERT ON events WHEN NEW.repo = '{repo}' BEGIN SELECT RAISE(ABORT, 'it cannot be stored'); END"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_fails_alone() {
+    let edge = Edge::start().await;
+    let mut github = GitHub::new(WEBHOOK_SECRET);
+    edge.deliver(&github.push("me/shop", Push::to("main"))).await;
+    refuse_to_store(&edge, "bad/shop");
+    for round in 0..5 {
+        let of = |place| if place == 7 { "bad/shop" } else { "me/shop" };
+        let pushes: Vec<_> = (0..40).map(|place| github.push(of(place), Push::to("main"))).collect();
+        let answers = join_all(pushes.iter().map(|push| edge.deliver(push))).await;
+        let failed: Vec<_> = answers.iter().enumerate().filter(|(_, answer)| answer.status != 202).map(|(place, answer)| (place, answer.status)).collect();
+        assert_eq!(failed, [(7, 500)], "round {round}");
+    }
+    assert_eq!(edge.events().await.len(), 1 + 5 * 39);
+}
