@@ -22,7 +22,7 @@ mod report;
 mod sockets;
 mod turn;
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 
 use doorstep_shared::protocol::{PING, PONG};
 use doorstep_shared::queue::{Input, Queue};
@@ -45,7 +45,7 @@ const CLEAN_MS: u64 = 3_600_000;
 #[durable_object]
 pub struct Hub {
     state: State,
-    store: std::result::Result<Store, String>,
+    store: OnceCell<Store>,
     memory: RefCell<Option<Memory>>,
     arrivals: RefCell<arrivals::Arrivals>,
     alarm_at: Cell<Option<u64>>,
@@ -73,9 +73,7 @@ impl DurableObject for Hub {
         if let Ok(pair) = WebSocketRequestResponsePair::new(PING, PONG) {
             state.set_websocket_auto_response(&pair);
         }
-        // A constructor cannot fail; every call reports the fault instead.
-        let store = Store::open(&state).map_err(|fault| fault.to_string());
-        Self { state, store, memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0) }
+        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0) }
     }
 
     async fn fetch(&self, mut req: Request) -> Result<Response> {
@@ -132,8 +130,14 @@ impl DurableObject for Hub {
 }
 
 impl Hub {
+    /// The store, opened by the first call that wants it. One that cannot be
+    /// opened fails that call; the next call tries again.
     fn store(&self) -> Result<&Store> {
-        self.store.as_ref().map_err(|fault| Error::RustError(fault.clone()))
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let opened = Store::open(&self.state)?;
+        Ok(self.store.get_or_init(|| opened))
     }
 
     fn memory(&self) -> Result<RefMut<'_, Memory>> {

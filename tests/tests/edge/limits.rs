@@ -23,3 +23,21 @@ async fn what_cannot_be_stored_fails_alone() {
     }
     assert_eq!(edge.events().await.len(), 1 + 5 * 39);
 }
+
+#[tokio::test]
+async fn a_store_that_could_not_be_opened_is_opened_when_it_can_be() {
+    let mut edge = Edge::start().await;
+    let mut github = GitHub::new(WEBHOOK_SECRET);
+    edge.deliver(&github.push("me/shop", Push::to("main"))).await;
+    edge.kill_workerd().await;
+    // It looks like a fresh one, and its tables are there already.
+    edge.meddle("ALTER TABLE schema RENAME TO hidden");
+    edge.restart().await;
+    let push = github.push("me/shop", Push::to("main"));
+    assert_eq!(edge.deliver(&push).await.status, 500);
+    assert_eq!(edge.api("GET", "/api/projects").await.status, 500);
+    edge.meddle("DROP TABLE schema");
+    edge.meddle("ALTER TABLE hidden RENAME TO schema");
+    assert_eq!(edge.deliver(&push).await.json()["status"], "ignored", "nobody follows it, and it is stored");
+    assert_eq!(edge.events().await.len(), 2);
+}
