@@ -51,6 +51,7 @@ pub struct Hub {
     alarm_at: Cell<Option<u64>>,
     peers: RefCell<Option<peers::Peers>>,
     cleaned_at: Cell<u64>,
+    health: RefCell<Option<read::Known>>,
 }
 
 /// What the hub knows while it is awake; all of it is in rows too.
@@ -73,7 +74,7 @@ impl DurableObject for Hub {
         if let Ok(pair) = WebSocketRequestResponsePair::new(PING, PONG) {
             state.set_websocket_auto_response(&pair);
         }
-        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0) }
+        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0), health: RefCell::new(None) }
     }
 
     async fn fetch(&self, mut req: Request) -> Result<Response> {

@@ -1,7 +1,8 @@
 //! What one that is wrong, hostile or many does to the others: nothing.
 
-use doorstep_tests::{Edge, GitHub, Push, WEBHOOK_SECRET};
+use doorstep_tests::{Edge, GitHub, Push, WEBHOOK_SECRET, wait};
 use futures_util::future::join_all;
+use serde_json::json;
 
 /// Nothing that names this repository can be stored from now on.
 fn refuse_to_store(edge: &Edge, repo: &str) {
@@ -40,4 +41,24 @@ async fn a_store_that_could_not_be_opened_is_opened_when_it_can_be() {
     edge.meddle("ALTER TABLE hidden RENAME TO schema");
     assert_eq!(edge.deliver(&push).await.json()["status"], "ignored", "nobody follows it, and it is stored");
     assert_eq!(edge.events().await.len(), 2);
+}
+
+#[tokio::test]
+async fn health_costs_no_more_for_being_asked_often() {
+    let edge = Edge::start().await;
+    let mut github = GitHub::new(WEBHOOK_SECRET);
+    for _ in 0..20 {
+        edge.deliver(&github.push("me/shop", Push::to("main"))).await;
+    }
+    let health = async || edge.request("GET", "/webhooks/github/health", &[], "").await.json();
+    let read = async || edge.get("/api/usage").await["rows_read"].as_u64().unwrap();
+    assert_eq!(health().await["total_events_last_hour"], 20);
+    let before = read().await;
+    for _ in 0..50 {
+        health().await;
+    }
+    assert_eq!(read().await, before, "an answer of a moment ago is given again");
+    // And soon it says what came since.
+    edge.deliver(&github.push("me/shop", Push::to("main"))).await;
+    wait::until("the new delivery to count", health, |health| health["total_events_last_hour"] == json!(21)).await;
 }
