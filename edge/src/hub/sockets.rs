@@ -14,7 +14,7 @@ use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
-use worker::{Response, Result, WebSocket, WebSocketPair, console_error};
+use worker::{Error, Response, Result, WebSocket, WebSocketPair, console_error};
 
 use super::arrivals::{Arrival, Missed};
 use super::{Hub, peers::Peer, turn::Sends, turn::Turn};
@@ -27,6 +27,10 @@ use crate::store::{Statement, json, number, text};
 const STRANGER_MS_MAX: u64 = 10_000;
 /// Strangers at once; the oldest gives way. Each costs the hub some memory.
 const STRANGERS_MAX: usize = 256;
+/// Their sockets, with those that were cut and whose peer does not answer that:
+/// the platform keeps these until the connection ends. As many again; past that,
+/// nobody else is let in. An object takes 32,768 sockets, and hosts need theirs.
+const STRANGER_SOCKETS_MAX: usize = 2 * STRANGERS_MAX;
 /// Pages at once.
 const PAGES_MAX: usize = 256;
 /// An executor beats each 15 s; one that was not heard for three of them is
@@ -42,6 +46,9 @@ extern "C" {
     type RawState;
     #[wasm_bindgen(method, catch, js_name = getWebSocketAutoResponseTimestamp)]
     fn auto_response_at(this: &RawState, ws: &JsValue) -> std::result::Result<JsValue, JsValue>;
+    // The crate's own panics where the platform throws, and the object is dead.
+    #[wasm_bindgen(method, catch, js_name = acceptWebSocket)]
+    fn accept(this: &RawState, ws: &JsValue, tags: &js_sys::Array) -> std::result::Result<(), JsValue>;
 }
 
 /// What a socket is, kept across hibernation.
@@ -83,6 +90,12 @@ struct Greeting {
 
 impl Hub {
     pub(super) async fn accept_executor(&self) -> Result<Response> {
+        if self.count_strangers() >= STRANGER_SOCKETS_MAX {
+            self.list_again();
+        }
+        if self.count_strangers() >= STRANGER_SOCKETS_MAX {
+            return reply::error(503, "busy", "too many connections that have not said who they are");
+        }
         let strangers = self.all_strangers();
         if strangers.len() >= STRANGERS_MAX
             && let Some((_, oldest)) = strangers.first()
@@ -91,7 +104,9 @@ impl Hub {
         }
         let pair = WebSocketPair::new()?;
         let nonce = hex::encode(random::<32>()?);
-        self.state.accept_websocket_with_tags(&pair.server, &[EXECUTOR]);
+        if let Err(fault) = self.accept(&pair.server, EXECUTOR) {
+            return full(&fault);
+        }
         let stranger = Attachment { nonce: nonce.clone(), since: now(), host: None, is_fresh: true, parked: None };
         attach(&pair.server, &stranger)?;
         self.add_stranger(pair.server.clone(), stranger);
@@ -105,17 +120,30 @@ impl Hub {
             return reply::error(503, "busy", "too many pages are open");
         }
         let pair = WebSocketPair::new()?;
-        self.state.accept_websocket_with_tags(&pair.server, &[PAGE]);
+        if let Err(fault) = self.accept(&pair.server, PAGE) {
+            return full(&fault);
+        }
         attach(&pair.server, &Attachment { nonce: String::new(), since: now(), host: None, is_fresh: false, parked: None })?;
         Response::from_websocket(pair.client)
     }
 
-    /// Open sockets of a kind with what they are.
-    pub(super) fn open(&self, kind: &str) -> impl Iterator<Item = (WebSocket, Attachment)> {
-        self.state.get_websockets_with_tag(kind).into_iter().filter(is_open).filter_map(|ws| {
+    /// Gives a socket to the platform, which keeps it while the hub sleeps.
+    fn accept(&self, ws: &WebSocket, kind: &str) -> Result<()> {
+        let raw: &RawState = self.state.as_raw().unchecked_ref();
+        raw.accept(ws.as_ref(), &js_sys::Array::of1(&kind.into())).map_err(Error::from)
+    }
+
+    /// Sockets of a kind that have not ended, with what they are.
+    pub(super) fn sockets(&self, kind: &str) -> impl Iterator<Item = (WebSocket, Attachment)> {
+        self.state.get_websockets_with_tag(kind).into_iter().filter_map(|ws| {
             let attachment = attachment(&ws)?;
             Some((ws, attachment))
         })
+    }
+
+    /// The open ones of them.
+    fn open(&self, kind: &str) -> impl Iterator<Item = (WebSocket, Attachment)> {
+        self.sockets(kind).filter(|(ws, _)| is_open(ws))
     }
 
     /// Hosts with a believed socket.
@@ -472,6 +500,12 @@ pub(super) fn frame(ws: &WebSocket, message: &ToExecutor) {
         }
         Err(fault) => console_error!("a frame was not written: {fault}"),
     }
+}
+
+/// The platform takes no more sockets.
+fn full(fault: &Error) -> Result<Response> {
+    console_error!("a socket was not accepted: {fault}");
+    reply::error(503, "busy", "too many connections")
 }
 
 fn refuse(ws: &WebSocket, refusal: Refusal, message: &str) {

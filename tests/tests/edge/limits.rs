@@ -1,8 +1,10 @@
 //! What one that is wrong, hostile or many does to the others: nothing.
 
-use doorstep_tests::{Edge, GitHub, Push, WEBHOOK_SECRET, wait};
+use doorstep_tests::{Edge, GitHub, Heard, Push, Raw, Socket, WEBHOOK_SECRET, project, wait};
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// Nothing that names this repository can be stored from now on.
 fn refuse_to_store(edge: &Edge, repo: &str) {
@@ -41,6 +43,45 @@ async fn a_store_that_could_not_be_opened_is_opened_when_it_can_be() {
     edge.meddle("ALTER TABLE hidden RENAME TO schema");
     assert_eq!(edge.deliver(&push).await.json()["status"], "ignored", "nobody follows it, and it is stored");
     assert_eq!(edge.events().await.len(), 2);
+}
+
+/// A connection that says nothing, also not that it ends.
+async fn mute(edge: &Edge) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(edge.address()).await.unwrap();
+    let ask = "GET /executor HTTP/1.1\r\nHost: edge\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut head = [0u8; 12];
+    wait::soon("an answer", stream.read_exact(&mut head)).await.unwrap();
+    (stream, String::from_utf8_lossy(&head).into_owned())
+}
+
+#[tokio::test]
+async fn so_many_that_say_nothing_are_let_in_and_the_rest_goes_on() {
+    const SOCKETS_MAX: usize = 512;
+    let edge = Edge::start().await;
+    let host = edge.enrolled("attic").await;
+    let mut session = host.connect(&[project("shop", "me/shop")]).await;
+    let mut mutes = Vec::new();
+    let refused = loop {
+        let (stream, head) = mute(&edge).await;
+        if head != "HTTP/1.1 101" {
+            break head;
+        }
+        mutes.push(stream);
+        assert!(mutes.len() <= SOCKETS_MAX, "{} were let in", mutes.len());
+    };
+    assert_eq!(refused, "HTTP/1.1 503");
+    assert!(mutes.len() + 2 >= SOCKETS_MAX, "{} were let in", mutes.len());
+    let answer = edge.raw(&Raw::new("GET", "/executor").with("Connection", "Upgrade").header("Upgrade", "websocket").header("Sec-WebSocket-Version", "13").header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")).await;
+    assert_eq!((answer.status, answer.error().as_str()), (503, "busy"));
+    // Who is in stays in, and works.
+    assert_eq!(session.socket.beat().await, Heard::Pong);
+    edge.deliver(&GitHub::new(WEBHOOK_SECRET).push("me/shop", Push::to("main"))).await;
+    session.grant().await;
+    drop(mutes);
+    let dial = async || mute(&edge).await.1;
+    wait::until("somebody to be let in again", dial, |head| head == "HTTP/1.1 101").await;
+    Socket::dial(&edge).await;
 }
 
 #[tokio::test]
