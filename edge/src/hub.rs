@@ -15,6 +15,7 @@ mod arrivals;
 mod clean;
 mod deliver;
 mod jobs;
+mod kept;
 mod peers;
 mod read;
 mod reconcile;
@@ -23,7 +24,9 @@ mod sockets;
 mod turn;
 
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
+use std::collections::BTreeMap;
 
+use doorstep_shared::ids::Name;
 use doorstep_shared::protocol::{PING, PONG};
 use doorstep_shared::queue::{Input, Queue};
 use doorstep_shared::time::Timestamp;
@@ -33,6 +36,7 @@ use worker::{
 };
 
 use crate::followed::Followed;
+use crate::kept::Kept;
 use crate::platform::now;
 use crate::store::{Store, next_number};
 use crate::{call::Call, reply};
@@ -59,6 +63,8 @@ pub(crate) struct Memory {
     queue: Queue,
     projects: Followed,
     last_number: u64,
+    /// What is kept of hosts that reported lately.
+    kept: BTreeMap<Name, Kept>,
 }
 
 impl Memory {
@@ -158,6 +164,7 @@ impl Hub {
             queue,
             projects,
             last_number: store.last_number()?,
+            kept: BTreeMap::new(),
         })
     }
 

@@ -16,6 +16,7 @@ use worker::{Result, WebSocket};
 
 use super::sockets::{attachment, is_open};
 use super::{Hub, Memory, turn::Turn};
+use crate::kept::{Kept, LOG_ROW_BYTES_MIN};
 use crate::store::{Statement, json, number, text};
 use crate::view::{RunRow, StepRow};
 
@@ -41,6 +42,21 @@ struct Run {
 }
 
 impl Told {
+    /// How many runs this turn looked at.
+    pub(super) fn runs_known(&self) -> u64 {
+        self.runs.len() as u64
+    }
+
+    /// Did this turn look at this run?
+    pub(super) fn knows_run(&self, id: &str) -> bool {
+        self.runs.contains_key(id)
+    }
+
+    /// This turn removes this run.
+    pub(super) fn run_is_gone(&mut self, id: &str) {
+        self.runs.insert(id.to_owned(), None);
+    }
+
     /// Writes the rows and acknowledges, once for each host.
     ///
     /// # Errors
@@ -111,7 +127,7 @@ impl Hub {
             Report::Started { run, job, attempt, project, action, cause, at } => {
                 let (state, ended, commit, failure) = (RunState::Running, None, None, None);
                 let row = RunRow { id: run, host: host.clone(), project, job, attempt, action, cause, state, started: at, ended, commit, failure };
-                self.begin_run(row, told)
+                self.begin_run(row, told, memory, turn)
             }
             Report::Step { run, index, name, state, at, duration_ms, detail } => {
                 if index >= STEPS_MAX || self.run_of(host, &run, told)?.is_none() {
@@ -125,7 +141,7 @@ impl Hub {
                 Ok(())
             }
             Report::Log { run, lines } => match self.run_of(host, &run, told)? {
-                Some(of) => store_log(of, &lines, turn),
+                Some(of) => store_log(of, &lines, self.kept(host, memory)?, turn),
                 None => Ok(()),
             },
             Report::Outcome { run, job, attempt, state, failure, commit, at } => {
@@ -166,30 +182,36 @@ impl Hub {
     }
 
     /// A run begins, or is told of again; another host's run of that number stays.
-    fn begin_run(&self, row: RunRow, told: &mut Told) -> Result<()> {
+    fn begin_run(&self, row: RunRow, told: &mut Told, memory: &mut Memory, turn: &mut Turn) -> Result<()> {
         self.load_run(&row.id, told)?;
-        let slot = told.runs.entry(row.id.clone()).or_default();
-        match slot {
+        match told.runs.get_mut(&row.id).and_then(Option::as_mut) {
             Some(run) if run.row.host != row.host => {}
             Some(run) => (run.row, run.is_changed) = (row, true),
-            None => *slot = Some(Run { row, log_bytes: 0, is_changed: true }),
+            None => {
+                self.make_room(&row.host, told, memory, turn)?;
+                told.runs.insert(row.id.clone(), Some(Run { row, log_bytes: 0, is_changed: true }));
+            }
         }
         Ok(())
     }
 }
 
-fn store_log(run: &mut Run, lines: &[String], turn: &mut Turn) -> Result<()> {
+fn store_log(run: &mut Run, lines: &[String], kept: &mut Kept, turn: &mut Turn) -> Result<()> {
     if run.log_bytes >= RUN_LOG_BYTES_MAX as u64 {
         return Ok(());
     }
     let lines: Vec<String> = lines.iter().map(|text| clean_line(text)).collect();
     let bytes: usize = lines.iter().map(|text| text.len().saturating_add(1)).sum();
+    let bytes = (bytes as u64).max(LOG_ROW_BYTES_MIN);
+    if !kept.add_log(bytes) {
+        return Ok(());
+    }
     // `log_bytes` rises with each report, so it orders them too.
     turn.write(Statement::new(
         "INSERT OR REPLACE INTO logs (run, seq, body) VALUES (?, ?, ?)",
         [text(&run.row.id), number(run.log_bytes), json(&lines)?],
     ));
-    run.log_bytes = run.log_bytes.saturating_add(bytes.max(1) as u64);
+    run.log_bytes = run.log_bytes.saturating_add(bytes);
     run.is_changed = true;
     Ok(())
 }

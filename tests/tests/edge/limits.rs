@@ -1,10 +1,14 @@
 //! What one that is wrong, hostile or many does to the others: nothing.
 
-use doorstep_tests::{Edge, GitHub, Heard, Push, Raw, Socket, WEBHOOK_SECRET, project, wait};
+use doorstep_shared::ids::RunState;
+use doorstep_shared::protocol::{Report, ToEdge};
+use doorstep_tests::{Edge, GitHub, Heard, Push, Raw, Session, Socket, WEBHOOK_SECRET, project, wait};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::reports::{outcome, started};
 
 /// Nothing that names this repository can be stored from now on.
 fn refuse_to_store(edge: &Edge, repo: &str) {
@@ -43,6 +47,64 @@ async fn a_store_that_could_not_be_opened_is_opened_when_it_can_be() {
     edge.meddle("ALTER TABLE hidden RENAME TO schema");
     assert_eq!(edge.deliver(&push).await.json()["status"], "ignored", "nobody follows it, and it is stored");
     assert_eq!(edge.events().await.len(), 2);
+}
+
+/// Sends reports without waiting for each, and then for the last.
+async fn report_all(session: &mut Session, reports: impl IntoIterator<Item = Report>) {
+    let mut seq = session.acknowledged;
+    for report in reports {
+        seq += 1;
+        session.tell(seq, report).await;
+        // As many as an executor has under way.
+        if seq.is_multiple_of(64) {
+            while session.acknowledgement().await < seq {}
+        }
+    }
+    while session.acknowledged < seq {
+        session.acknowledgement().await;
+    }
+}
+
+#[tokio::test]
+async fn a_host_keeps_so_many_runs_and_takes_nothing_from_others() {
+    const RUNS_MAX: u64 = 2_000;
+    let edge = Edge::start().await;
+    // Older than any that the liar tells of.
+    let mut victim = edge.enrolled("victim").await.connect(&[project("shop", "me/shop")]).await;
+    report_all(&mut victim, (0..3).map(|run| started(&format!("000000000000-victim-{run}"), "shop", None))).await;
+    let mut liar = edge.enrolled("liar").await.connect(&[project("shop", "me/shop")]).await;
+    let id = |run: u64| format!("ffffffffffff-{run:06}");
+    let log = |run| Report::Log { run, lines: vec!["lies".into()] };
+    let lies = (0..RUNS_MAX + 300).flat_map(|run| [started(&id(run), "shop", None), log(id(run))]);
+    report_all(&mut liar, lies).await;
+    let count = |what: &str| edge.hub(&format!("SELECT count(*) FROM {what}"))[0].parse::<u64>().unwrap();
+    let kept = count("runs WHERE host = 'liar'");
+    assert!((RUNS_MAX - 100..=RUNS_MAX).contains(&kept), "{kept} runs are kept");
+    assert_eq!(count("logs"), kept, "the logs of those that went went with them");
+    assert_eq!(count("runs WHERE host = 'victim'"), 3);
+    // The newest are those that are kept, and they go on.
+    let newest = id(RUNS_MAX + 299);
+    liar.report(outcome(&newest, None, RunState::Succeeded, None)).await;
+    assert_eq!(edge.get(&format!("/api/runs/{newest}")).await["run"]["state"], "succeeded");
+    assert_eq!(edge.api("GET", &format!("/api/runs/{}", id(0))).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_host_that_is_behind_again_and_again_gets_so_many_jobs() {
+    const ASKED_MAX: u64 = 200;
+    let edge = Edge::start().await;
+    let mut session = edge.enrolled("liar").await.connect(&[project("shop", "me/shop")]).await;
+    for turn in 0..ASKED_MAX {
+        session.socket.send(&ToEdge::Behind { project: "shop".parse().unwrap(), head: format!("{turn:040x}"), first: false }).await;
+        let grant = session.grant().await;
+        session.report(outcome(&format!("r-{turn}"), Some(&grant), RunState::Succeeded, None)).await;
+    }
+    session.socket.send(&ToEdge::Behind { project: "shop".parse().unwrap(), head: "e".repeat(40), first: false }).await;
+    session.report(started("last", "shop", None)).await;
+    assert_eq!(edge.hub("SELECT count(*) FROM jobs"), [ASKED_MAX.to_string()]);
+    // A push is nobody's word but GitHub's.
+    edge.deliver(&GitHub::new(WEBHOOK_SECRET).push("me/shop", Push::to("main"))).await;
+    session.grant().await;
 }
 
 /// A connection that says nothing, also not that it ends.
