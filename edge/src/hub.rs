@@ -7,13 +7,14 @@
 //!
 //! Calls and statuses: `POST /deliver` ([`deliver`]) is GitHub's answer;
 //! `POST /call` ([`answer`]) takes a [`Call`](crate::call::Call);
-//! `GET /executor` and `GET /live` ([`sockets`]) upgrade to WebSockets;
+//! `GET /executor` and `GET /live` ([`sockets`], [`greet`]) upgrade to WebSockets;
 //! anything else is 404.
 
 mod answer;
 mod arrivals;
 mod clean;
 mod deliver;
+mod greet;
 mod jobs;
 mod kept;
 mod peers;

@@ -6,9 +6,8 @@ use doorstep_shared::queue::Job;
 use doorstep_shared::time::Timestamp;
 use worker::Result;
 
-use super::Hub;
+use super::{Hub, reconcile::GRACE_MS};
 use crate::call::{EventsQuery, RunsQuery};
-use super::reconcile::GRACE_MS;
 use crate::health::{Counts, Health, MISSED};
 use crate::platform::now;
 use crate::store::{first_number, number, text};

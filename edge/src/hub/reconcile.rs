@@ -13,9 +13,8 @@ use doorstep_shared::queue::CANCELLED;
 use doorstep_shared::source::{self, Named};
 use worker::Result;
 
-use super::Hub;
 use super::deliver::enqueue_one;
-use super::turn::Turn;
+use super::{Hub, turn::Turn};
 use crate::store::{Statement, first_number, number, text};
 use crate::view::{DeliveryRow, JobRow};
 
