@@ -3,10 +3,11 @@
 //! Pure. What is open to everybody must not be turned by anybody: only what is
 //! proven counts. A delivery that was stored is a success. Failures are
 //! deliveries that carried the right signature and were refused all the same,
-//! pushes whose webhook never came (found by reconciling), and everything that
-//! was refused because this edge has no secret. A POST without a signature or
-//! with a wrong one is a stranger's noise, and so is one that was refused
-//! before its signature could be verified.
+//! pushes whose webhook did not come within minutes (found by reconciling, each
+//! head of a repository once), and everything that was refused because this
+//! edge has no secret. A POST without a signature or with a wrong one is a
+//! stranger's noise, and so is one that was refused before its signature could
+//! be verified.
 //!
 //! One case would then be missed: the secret here is not the one at GitHub, so
 //! nothing but wrong signatures comes. So they count when nothing was stored
@@ -20,7 +21,7 @@ const SILENT_MS: u64 = 24 * 3_600 * 1_000;
 /// Below this share of successes it is degraded: one in ten failed.
 const GOOD_RATE: f64 = 0.9;
 
-/// The code under which a push is counted that reconciling found.
+/// The code under which a push counts that reconciling found.
 pub const MISSED: &str = "missed";
 
 /// The counts of the last hour.

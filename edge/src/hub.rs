@@ -7,14 +7,16 @@
 //!
 //! Calls and statuses: `POST /deliver` ([`deliver`]) is GitHub's answer;
 //! `POST /call` ([`answer`]) takes a [`Call`](crate::call::Call);
-//! `GET /executor` and `GET /live` ([`sockets`]) upgrade to WebSockets;
+//! `GET /executor` and `GET /live` ([`sockets`], [`greet`]) upgrade to WebSockets;
 //! anything else is 404.
 
 mod answer;
 mod arrivals;
 mod clean;
 mod deliver;
+mod greet;
 mod jobs;
+mod kept;
 mod peers;
 mod read;
 mod reconcile;
@@ -22,8 +24,10 @@ mod report;
 mod sockets;
 mod turn;
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
+use std::collections::BTreeMap;
 
+use doorstep_shared::ids::Name;
 use doorstep_shared::protocol::{PING, PONG};
 use doorstep_shared::queue::{Input, Queue};
 use doorstep_shared::time::Timestamp;
@@ -33,6 +37,7 @@ use worker::{
 };
 
 use crate::followed::Followed;
+use crate::kept::Kept;
 use crate::platform::now;
 use crate::store::{Store, next_number};
 use crate::{call::Call, reply};
@@ -45,12 +50,13 @@ const CLEAN_MS: u64 = 3_600_000;
 #[durable_object]
 pub struct Hub {
     state: State,
-    store: std::result::Result<Store, String>,
+    store: OnceCell<Store>,
     memory: RefCell<Option<Memory>>,
     arrivals: RefCell<arrivals::Arrivals>,
     alarm_at: Cell<Option<u64>>,
     peers: RefCell<Option<peers::Peers>>,
     cleaned_at: Cell<u64>,
+    health: RefCell<Option<read::Known>>,
 }
 
 /// What the hub knows while it is awake; all of it is in rows too.
@@ -58,6 +64,8 @@ pub(crate) struct Memory {
     queue: Queue,
     projects: Followed,
     last_number: u64,
+    /// What is kept of hosts that reported lately.
+    kept: BTreeMap<Name, Kept>,
 }
 
 impl Memory {
@@ -73,9 +81,7 @@ impl DurableObject for Hub {
         if let Ok(pair) = WebSocketRequestResponsePair::new(PING, PONG) {
             state.set_websocket_auto_response(&pair);
         }
-        // A constructor cannot fail; every call reports the fault instead.
-        let store = Store::open(&state).map_err(|fault| fault.to_string());
-        Self { state, store, memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0) }
+        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0), health: RefCell::new(None) }
     }
 
     async fn fetch(&self, mut req: Request) -> Result<Response> {
@@ -132,8 +138,14 @@ impl DurableObject for Hub {
 }
 
 impl Hub {
+    /// The store, opened by the first call that wants it. One that cannot be
+    /// opened fails that call; the next call tries again.
     fn store(&self) -> Result<&Store> {
-        self.store.as_ref().map_err(|fault| Error::RustError(fault.clone()))
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let opened = Store::open(&self.state)?;
+        Ok(self.store.get_or_init(|| opened))
     }
 
     fn memory(&self) -> Result<RefMut<'_, Memory>> {
@@ -153,6 +165,7 @@ impl Hub {
             queue,
             projects,
             last_number: store.last_number()?,
+            kept: BTreeMap::new(),
         })
     }
 

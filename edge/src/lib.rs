@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod enroll;
 pub mod followed;
 pub mod health;
+pub mod kept;
 pub mod pages;
 pub mod route;
 pub mod session;

@@ -20,7 +20,7 @@ use wasm_bindgen::prelude::*;
 use worker::{Error, Result, SqlCursor, SqlStorageValue, State};
 
 /// Migrations in order; one already carried out is never changed.
-const MIGRATIONS: &[&[&str]] = &[FIRST, DEAD_JOBS, JOBS_BY_LIFE];
+const MIGRATIONS: &[&[&str]] = &[FIRST, DEAD_JOBS, JOBS_BY_LIFE, MISSED_PUSHES];
 
 const FIRST: &[&str] = &[
     // A delivery, by GUID: small rows, so that a look-up reads few pages.
@@ -60,6 +60,12 @@ const JOBS_BY_LIFE: &[&str] = &[
     "DROP TABLE jobs",
     "ALTER TABLE jobs_by_life RENAME TO jobs",
     "CREATE INDEX jobs_dead ON jobs (died) WHERE died IS NOT NULL",
+];
+
+/// Heads that hosts found and no push told of, each once, with when it was
+/// found first. A push that comes after all takes its row away.
+const MISSED_PUSHES: &[&str] = &[
+    "CREATE TABLE missed (head TEXT NOT NULL, name TEXT NOT NULL, repo TEXT NOT NULL, branch TEXT NOT NULL, found INTEGER NOT NULL, PRIMARY KEY (head, name)) WITHOUT ROWID",
 ];
 
 #[wasm_bindgen]

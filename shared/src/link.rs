@@ -13,10 +13,14 @@
 //! the wait stays short, so that a host is back soon after its network. What is
 //! absent: sockets, keys (the shell signs), the journal, and any clock.
 
+mod types;
+
 use std::collections::VecDeque;
 
-use crate::protocol::{Grant, Holding, Refusal, Report, ToEdge, ToExecutor, VERSION, VERSION_MIN};
+use crate::protocol::{Holding, Refusal, Report, ToEdge, ToExecutor, VERSION, VERSION_MIN};
 use crate::time::{Timestamp, backoff_ms, mix};
+
+pub use types::{Input, Output};
 
 /// Time between heartbeats. Two missed ones and the wait for the second make
 /// 15 + 15 + a tick: a half-open socket is found within 40 s.
@@ -45,91 +49,6 @@ pub const UPDATE_MS: u64 = 10 * 60_000;
 /// Reports sent and not yet acknowledged; the rest waits. 64 frames of at
 /// most 256 KiB bound what a dying socket buffers to 16 MiB.
 pub const WINDOW: usize = 64;
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// Begin to dial.
-    Start,
-    /// The dial succeeded: a socket is open.
-    Opened,
-    /// The socket ended, or the dial failed although somebody answered it.
-    Closed {
-        /// Why, for a person.
-        reason: String,
-    },
-    /// The dial failed and nobody answered: there is no way to the edge, or
-    /// nothing listens there.
-    Unreachable {
-        /// Why, for a person.
-        reason: String,
-    },
-    /// A frame came.
-    Frame(ToExecutor),
-    /// The answer to a heartbeat came.
-    Pong,
-    /// A report was stored in the journal.
-    Post {
-        /// Its number, one more than the last.
-        seq: u64,
-        /// The report.
-        report: Report,
-    },
-    /// The host woke from sleep, or its network changed: do not wait.
-    Woke,
-    /// Time passed.
-    Tick,
-}
-
-/// What the shell must do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Open a socket; answer [`Input::Opened`] or [`Input::Closed`].
-    Dial,
-    /// Sign this challenge and send a hello with what is held.
-    Authenticate {
-        /// The challenge.
-        nonce: String,
-    },
-    /// Send this frame, made fit for [`Link::version`].
-    Send(ToEdge),
-    /// Send a heartbeat.
-    Ping,
-    /// Drop the socket; no [`Input::Closed`] is expected for it.
-    Hangup {
-        /// Why, for a person.
-        reason: String,
-    },
-    /// The hub grants a job: store it, then carry it out.
-    Granted(Grant),
-    /// The hub wants this attempt stopped.
-    Cancelled(Holding),
-    /// Reports up to this number are stored at the hub.
-    Forget {
-        /// The highest number.
-        seq: u64,
-    },
-    /// The hub has stored reports of this journal that this journal never
-    /// made: it was put back to an older state. Give it a new identity; the
-    /// link dials again and says so.
-    Outrun {
-        /// The highest number that the hub has.
-        acknowledged: u64,
-    },
-    /// The link is up.
-    Up {
-        /// Length of a lease, in milliseconds.
-        lease_ms: u64,
-    },
-    /// The hub refuses this host: dialling has ended, unless somebody may update
-    /// or restore the edge ([`Refusal::Version`], [`Refusal::Unknown`]).
-    Refused {
-        /// What to make of it.
-        refusal: Refusal,
-        /// A sentence for a person.
-        message: String,
-    },
-}
 
 /// Known-wrong variants, for the test that must catch each of them.
 #[cfg(feature = "planted-bugs")]

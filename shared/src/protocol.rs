@@ -76,7 +76,7 @@ pub enum ToExecutor {
     Welcome {
         /// Highest report number the hub has stored for this journal.
         acknowledged: u64,
-        /// Length of a lease, in milliseconds; renew within a third of it.
+        /// How long a lease lasts at least, in milliseconds; renew each third of it.
         lease_ms: u64,
     },
     /// A job, granted.

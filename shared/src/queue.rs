@@ -11,19 +11,39 @@
 //! of what an action does.
 
 mod clockwork;
+mod hosts;
+mod retry;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::{Action, Attempt, FailureKind, JobId, JobState, Name};
+use crate::ids::{Action, Attempt, JobId, JobState, Name};
 use crate::protocol::{Grant, Holding};
-use crate::time::{Timestamp, backoff_ms, mix};
+use crate::time::Timestamp;
 
+pub use retry::retries;
 pub use types::{Input, Job, NewJob, Output, Verdict};
 
-/// Length of a lease. An executor renews each third of it, so two renewals
-/// may be lost before the job is granted again.
-pub const LEASE_MS: u64 = 60_000;
+/// Time between two renewals of an executor.
+pub const RENEW_MS: u64 = 20_000;
+/// What an executor is told that its leases last: it renews each third of that.
+pub const LEASE_TOLD_MS: u64 = 3 * RENEW_MS;
+/// Length of a lease, and with [`RENEWED_MS`] how seldom its row is written: of
+/// five renewals' length, 80 and 60 s are left at the first two renewals, which
+/// change nothing, and 40 s at the third, which makes it 100 again. So a running
+/// job costs a row a minute, and at least 40 s are left for a renewal to come:
+/// two of them may be lost.
+pub const LEASE_MS: u64 = 5 * RENEW_MS;
+/// A renewal makes a lease new when less than this is left of it: a half.
+const RENEWED_MS: u64 = LEASE_MS / 2;
+/// The end of a lease is seen at its deadline. An edge that sees it later than
+/// this was not running (a laptop that slept, a process that was stopped), and
+/// its hosts could not renew.
+pub const LATE_MS: u64 = 2_000;
+/// Then a lease goes on for so long, once: more than the time between two
+/// renewals, and two heartbeats, after which a host whose socket died dials again.
+pub const GRACE_MS: u64 = 30_000;
+const _: () = assert!(RENEW_MS < GRACE_MS && GRACE_MS < RENEWED_MS, "the first renewal ends the grace");
 /// A job whose host stays away longer than this is buried: 14 days.
 pub const WAIT_MS_MAX: u64 = 14 * 24 * 3_600 * 1_000;
 /// A job older than this is buried even if somebody keeps renewing it: its
@@ -67,6 +87,8 @@ pub enum QueueBug {
     ParkedGranted,
     /// An attempt that is renewed runs for ever.
     RunEndless,
+    /// What a late edge lets go on, goes on each time.
+    GraceEndless,
 }
 
 /// A project by its host and name.
@@ -206,12 +228,14 @@ impl Queue {
             state: JobState::Waiting,
             attempt: 0,
             failures: 0,
+            failures_by_kind: BTreeMap::new(),
             created: now,
             not_before: now,
             lease_until: Timestamp(0),
             since: now,
             spared: 0,
             run_until: Timestamp(0),
+            is_graced: false,
             reason: None,
         };
         if self.jobs.contains_key(&job.id) {
@@ -247,20 +271,13 @@ impl Queue {
         let fence = 1;
         job.attempt = job.attempt.saturating_add(fence);
         (job.spared, job.failures) = (job.attempt, 0);
+        job.failures_by_kind.clear();
         (job.since, job.not_before) = (now, now);
         (job.lease_until, job.run_until) = (Timestamp(0), Timestamp(0));
         job.reason = None;
         let id = job.id;
         self.admit(job, turn);
         self.keep_newest(id, turn);
-    }
-
-    fn park(&mut self, host: Name, parked: bool) {
-        if parked {
-            self.parked.insert(host);
-        } else {
-            self.parked.remove(&host);
-        }
     }
 
     fn supersede_waiting(&mut self, by: &Job, turn: &mut Turn) {
@@ -282,97 +299,6 @@ impl Queue {
                 turn.touch(id);
             }
         }
-    }
-
-    fn connected(&mut self, host: &Name, holding: &[Holding], now: Timestamp, turn: &mut Turn) {
-        self.online.insert(host.clone());
-        let mut released = Vec::new();
-        for job in self.jobs.values_mut().filter(|job| &job.host == host) {
-            if holding.contains(&Holding { job: job.id, attempt: job.attempt }) {
-                continue;
-            }
-            // The grant was lost on its way, or the host lost its journal.
-            if job.state == JobState::Leased {
-                release(job, now);
-                turn.touch(job.id);
-                released.push(job.id);
-            }
-        }
-        for id in released {
-            self.keep_newest(id, turn);
-        }
-        self.renew(host, holding, now, turn);
-    }
-
-    fn is_current(&self, host: &Name, held: &Holding) -> bool {
-        self.jobs.get(&held.job).is_some_and(|job| &job.host == host && job.attempt == held.attempt)
-    }
-
-    fn renew(&mut self, host: &Name, holding: &[Holding], now: Timestamp, turn: &mut Turn) {
-        for held in holding {
-            let Some(job) = self.jobs.get(&held.job) else { continue };
-            if &job.host != host || job.attempt != held.attempt {
-                continue;
-            }
-            // A lease that ran out is taken up again, unless the project moved
-            // on; an attempt whose failure is settled has no lease any more,
-            // and its host may not have heard so yet.
-            let other_runs = self.jobs_of(&key_of(job)).any(|o| o.id != job.id && o.state == JobState::Leased);
-            let settled = job.lease_until == Timestamp(0);
-            if job.state == JobState::Waiting && (other_runs || settled) {
-                continue;
-            }
-            let parked = self.parked.contains(host);
-            if let Some(job) = self.jobs.get_mut(&held.job) {
-                // Time without a lease, or without room on the disk, is no running time.
-                if job.state == JobState::Waiting || parked {
-                    job.run_until = now.plus_ms(RUN_MS_MAX);
-                }
-                job.state = JobState::Leased;
-                job.lease_until = now.plus_ms(LEASE_MS);
-                turn.touch(job.id);
-            }
-        }
-        // Each time, not only at a hello: a host that slept may hold what was
-        // superseded meanwhile, on a socket that both ends still believe in.
-        for stale in holding.iter().filter(|held| !self.is_current(host, held)) {
-            turn.cancels.push((host.clone(), *stale));
-        }
-    }
-
-    fn settle(&mut self, host: &Name, holding: Holding, verdict: Verdict, now: Timestamp, turn: &mut Turn) {
-        #[cfg(feature = "planted-bugs")]
-        let (fence_off, lose_retry) = (self.has(QueueBug::FenceIgnored), self.has(QueueBug::RetryLost));
-        #[cfg(not(feature = "planted-bugs"))]
-        let (fence_off, lose_retry) = (false, false);
-        let Some(job) = self.jobs.get_mut(&holding.job) else { return };
-        if !fence_off && (&job.host != host || job.attempt != holding.attempt || job.attempt == 0) {
-            return;
-        }
-        // Settled before as failed, and waiting for its next try: the outcome
-        // was told twice.
-        if !fence_off && job.state == JobState::Waiting && job.lease_until == Timestamp(0) {
-            return;
-        }
-        turn.touch(job.id);
-        match verdict {
-            Verdict::Done => {
-                job.state = JobState::Done;
-                job.reason = None;
-            }
-            Verdict::Failed { kind, reason } => {
-                job.failures = job.failures.saturating_add(1);
-                job.reason = Some(reason);
-                if job.failures > retries(kind) || lose_retry {
-                    job.state = JobState::Dead;
-                } else {
-                    job.state = JobState::Waiting;
-                    job.lease_until = Timestamp(0);
-                    job.not_before = now.plus_ms(retry_delay_ms(job, kind));
-                }
-            }
-        }
-        self.keep_newest(holding.job, turn);
     }
 
     /// Of a deploy that waits again and one that waits already, the older gives
@@ -399,16 +325,6 @@ impl Queue {
     fn cancel(&mut self, id: JobId, turn: &mut Turn) {
         if let Some(job) = self.jobs.get_mut(&id) {
             turn.bury(job, CANCELLED.to_owned());
-        }
-    }
-
-    fn revoke(&mut self, host: &Name, turn: &mut Turn) {
-        self.online.remove(host);
-        self.parked.remove(host);
-        for job in self.jobs.values_mut().filter(|job| &job.host == host) {
-            job.state = JobState::Dead;
-            job.reason = Some("its host was revoked".to_owned());
-            turn.touch(job.id);
         }
     }
 
@@ -460,18 +376,6 @@ impl Turn {
     }
 }
 
-/// Lets a grant go. Each one after the first waits longer, so that two daemons
-/// of one identity, or a host that forgets, do not use up the attempts at once.
-fn release(job: &mut Job, now: Timestamp) {
-    job.state = JobState::Waiting;
-    let tries = job.attempt.saturating_sub(job.spared);
-    let wait_ms = match tries.checked_sub(2) {
-        Some(again) => backoff_ms(again, RELEASE_BASE_MS, RELEASE_CAP_MS, mix(job.id.0) ^ u64::from(job.attempt)),
-        None => 0,
-    };
-    job.not_before = now.plus_ms(wait_ms);
-}
-
 fn is_live(state: JobState) -> bool {
     matches!(state, JobState::Waiting | JobState::Leased)
 }
@@ -489,30 +393,6 @@ fn grant_of(job: &Job) -> Grant {
         cause: job.cause,
         hint_commit: job.hint_commit.clone(),
     }
-}
-
-/// How often a job is tried again after this kind of failure.
-#[must_use]
-pub fn retries(kind: FailureKind) -> u32 {
-    match kind {
-        FailureKind::Network => 8,
-        // Its host is parked meanwhile, so each try finds room, or lost it again.
-        FailureKind::Disk => 3,
-        FailureKind::Build | FailureKind::Host => 1,
-        FailureKind::Source
-        | FailureKind::Health
-        | FailureKind::Policy
-        | FailureKind::Cancelled
-        | FailureKind::Crash => 0,
-    }
-}
-
-fn retry_delay_ms(job: &Job, kind: FailureKind) -> u64 {
-    let (base_ms, cap_ms) = match kind {
-        FailureKind::Network => (2_000, 5 * 60_000),
-        _ => (5_000, 60_000),
-    };
-    backoff_ms(job.failures, base_ms, cap_ms, mix(job.id.0) ^ u64::from(job.attempt))
 }
 
 #[cfg(test)]

@@ -31,6 +31,13 @@ pub fn key(repo: &str) -> String {
     tail(&Address::of(repo).path, 1)
 }
 
+/// `owner/name` in lower case as far as a `repo` says so: what the spellings of
+/// one repository have in common when it is to be counted once.
+#[must_use]
+pub fn name(repo: &str) -> String {
+    tail(&Address::of(repo).path, 2)
+}
+
 /// Does the project's `repo` mean the repository that a payload names?
 #[must_use]
 pub fn same(repo: &str, named: &Named<'_>) -> bool {

@@ -122,7 +122,7 @@ fn a_seed_is_one_world(_: &Plan) -> Verdict {
 
 #[cfg(feature = "planted-bugs")]
 fn planted_bugs(_: &Plan) -> Verdict {
-    let plan = Plan::default().until_violation();
+    let plan = Plan::until_violation();
     let found = Bug::ALL.into_iter().filter(|bug| is_found(&plan, *bug)).count();
     let last = format!("bugs found {found}/{}", Bug::ALL.len());
     println!("{last}");

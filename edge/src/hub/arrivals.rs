@@ -2,9 +2,10 @@
 //!
 //! The first arrival waits one round of the event loop; all that arrived by
 //! then are decided in their order and written in one transaction, with one
-//! fsync. Each is answered only after that. What waits is bounded, in number
-//! and in bytes: past that, GitHub is told to come back and a host to dial
-//! again, and neither loses anything.
+//! fsync. Each is answered only after that. A transaction that fails is tried
+//! again with one arrival at a time, so that only those fail which must. What
+//! waits is bounded, in number and in bytes: past that, GitHub is told to come
+//! back and a host to dial again, and neither loses anything.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,20 +13,24 @@ use std::time::Duration;
 use doorstep_shared::ids::Name;
 use doorstep_shared::protocol::Report;
 use futures_channel::oneshot;
-use worker::{Delay, Error, Result, WebSocket};
+use worker::{Delay, Error, Result, WebSocket, console_error};
 
 use super::deliver::{Answer, Delivery};
 use super::report::Told;
 use super::{Hub, Memory, turn::Turn};
 
-/// Arrivals in one turn. At 1 MiB each this bounds one transaction.
+/// Arrivals in one turn. One that fails is followed by as many turns of one.
 const BATCH_MAX: usize = 64;
+/// Their bytes, after the first: they are held twice until they are written, so
+/// this and one delivery of 1.9 MB are 12 MB at most.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Arrivals that wait for their turn.
 const WAITING_MAX: usize = 4_096;
 /// Their bytes: a quarter of what an isolate may hold.
 const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What waits for its turn.
+#[derive(Clone)]
 pub(super) enum Arrival {
     /// A verified delivery.
     Delivery(Delivery),
@@ -61,7 +66,8 @@ pub(super) enum Missed {
     Fault(Error),
 }
 
-type Waiting = (Arrival, oneshot::Sender<std::result::Result<Option<Answer>, String>>);
+type Sender = oneshot::Sender<std::result::Result<Option<Answer>, String>>;
+type Waiting = (Arrival, Sender);
 
 /// What waits.
 #[derive(Default)]
@@ -83,7 +89,12 @@ impl Arrivals {
     }
 
     fn next_batch(&mut self) -> Vec<Waiting> {
-        let count = self.waiting.len().min(BATCH_MAX);
+        let mut bytes = 0usize;
+        let fits = |(arrival, _): &&Waiting| {
+            bytes = bytes.saturating_add(arrival.bytes());
+            bytes <= BATCH_BYTES_MAX
+        };
+        let count = self.waiting.iter().take(BATCH_MAX).take_while(fits).count().max(1).min(self.waiting.len());
         let batch: Vec<Waiting> = self.waiting.drain(..count).collect();
         let bytes: usize = batch.iter().map(|(arrival, _)| arrival.bytes()).sum();
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -115,6 +126,7 @@ impl Hub {
                 return;
             }
             let (batch, answers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+            let alone = if batch.len() > 1 { batch.clone() } else { Vec::new() };
             match self.turn(|memory, turn| self.decide_batch(batch, memory, turn)).await {
                 Ok(decided) => {
                     for (sender, answer) in answers.into_iter().zip(decided) {
@@ -122,12 +134,24 @@ impl Hub {
                         let _ = sender.send(Ok(answer));
                     }
                 }
-                Err(fault) => {
+                Err(fault) if alone.is_empty() => {
                     for sender in answers {
                         let _ = sender.send(Err(fault.to_string()));
                     }
                 }
+                Err(fault) => {
+                    console_error!("{} arrivals were not stored together, each is tried alone: {fault}", alone.len());
+                    self.commit_each(alone, answers).await;
+                }
             }
+        }
+    }
+
+    /// Stores each in a turn of its own, in their order.
+    async fn commit_each(&self, batch: Vec<Arrival>, answers: Vec<Sender>) {
+        for (arrival, sender) in batch.into_iter().zip(answers) {
+            let decided = self.turn(|memory, turn| self.decide_batch(vec![arrival], memory, turn)).await;
+            let _ = sender.send(decided.map(|answers| answers.into_iter().next().flatten()).map_err(|fault| fault.to_string()));
         }
     }
 

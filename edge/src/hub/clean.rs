@@ -2,12 +2,14 @@
 
 use worker::Result;
 
-use super::Hub;
+use super::{Hub, kept::remove_run};
 use crate::platform::now;
 use crate::store::{Statement, first_number, number, text};
 
 /// History is kept this long: 90 days.
 const HISTORY_MS: u64 = 90 * 24 * 3_600 * 1_000;
+/// Pushes that were missed are shown for a day, and kept for two.
+const MISSED_MS: u64 = 2 * 24 * 3_600 * 1_000;
 /// Rows of one kind that one clean-up removes, so that it stays short.
 const ROWS_MAX: u64 = 5_000;
 
@@ -19,6 +21,7 @@ impl Hub {
         self.store()?.commit(vec![
             Statement::new("DELETE FROM enrollments WHERE ends < ?", [number(now.0)]),
             Statement::new("DELETE FROM tries WHERE ends < ?", [number(now.0)]),
+            Statement::new("DELETE FROM missed WHERE found < ?", [number(now.0.saturating_sub(MISSED_MS))]),
         ])?;
         let oldest = first_number(now.0.saturating_sub(HISTORY_MS));
         self.clean_runs(now.0.saturating_sub(HISTORY_MS))?;
@@ -41,14 +44,18 @@ impl Hub {
     }
 
     /// Removes runs with their steps and logs. A run's id begins with its time
-    /// in 12 hex digits, so the oldest come first.
+    /// in 12 hex digits, so the oldest come first; it is its host's word, and a
+    /// host that lies finds its limit in [`kept`](crate::kept).
     fn clean_runs(&self, oldest_ms: u64) -> Result<()> {
         let oldest = format!("{oldest_ms:012x}");
         let store = self.store()?;
         let old = store.rows("SELECT id FROM runs WHERE id < ? ORDER BY id LIMIT 50", [text(&oldest)])?;
         for row in &old {
-            let of = |sql| Statement::new(sql, [text(row.text(0))]);
-            store.commit(vec![of("DELETE FROM logs WHERE run = ?"), of("DELETE FROM steps WHERE run = ?"), of("DELETE FROM runs WHERE id = ?")])?;
+            store.commit(remove_run(row.text(0)).into())?;
+        }
+        if !old.is_empty() {
+            // What is kept of whom is counted again.
+            self.memory()?.kept.clear();
         }
         Ok(())
     }

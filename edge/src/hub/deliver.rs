@@ -22,6 +22,7 @@ use crate::view::DeliveryRow;
 const BODY_MEMORY_MS: u64 = 7 * 24 * 3_600 * 1_000;
 
 /// A verified delivery.
+#[derive(Clone)]
 pub(super) struct Delivery {
     guid: String,
     event_type: String,
@@ -55,6 +56,7 @@ impl Hub {
 
     /// Decides one delivery; what is known of the turn's earlier ones is in `seen`.
     pub(super) fn decide(&self, mut posted: Delivery, seen: &mut BTreeSet<String>, memory: &mut Memory, turn: &mut Turn) -> Result<Answer> {
+        self.outdate_health();
         let event = match delivery::derive(&posted.event_type, &posted.body, &memory.projects) {
             Ok(event) => event,
             Err(disbelief) => {
@@ -79,6 +81,7 @@ impl Hub {
             [number(id), text(&row.event_type), text(row.repo.clone().unwrap_or_default()), json(&row)?, text(std::mem::take(&mut posted.body))],
         ));
         turn.write(Statement::new("INSERT OR REPLACE INTO bodies (hash, event) VALUES (?, ?)", [text(&posted.signature), number(id)]));
+        self.arrived(&row, turn)?;
         turn.changed();
         if event.consequence == Consequence::Pong {
             let body = serde_json::json!({"status": "pong", "event_type": "ping", "delivery_id": posted.guid, "jobs": []});

@@ -13,6 +13,10 @@ use worker::WebSocket;
 
 use super::Hub;
 use super::sockets::{Attachment, EXECUTOR, is_open};
+use crate::platform::now;
+
+/// The list of sockets is made anew this often at most.
+const LISTED_MS: u64 = 10_000;
 
 /// A host's believed socket.
 #[derive(Clone)]
@@ -26,8 +30,11 @@ pub(super) struct Peer {
 #[derive(Default)]
 pub(super) struct Peers {
     hosts: BTreeMap<Name, Peer>,
-    /// By when they came and the challenge that they were given.
+    /// By when they came and the challenge that they were given. Also those that
+    /// were cut and have not answered that: they cost as much as before.
     strangers: BTreeMap<(Timestamp, String), WebSocket>,
+    /// When this was made.
+    made: Timestamp,
 }
 
 impl Peers {
@@ -44,9 +51,11 @@ impl Hub {
     fn peers<T>(&self, look: impl FnOnce(&mut Peers) -> T) -> T {
         let mut peers = self.peers.borrow_mut();
         let peers = peers.get_or_insert_with(|| {
-            let mut made = Peers::default();
-            for (ws, attachment) in self.open(EXECUTOR) {
-                made.add(ws, attachment);
+            let mut made = Peers { made: now(), ..Peers::default() };
+            for (ws, attachment) in self.sockets(EXECUTOR) {
+                if attachment.host.is_none() || is_open(&ws) {
+                    made.add(ws, attachment);
+                }
             }
             made
         });
@@ -91,11 +100,25 @@ impl Hub {
         })
     }
 
+    /// How many strangers' sockets the platform keeps, also of those that were cut.
+    pub(super) fn count_strangers(&self) -> usize {
+        self.peers(|peers| peers.strangers.len())
+    }
+
+    /// Lists the sockets anew, in case one ended without a word; once in a while
+    /// only, since it looks at each of them.
+    pub(super) fn list_again(&self) {
+        let is_due = self.peers(|peers| now().ms_since(peers.made) >= LISTED_MS);
+        if is_due {
+            *self.peers.borrow_mut() = None;
+        }
+    }
+
     /// Every open socket that has not said who it is, the oldest first.
     pub(super) fn all_strangers(&self) -> Vec<(Timestamp, WebSocket)> {
         self.peers(|peers| {
-            peers.strangers.retain(|_, ws| is_open(ws));
-            peers.strangers.iter().map(|((since, _), ws)| (*since, ws.clone())).collect()
+            let open = peers.strangers.iter().filter(|(_, ws)| is_open(ws));
+            open.map(|((since, _), ws)| (*since, ws.clone())).collect()
         })
     }
 }

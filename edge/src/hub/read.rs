@@ -6,9 +6,9 @@ use doorstep_shared::queue::Job;
 use doorstep_shared::time::Timestamp;
 use worker::Result;
 
-use super::Hub;
+use super::{Hub, reconcile::GRACE_MS};
 use crate::call::{EventsQuery, RunsQuery};
-use crate::health::{Counts, Health};
+use crate::health::{Counts, Health, MISSED};
 use crate::platform::now;
 use crate::store::{first_number, number, text};
 use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectPage, ProjectRow, RunRow, RunView};
@@ -17,6 +17,25 @@ use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectPage, Project
 pub(super) const LIMIT_MAX: u64 = 200;
 pub(super) const LIMIT_DEFAULT: u64 = 50;
 const HOUR_MS: u64 = 3_600 * 1_000;
+/// How deliveries fare is counted anew after so long.
+const HEALTH_MS: u64 = 10_000;
+/// And after so long when a delivery came meanwhile.
+const HEALTH_OUTDATED_MS: u64 = 1_000;
+
+/// How deliveries fared a moment ago.
+pub(super) struct Known {
+    at: Timestamp,
+    is_outdated: bool,
+    health: Health,
+}
+
+impl Known {
+    fn is_good(&self, now: Timestamp) -> bool {
+        let for_ms = if self.is_outdated { HEALTH_OUTDATED_MS } else { HEALTH_MS };
+        // A clock that went back makes it no better.
+        self.at <= now && now.ms_since(self.at) < for_ms
+    }
+}
 
 impl Hub {
     pub(super) fn hosts(&self) -> Result<Vec<HostView>> {
@@ -146,9 +165,27 @@ impl Hub {
         Ok(rows.first().and_then(|row| Some((row.json(0)?, row.text(1).to_owned()))))
     }
 
-    /// How deliveries fare: open to everybody, so it names nothing.
+    /// How deliveries fare: open to everybody, so it names nothing, and what it
+    /// costs does not depend on how often it is asked for.
     pub(super) fn health(&self) -> Result<Health> {
         let now = now();
+        let known = self.health.borrow().as_ref().filter(|known| known.is_good(now)).map(|known| known.health.clone());
+        if let Some(health) = known {
+            return Ok(health);
+        }
+        let health = self.count_health(now)?;
+        *self.health.borrow_mut() = Some(Known { at: now, is_outdated: false, health: health.clone() });
+        Ok(health)
+    }
+
+    /// A delivery came: what is known of how they fare is not the last word.
+    pub(super) fn outdate_health(&self) {
+        if let Some(known) = self.health.borrow_mut().as_mut() {
+            known.is_outdated = true;
+        }
+    }
+
+    fn count_health(&self, now: Timestamp) -> Result<Health> {
         let hour = now.0.saturating_sub(HOUR_MS);
         let stored = self.count("SELECT count(*) FROM events WHERE id >= ?", first_number(hour))?;
         let last = self.count("SELECT coalesce(max(id), ?) FROM events", 0)? / 1024;
@@ -157,13 +194,20 @@ impl Hub {
         for row in self.store()?.rows(refused, [number(hour / 60_000)])? {
             counts.refused(row.text(0), row.number(1));
         }
+        counts.refused(MISSED, self.missed_since(now, HOUR_MS)?);
         Ok(counts.judge(now))
     }
 
     /// Pushes of the last day whose webhook did not arrive.
     pub(super) fn missed_last_day(&self) -> Result<u64> {
-        let minute = now().0.saturating_sub(24 * HOUR_MS) / 60_000;
-        self.count("SELECT coalesce(sum(count), 0) FROM refusals WHERE minute >= ? AND code = 'missed'", minute)
+        self.missed_since(now(), 24 * HOUR_MS)
+    }
+
+    /// Pushes that counted as missed within so many milliseconds before `now`.
+    fn missed_since(&self, now: Timestamp, ms: u64) -> Result<u64> {
+        let until = now.0.saturating_sub(GRACE_MS);
+        let rows = self.store()?.rows("SELECT count(*) FROM missed WHERE found > ? AND found <= ?", [number(until.saturating_sub(ms)), number(until)])?;
+        Ok(rows.first().map_or(0, |row| row.number(0)))
     }
 
     fn count(&self, sql: &str, value: u64) -> Result<u64> {

@@ -14,8 +14,9 @@ use doorstep_shared::queue::{Input, Verdict};
 use doorstep_shared::text::{clean_line, cut};
 use worker::{Result, WebSocket};
 
-use super::sockets::{attach, attachment, is_open};
+use super::sockets::{attachment, is_open};
 use super::{Hub, Memory, turn::Turn};
+use crate::kept::{Kept, LOG_ROW_BYTES_MIN};
 use crate::store::{Statement, json, number, text};
 use crate::view::{RunRow, StepRow};
 
@@ -41,6 +42,21 @@ struct Run {
 }
 
 impl Told {
+    /// How many runs this turn looked at.
+    pub(super) fn runs_known(&self) -> u64 {
+        self.runs.len() as u64
+    }
+
+    /// Did this turn look at this run?
+    pub(super) fn knows_run(&self, id: &str) -> bool {
+        self.runs.contains_key(id)
+    }
+
+    /// This turn removes this run.
+    pub(super) fn run_is_gone(&mut self, id: &str) {
+        self.runs.insert(id.to_owned(), None);
+    }
+
     /// Writes the rows and acknowledges, once for each host.
     ///
     /// # Errors
@@ -77,32 +93,33 @@ impl Hub {
         turn: &mut Turn,
     ) -> Result<()> {
         // Cut while it waited: the host sends it again on its next connection.
-        let Some(mut attachment) = attachment(ws).filter(|_| is_open(ws)) else { return Ok(()) };
-        let acknowledged = self.acknowledged(host, told)?;
+        let Some(attachment) = attachment(ws).filter(|_| is_open(ws)) else { return Ok(()) };
+        let (acknowledged, is_raised) = self.acknowledged(host, told)?;
+        let is_fresh = attachment.is_fresh && !is_raised;
         if seq <= acknowledged {
             return Ok(());
         }
-        if seq != acknowledged.saturating_add(1) && !attachment.is_fresh {
+        if seq != acknowledged.saturating_add(1) && !is_fresh {
             // Sent again in order on the next connection.
             let _ = ws.close(Some(1011), Some("a report is missing"));
             return Ok(());
         }
-        if attachment.is_fresh {
-            attachment.is_fresh = false;
-            attach(ws, &attachment)?;
+        if is_fresh {
+            turn.begin(ws.clone());
         }
         told.hosts.insert(host.clone(), (seq, true));
         if is_run_id(report_run(&report)) { self.store_report(host, report, told, memory, turn) } else { Ok(()) }
     }
 
-    fn acknowledged(&self, host: &Name, told: &mut Told) -> Result<u64> {
-        if let Some((seq, _)) = told.hosts.get(host) {
-            return Ok(*seq);
+    /// The highest number stored of a host, and whether this turn raised it.
+    fn acknowledged(&self, host: &Name, told: &mut Told) -> Result<(u64, bool)> {
+        if let Some(known) = told.hosts.get(host) {
+            return Ok(*known);
         }
         let rows = self.store()?.rows("SELECT acknowledged FROM hosts WHERE name = ?", [text(host.as_str())])?;
         let seq = rows.first().map_or(0, |row| row.number(0));
         told.hosts.insert(host.clone(), (seq, false));
-        Ok(seq)
+        Ok((seq, false))
     }
 
     fn store_report(&self, host: &Name, report: Report, told: &mut Told, memory: &mut Memory, turn: &mut Turn) -> Result<()> {
@@ -110,7 +127,7 @@ impl Hub {
             Report::Started { run, job, attempt, project, action, cause, at } => {
                 let (state, ended, commit, failure) = (RunState::Running, None, None, None);
                 let row = RunRow { id: run, host: host.clone(), project, job, attempt, action, cause, state, started: at, ended, commit, failure };
-                self.begin_run(row, told)
+                self.begin_run(row, told, memory, turn)
             }
             Report::Step { run, index, name, state, at, duration_ms, detail } => {
                 if index >= STEPS_MAX || self.run_of(host, &run, told)?.is_none() {
@@ -124,7 +141,7 @@ impl Hub {
                 Ok(())
             }
             Report::Log { run, lines } => match self.run_of(host, &run, told)? {
-                Some(of) => store_log(of, &lines, turn),
+                Some(of) => store_log(of, &lines, self.kept(host, memory)?, turn),
                 None => Ok(()),
             },
             Report::Outcome { run, job, attempt, state, failure, commit, at } => {
@@ -165,30 +182,36 @@ impl Hub {
     }
 
     /// A run begins, or is told of again; another host's run of that number stays.
-    fn begin_run(&self, row: RunRow, told: &mut Told) -> Result<()> {
+    fn begin_run(&self, row: RunRow, told: &mut Told, memory: &mut Memory, turn: &mut Turn) -> Result<()> {
         self.load_run(&row.id, told)?;
-        let slot = told.runs.entry(row.id.clone()).or_default();
-        match slot {
+        match told.runs.get_mut(&row.id).and_then(Option::as_mut) {
             Some(run) if run.row.host != row.host => {}
             Some(run) => (run.row, run.is_changed) = (row, true),
-            None => *slot = Some(Run { row, log_bytes: 0, is_changed: true }),
+            None => {
+                self.make_room(&row.host, told, memory, turn)?;
+                told.runs.insert(row.id.clone(), Some(Run { row, log_bytes: 0, is_changed: true }));
+            }
         }
         Ok(())
     }
 }
 
-fn store_log(run: &mut Run, lines: &[String], turn: &mut Turn) -> Result<()> {
+fn store_log(run: &mut Run, lines: &[String], kept: &mut Kept, turn: &mut Turn) -> Result<()> {
     if run.log_bytes >= RUN_LOG_BYTES_MAX as u64 {
         return Ok(());
     }
     let lines: Vec<String> = lines.iter().map(|text| clean_line(text)).collect();
     let bytes: usize = lines.iter().map(|text| text.len().saturating_add(1)).sum();
+    let bytes = (bytes as u64).max(LOG_ROW_BYTES_MIN);
+    if !kept.add_log(bytes) {
+        return Ok(());
+    }
     // `log_bytes` rises with each report, so it orders them too.
     turn.write(Statement::new(
         "INSERT OR REPLACE INTO logs (run, seq, body) VALUES (?, ?, ?)",
         [text(&run.row.id), number(run.log_bytes), json(&lines)?],
     ));
-    run.log_bytes = run.log_bytes.saturating_add(bytes.max(1) as u64);
+    run.log_bytes = run.log_bytes.saturating_add(bytes);
     run.is_changed = true;
     Ok(())
 }

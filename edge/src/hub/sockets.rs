@@ -8,25 +8,29 @@
 use std::collections::BTreeMap;
 
 use doorstep_shared::ids::Name;
-use doorstep_shared::protocol::{self, Holding, ProjectView, Refusal, ToEdge, ToExecutor, VERSION, VERSION_MIN};
-use doorstep_shared::queue::{Input, LEASE_MS};
+use doorstep_shared::protocol::{self, Refusal, ToEdge, ToExecutor, VERSION, VERSION_MIN};
+use doorstep_shared::queue::Input;
 use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
-use worker::{Response, Result, WebSocket, WebSocketPair, console_error};
+use worker::{Error, Response, Result, WebSocket, WebSocketPair, console_error};
 
 use super::arrivals::{Arrival, Missed};
-use super::{Hub, peers::Peer, turn::Sends, turn::Turn};
-use crate::enroll;
+use super::greet::{Greeting, announce};
+use super::{Hub, peers::Peer, turn::Sends};
 use crate::platform::{now, random};
 use crate::reply;
-use crate::store::{Statement, json, number, text};
+use crate::store::{Statement, number, text};
 
 /// A stranger that has not said who it is by then is cut.
 const STRANGER_MS_MAX: u64 = 10_000;
 /// Strangers at once; the oldest gives way. Each costs the hub some memory.
 const STRANGERS_MAX: usize = 256;
+/// Their sockets, with those that were cut and whose peer does not answer that:
+/// the platform keeps these until the connection ends. As many again; past that,
+/// nobody else is let in. An object takes 32,768 sockets, and hosts need theirs.
+const STRANGER_SOCKETS_MAX: usize = 2 * STRANGERS_MAX;
 /// Pages at once.
 const PAGES_MAX: usize = 256;
 /// An executor beats each 15 s; one that was not heard for three of them is
@@ -42,6 +46,9 @@ extern "C" {
     type RawState;
     #[wasm_bindgen(method, catch, js_name = getWebSocketAutoResponseTimestamp)]
     fn auto_response_at(this: &RawState, ws: &JsValue) -> std::result::Result<JsValue, JsValue>;
+    // The crate's own panics where the platform throws, and the object is dead.
+    #[wasm_bindgen(method, catch, js_name = acceptWebSocket)]
+    fn accept(this: &RawState, ws: &JsValue, tags: &js_sys::Array) -> std::result::Result<(), JsValue>;
 }
 
 /// What a socket is, kept across hibernation.
@@ -56,7 +63,7 @@ pub(super) struct Attachment {
     pub is_fresh: bool,
     /// Why this host can take no job now, if so.
     #[serde(default)]
-    parked: Option<String>,
+    pub parked: Option<String>,
 }
 
 /// How a host with a believed socket is.
@@ -69,20 +76,14 @@ pub(super) struct Presence {
     pub parked: Option<String>,
 }
 
-/// Who says hello, and with what.
-struct Greeting {
-    version: u16,
-    executor_version: String,
-    host: Name,
-    signature: String,
-    journal: String,
-    holding: Vec<Holding>,
-    projects: Vec<ProjectView>,
-    parked: Option<String>,
-}
-
 impl Hub {
     pub(super) async fn accept_executor(&self) -> Result<Response> {
+        if self.count_strangers() >= STRANGER_SOCKETS_MAX {
+            self.list_again();
+        }
+        if self.count_strangers() >= STRANGER_SOCKETS_MAX {
+            return reply::error(503, "busy", "too many connections that have not said who they are");
+        }
         let strangers = self.all_strangers();
         if strangers.len() >= STRANGERS_MAX
             && let Some((_, oldest)) = strangers.first()
@@ -91,7 +92,9 @@ impl Hub {
         }
         let pair = WebSocketPair::new()?;
         let nonce = hex::encode(random::<32>()?);
-        self.state.accept_websocket_with_tags(&pair.server, &[EXECUTOR]);
+        if let Err(fault) = self.accept(&pair.server, EXECUTOR) {
+            return full(&fault);
+        }
         let stranger = Attachment { nonce: nonce.clone(), since: now(), host: None, is_fresh: true, parked: None };
         attach(&pair.server, &stranger)?;
         self.add_stranger(pair.server.clone(), stranger);
@@ -105,17 +108,30 @@ impl Hub {
             return reply::error(503, "busy", "too many pages are open");
         }
         let pair = WebSocketPair::new()?;
-        self.state.accept_websocket_with_tags(&pair.server, &[PAGE]);
+        if let Err(fault) = self.accept(&pair.server, PAGE) {
+            return full(&fault);
+        }
         attach(&pair.server, &Attachment { nonce: String::new(), since: now(), host: None, is_fresh: false, parked: None })?;
         Response::from_websocket(pair.client)
     }
 
-    /// Open sockets of a kind with what they are.
-    pub(super) fn open(&self, kind: &str) -> impl Iterator<Item = (WebSocket, Attachment)> {
-        self.state.get_websockets_with_tag(kind).into_iter().filter(is_open).filter_map(|ws| {
+    /// Gives a socket to the platform, which keeps it while the hub sleeps.
+    fn accept(&self, ws: &WebSocket, kind: &str) -> Result<()> {
+        let raw: &RawState = self.state.as_raw().unchecked_ref();
+        raw.accept(ws.as_ref(), &js_sys::Array::of1(&kind.into())).map_err(Error::from)
+    }
+
+    /// Sockets of a kind that have not ended, with what they are.
+    pub(super) fn sockets(&self, kind: &str) -> impl Iterator<Item = (WebSocket, Attachment)> {
+        self.state.get_websockets_with_tag(kind).into_iter().filter_map(|ws| {
             let attachment = attachment(&ws)?;
             Some((ws, attachment))
         })
+    }
+
+    /// The open ones of them.
+    fn open(&self, kind: &str) -> impl Iterator<Item = (WebSocket, Attachment)> {
+        self.sockets(kind).filter(|(ws, _)| is_open(ws))
     }
 
     /// Hosts with a believed socket.
@@ -188,6 +204,12 @@ impl Hub {
 
     /// Sends a turn's frames; a frame that does not arrive is granted again.
     pub(super) fn send(&self, sends: Sends) {
+        for ws in &sends.begun {
+            let begun = attachment(ws).map(|known| attach(ws, &Attachment { is_fresh: false, ..known }));
+            if let Some(Err(fault)) = begun {
+                console_error!("a socket was not marked as begun: {fault}");
+            }
+        }
         for (host, message) in &sends.frames {
             if let Some(peer) = self.peer(host) {
                 frame(&peer.ws, message);
@@ -301,145 +323,10 @@ impl Hub {
             }
         }
     }
-
-    async fn hello(&self, ws: &WebSocket, attachment: Attachment, greeting: Greeting) -> Result<()> {
-        if !(VERSION_MIN..=VERSION).contains(&greeting.version) {
-            refuse(ws, Refusal::Version, &format!("this edge speaks versions {VERSION_MIN} to {VERSION}"));
-            return Ok(());
-        }
-        let rows = self.store()?.rows(
-            "SELECT public_key, journal, acknowledged, revoked FROM hosts WHERE name = ?",
-            [text(greeting.host.as_str())],
-        )?;
-        let Some(known) = rows.first() else {
-            refuse(ws, Refusal::Unknown, "this edge knows no host of this name; enrol it with `doorstep join`, or restore the edge's storage");
-            return Ok(());
-        };
-        if known.number(3) != 0 || !enroll::is_host(known.text(0), &greeting.host, &attachment.nonce, &greeting.signature) {
-            refuse(ws, Refusal::NotAuthorised, "this host was revoked, or its key is another one");
-            return Ok(());
-        }
-        let acknowledged = if known.text(1) == greeting.journal { known.number(2) } else { 0 };
-        self.cut_host(&greeting.host, Refusal::Replaced, "a newer connection of this host took over");
-        let (parked, is_parked) = (greeting.parked.as_deref().map(line), greeting.parked.is_some());
-        let believed = Attachment { host: Some(greeting.host.clone()), since: now(), parked, ..attachment.clone() };
-        attach(ws, &believed)?;
-        self.believe(ws, &attachment, believed);
-        self.turn(|memory, turn| {
-            let Greeting { host, executor_version, journal, holding, projects, .. } = greeting;
-            // The first of the turn's frames, so it comes before the grants.
-            turn.send(&host, ToExecutor::Welcome { acknowledged, lease_ms: LEASE_MS });
-            turn.write(Statement::new(
-                "UPDATE hosts SET last_seen = ?, version = ?, journal = ?, acknowledged = ? WHERE name = ?",
-                [number(turn.now.0), text(executor_version), text(journal), number(acknowledged), text(host.as_str())],
-            ));
-            announce(&host, projects, memory, turn)?;
-            turn.changed();
-            // Memory that was loaded for this frame counts its socket as a host's
-            // already, and nothing may be granted before it is known what is held.
-            turn.queue(memory, Input::Disconnected { host: host.clone() });
-            turn.queue(memory, Input::Parked { host: host.clone(), parked: is_parked });
-            turn.queue(memory, Input::Connected { host, holding });
-            Ok(())
-        })
-        .await
-    }
-
-    async fn join(&self, ws: &WebSocket, nonce: &str, code: &str, host: &Name, public_key: &str, signature: &str) -> Result<()> {
-        if !enroll::holds_key(public_key, host, nonce, signature) {
-            refuse(ws, Refusal::NotAuthorised, "the signature does not fit the public key");
-            return Ok(());
-        }
-        match self.try_code(code, host, public_key).await? {
-            Ok(()) => {
-                frame(ws, &ToExecutor::Joined { host: host.clone() });
-                let _ = ws.close(Some(1000), Some("joined"));
-            }
-            Err((refusal, message)) => refuse(ws, refusal, message),
-        }
-        Ok(())
-    }
-
-    async fn try_code(&self, code: &str, host: &Name, public_key: &str) -> Result<std::result::Result<(), (Refusal, &'static str)>> {
-        const WRONG: (Refusal, &str) = (Refusal::BadCode, "the code is wrong, used or older than 10 minutes; make a new one at the dashboard");
-        let Some((handle, whole)) = enroll::split(code) else { return Ok(Err(WRONG)) };
-        let store = self.store()?;
-        let rows = store.rows("SELECT hash, tries FROM enrollments WHERE handle = ? AND ends > ?", [text(&handle), number(now().0)])?;
-        let Some(row) = rows.first() else { return Ok(Err(WRONG)) };
-        if row.number(1) >= enroll::TRIES_MAX {
-            return Ok(Err(WRONG));
-        }
-        if row.text(0) != enroll::hash(&whole) {
-            store.commit(vec![Statement::new("UPDATE enrollments SET tries = tries + 1 WHERE handle = ?", [text(&handle)])])?;
-            return Ok(Err(WRONG));
-        }
-        let taken = store.rows("SELECT 1 FROM hosts WHERE name = ? AND revoked = 0", [text(host.as_str())])?;
-        if !taken.is_empty() {
-            return Ok(Err((Refusal::NameTaken, "a host of this name is enrolled; choose another with --name, or revoke that one")));
-        }
-        self.turn(|_, turn| {
-            turn.write(Statement::new("DELETE FROM enrollments WHERE handle = ?", [text(handle)]));
-            turn.write(Statement::new(
-                "INSERT OR REPLACE INTO hosts (name, public_key, enrolled, last_seen, version, journal, acknowledged, revoked) VALUES (?, ?, ?, ?, '', '', 0, 0)",
-                [text(host.as_str()), text(public_key), number(turn.now.0), number(turn.now.0)],
-            ));
-            turn.changed();
-            Ok(())
-        })
-        .await?;
-        Ok(Ok(()))
-    }
-}
-
-/// Replaces what is known of a host's projects.
-fn announce(host: &Name, mut projects: Vec<ProjectView>, memory: &mut super::Memory, turn: &mut Turn) -> Result<()> {
-    projects.truncate(protocol::PROJECTS_MAX);
-    let gone: Vec<(Name, Name)> = memory
-        .projects
-        .keys()
-        .filter(|(of, name)| of == host && !projects.iter().any(|project| &project.name == name))
-        .cloned()
-        .collect();
-    for key in gone {
-        turn.write(Statement::new("DELETE FROM projects WHERE host = ? AND name = ?", [text(key.0.as_str()), text(key.1.as_str())]));
-        memory.projects.remove(&key);
-        turn.changed();
-    }
-    for project in projects.into_iter().map(made_fit) {
-        let key = (host.clone(), project.name.clone());
-        if memory.projects.get(&key) == Some(&project) {
-            continue;
-        }
-        turn.write(Statement::new(
-            "INSERT OR REPLACE INTO projects (host, name, body) VALUES (?, ?, ?)",
-            [text(host.as_str()), text(project.name.as_str()), json(&project)?],
-        ));
-        turn.changed();
-        memory.projects.insert(host.clone(), project);
-    }
-    Ok(())
-}
-
-/// A project as a page may show it and a push may be matched with it, whatever
-/// its host said. A pattern that is not understood matches everything.
-fn made_fit(mut project: ProjectView) -> ProjectView {
-    let fit = |text: &str| doorstep_shared::text::cut(&doorstep_shared::text::clean_line(text), 1_024).to_owned();
-    if project.paths.iter().any(|pattern| doorstep_shared::paths::validate(pattern).is_err()) {
-        project.paths.clear();
-    }
-    project.repo = fit(&project.repo);
-    project.branch = fit(&project.branch);
-    project.reason = project.reason.as_deref().map(fit);
-    project.address = project.address.as_deref().map(fit);
-    if let Some(live) = &mut project.live {
-        live.subject = fit(&live.subject);
-        live.commit = fit(&live.commit);
-    }
-    project
 }
 
 /// A line from a host, made fit to keep: an attachment holds 16 KiB.
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     doorstep_shared::text::cut(&doorstep_shared::text::clean_line(text), 500).to_owned()
 }
 
@@ -468,7 +355,13 @@ pub(super) fn frame(ws: &WebSocket, message: &ToExecutor) {
     }
 }
 
-fn refuse(ws: &WebSocket, refusal: Refusal, message: &str) {
+/// The platform takes no more sockets.
+fn full(fault: &Error) -> Result<Response> {
+    console_error!("a socket was not accepted: {fault}");
+    reply::error(503, "busy", "too many connections")
+}
+
+pub(super) fn refuse(ws: &WebSocket, refusal: Refusal, message: &str) {
     frame(ws, &ToExecutor::Refuse { refusal, message: message.to_owned() });
     let _ = ws.close(Some(4000), Some("refused"));
 }

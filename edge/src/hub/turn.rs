@@ -6,7 +6,7 @@ use doorstep_shared::ids::{JobId, Name};
 use doorstep_shared::protocol::ToExecutor;
 use doorstep_shared::queue::{Input, Job, Output};
 use doorstep_shared::time::Timestamp;
-use worker::Result;
+use worker::{Result, WebSocket};
 
 use super::Memory;
 use crate::store::{Statement, save_job};
@@ -18,6 +18,8 @@ pub struct Sends {
     pub frames: Vec<(Name, ToExecutor)>,
     /// Does something that a page shows differ now?
     pub changed: bool,
+    /// Sockets whose first report this turn stores.
+    pub begun: Vec<WebSocket>,
 }
 
 /// The statements and frames of one turn.
@@ -44,6 +46,11 @@ impl Turn {
     /// Sends one more frame.
     pub fn send(&mut self, host: &Name, frame: ToExecutor) {
         self.sends.frames.push((host.clone(), frame));
+    }
+
+    /// This socket's first report is stored now.
+    pub fn begin(&mut self, ws: WebSocket) {
+        self.sends.begun.push(ws);
     }
 
     /// Pages show something else now.

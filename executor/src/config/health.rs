@@ -106,7 +106,7 @@ fn expected(reader: &mut Reader<'_>, section: &mut Section<'_>, probe: Option<&P
 fn headers(reader: &mut Reader<'_>, section: &Section<'_>) -> BTreeMap<String, String> {
     let path = section.child_path("");
     let headers = reader.free_table(section, |key| {
-        if reqwest::header::HeaderName::from_bytes(key.as_bytes()).is_err() {
+        if !is_header_name(key) {
             return Err(format!("`{}` is no name of a header", shown(key)));
         }
         if variable::looks_secret(key) || key.eq_ignore_ascii_case("authorization") || key.eq_ignore_ascii_case("cookie") {
@@ -116,11 +116,17 @@ fn headers(reader: &mut Reader<'_>, section: &Section<'_>) -> BTreeMap<String, S
         Ok(())
     });
     for (key, value) in &headers {
-        if reqwest::header::HeaderValue::from_str(value).is_err() {
+        if value.chars().any(|c| c.is_control() || !c.is_ascii()) {
             reader.fault(&section.spot, format!("`{key}`: no value of a header"));
         }
     }
     headers
+}
+
+/// A token of RFC 9110, section 5.6.2.
+fn is_header_name(text: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_token)
 }
 
 /// Reads the hooks, if there are some.

@@ -1,6 +1,7 @@
 //! Rules of the link, one story each.
 
 use super::*;
+use crate::protocol::Grant;
 
 const T0: Timestamp = Timestamp(1_000_000);
 

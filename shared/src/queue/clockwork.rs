@@ -1,7 +1,9 @@
 //! What time does to the queue: leases that end, jobs that are given up, jobs
 //! whose turn it is.
 
-use super::{ATTEMPTS_MAX, Key, LEASE_MS, Queue, RUN_MS_MAX, Turn, WAIT_MS_MAX, is_live, release};
+use super::{ATTEMPTS_MAX, GRACE_MS, Key, LEASE_MS, Queue, RUN_MS_MAX, Turn, WAIT_MS_MAX, is_live};
+use super::hosts::release;
+use super::retry::worn_out;
 #[cfg(feature = "planted-bugs")]
 use super::QueueBug;
 use crate::ids::{JobState, Name};
@@ -14,12 +16,16 @@ impl Queue {
             return;
         }
         #[cfg(feature = "planted-bugs")]
-        let endless = self.has(QueueBug::RunEndless);
+        let (endless, endless_grace) = (self.has(QueueBug::RunEndless), self.has(QueueBug::GraceEndless));
         #[cfg(not(feature = "planted-bugs"))]
-        let endless = false;
+        let (endless, endless_grace) = (false, false);
         let mut released = Vec::new();
         for job in self.jobs.values_mut().filter(|job| is_live(job.state)) {
-            if job.state == JobState::Leased && job.lease_until <= now {
+            if job.state == JobState::Leased && job.lease_until <= now && (job.is_forgiven(now) || endless_grace) {
+                job.lease_until = now.plus_ms(GRACE_MS);
+                job.is_graced = true;
+                turn.touch(job.id);
+            } else if job.state == JobState::Leased && job.lease_until <= now {
                 release(job, now);
                 turn.touch(job.id);
                 released.push(job.id);
@@ -51,13 +57,14 @@ impl Queue {
                 turn.touch(id);
                 if job.attempt.saturating_sub(job.spared) >= ATTEMPTS_MAX {
                     job.state = JobState::Dead;
-                    job.reason = Some(format!("granted {ATTEMPTS_MAX} times and never settled"));
+                    job.reason = Some(worn_out(job));
                     // The next of the project has its turn now, not at a deadline that has passed.
                     continue;
                 }
                 job.state = JobState::Leased;
                 job.attempt += 1;
                 job.lease_until = now.plus_ms(LEASE_MS);
+                job.is_graced = false;
                 job.run_until = now.plus_ms(RUN_MS_MAX);
                 turn.grants.insert(id);
                 break;

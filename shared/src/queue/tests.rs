@@ -1,7 +1,7 @@
 //! Rules of the queue, one story each.
 
 use super::*;
-use crate::ids::Cause;
+use crate::ids::{Cause, FailureKind};
 
 const T0: Timestamp = Timestamp(1_000_000);
 
@@ -129,6 +129,67 @@ fn networks_are_tried_again_and_health_is_not() {
     assert_eq!(saved(&settle(&mut q, 2, 1, failed(FailureKind::Health), now), 2), JobState::Dead);
 }
 
+/// Fails the attempt that is leased with each of these, and says how it ended.
+fn fail_with(q: &mut Queue, kinds: &[FailureKind]) -> Job {
+    let mut now = T0;
+    let mut last = Vec::new();
+    for &kind in kinds {
+        let attempt = q.jobs().next().unwrap().attempt;
+        last = settle(q, 1, attempt, failed(kind), now);
+        let Some(due) = q.deadline() else { break };
+        now = due.max(now);
+        last.extend(q.handle(Input::Tick, now));
+    }
+    stored(&last, 1)
+}
+
+#[test]
+fn each_kind_of_failure_has_tries_of_its_own() {
+    use FailureKind::{Build, Disk, Host, Network};
+    let lives = [vec![Network, Build], vec![Build, Network, Network], vec![Disk, Disk, Disk, Host, Build], [vec![Build], vec![Network; 8]].concat()];
+    let ends = [vec![Network, Build, Network, Build], vec![Build, Build], [vec![Network; 5], vec![Build], vec![Network; 4]].concat()];
+    for kinds in &lives {
+        let mut q = Queue::default();
+        connect(&mut q, &[], T0);
+        q.handle(push(1), T0);
+        assert_eq!(fail_with(&mut q, kinds).state, JobState::Leased, "{kinds:?}");
+    }
+    for kinds in &ends {
+        let mut q = Queue::default();
+        connect(&mut q, &[], T0);
+        q.handle(push(1), T0);
+        let dead = fail_with(&mut q, kinds);
+        assert_eq!((dead.state, dead.failures as usize), (JobState::Dead, kinds.len()), "{kinds:?}");
+        assert_eq!(dead.reason.as_deref(), Some("because"), "{kinds:?}");
+    }
+}
+
+#[test]
+fn what_is_given_up_after_twelve_grants_says_how_they_went() {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    let kinds = [vec![FailureKind::Network; 8], vec![FailureKind::Disk; 3], vec![FailureKind::Build]].concat();
+    let dead = fail_with(&mut q, &kinds);
+    assert_eq!(dead.reason.as_deref(), Some("granted 12 times, of which 12 failed, the last with: because"));
+
+    let mut q = Queue::default();
+    q.handle(push(1), T0);
+    let mut now = T0;
+    let dead = loop {
+        let out = connect(&mut q, &[], now);
+        if q.jobs().count() == 0 {
+            break stored(&out, 1);
+        }
+        now = now.plus_ms(RELEASE_CAP_MS);
+    };
+    assert_eq!(dead.reason.as_deref(), Some("granted 12 times and never settled"));
+    // A revived one has twelve more, and says nothing of those before.
+    q.handle(Input::Revive(dead), now);
+    let dead = fail_with(&mut q, &[FailureKind::Build, FailureKind::Build]);
+    assert_eq!((dead.state, dead.reason.as_deref()), (JobState::Dead, Some("because")));
+}
+
 /// A retry of 0 ms is granted in the same turn.
 fn saved_waiting_or_leased(q: &Queue) -> JobState {
     q.jobs().next().unwrap().state
@@ -233,6 +294,83 @@ fn clicks_in_bad_faith_are_bounded() {
     assert_eq!(q.jobs().count(), LIVE_JOBS_PER_PROJECT_MAX);
 }
 
+fn renew(queue: &mut Queue, job: u64, attempt: Attempt, now: Timestamp) -> Vec<Output> {
+    queue.handle(Input::Renew { host: name("attic"), holding: held(&[(job, attempt)]) }, now)
+}
+
+#[test]
+fn a_running_job_costs_one_row_a_minute_and_two_renewals_may_be_lost() {
+    for parked in [false, true] {
+        let mut q = Queue::default();
+        connect(&mut q, &[], T0);
+        q.handle(push(1), T0);
+        q.handle(Input::Parked { host: name("attic"), parked }, T0);
+        let minutes = 30;
+        let mut now = T0;
+        let mut rows = 0;
+        for _ in 0..minutes * 60_000 / RENEW_MS {
+            now = now.plus_ms(RENEW_MS);
+            let before = q.clone();
+            let out = renew(&mut q, 1, 1, now);
+            assert!(!out.is_empty() || format!("{before:?}") == format!("{q:?}"), "what is not written does not change");
+            rows += out.len();
+            let left_ms = q.jobs().next().unwrap().lease_until.ms_since(now);
+            assert!(left_ms > 2 * RENEW_MS || !out.is_empty(), "{left_ms} ms are left");
+        }
+        assert_eq!(rows as u64, minutes, "parked: {parked}");
+        // Two are lost after the worst moment, and the third comes a little late.
+        let lost = now.plus_ms(2 * RENEW_MS).plus_ms(3 * RENEW_MS - 1);
+        q.handle(Input::Tick, lost);
+        assert_eq!(q.jobs().next().unwrap().attempt, 1);
+    }
+}
+
+/// An edge that comes back after so long, with a host that holds what it held.
+fn paused(ms: u64) -> (Queue, Timestamp) {
+    let mut q = Queue::default();
+    connect(&mut q, &[], T0);
+    q.handle(push(1), T0);
+    q.handle(push(2), T0);
+    (q, T0.plus_ms(ms))
+}
+
+#[test]
+fn a_late_edge_lets_leases_go_on_until_their_hosts_can_renew() {
+    for first in [Input::Tick, push(3), Input::Disconnected { host: name("attic") }] {
+        let (mut q, woke) = paused(5 * LEASE_MS);
+        let out = q.handle(first, woke);
+        assert!(granted(&out).is_empty());
+        assert_eq!(saved(&out, 1), JobState::Leased, "and that is a row");
+        assert_eq!(q.deadline(), Some(woke.plus_ms(GRACE_MS)));
+        // The host renews on the socket that it has, or says hello on a new one.
+        let out = renew(&mut q, 1, 1, woke.plus_ms(RENEW_MS));
+        assert_eq!(stored(&out, 1).lease_until, woke.plus_ms(RENEW_MS + LEASE_MS));
+        assert!(connect(&mut q, &[(1, 1)], woke.plus_ms(RENEW_MS)).is_empty());
+    }
+}
+
+#[test]
+fn a_lease_is_let_go_on_once_and_never_on_time() {
+    let (mut q, on_time) = paused(LEASE_MS);
+    assert_eq!(granted(&q.handle(Input::Tick, on_time)), [(2, 1)]);
+    let (mut q, woke) = paused(5 * LEASE_MS);
+    q.handle(Input::Tick, woke);
+    // The edge sleeps again, and nobody renewed.
+    assert_eq!(granted(&q.handle(Input::Tick, woke.plus_ms(5 * LEASE_MS))), [(2, 1)]);
+    // A renewal makes it a lease like any other.
+    let (mut q, woke) = paused(5 * LEASE_MS);
+    q.handle(Input::Tick, woke);
+    renew(&mut q, 1, 1, woke);
+    let out = q.handle(Input::Tick, woke.plus_ms(5 * LEASE_MS));
+    assert_eq!((saved(&out, 1), granted(&out).len()), (JobState::Leased, 0));
+}
+
+#[test]
+fn a_run_that_is_too_long_is_not_let_go_on() {
+    let (mut q, woke) = paused(RUN_MS_MAX);
+    assert_eq!(granted(&q.handle(Input::Tick, woke)), [(2, 1)]);
+}
+
 fn stored(outputs: &[Output], id: u64) -> Job {
     let last = outputs.iter().rev().find_map(|o| match o {
         Output::Save(job) if job.id.0 == id => Some(job.clone()),
@@ -324,9 +462,9 @@ fn what_runs_without_end_is_stopped_and_buried() {
     q.handle(push(2), T0);
     let mut now = T0;
     let out = loop {
-        now = now.plus_ms(LEASE_MS / 3);
-        let out = q.handle(Input::Renew { host: name("attic"), holding: held(&[(1, 1)]) }, now);
-        if saved(&out, 1) != JobState::Leased {
+        now = now.plus_ms(RENEW_MS);
+        let out = renew(&mut q, 1, 1, now);
+        if !q.jobs().any(|job| job.id == JobId(1)) {
             break out;
         }
     };

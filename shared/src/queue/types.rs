@@ -1,5 +1,7 @@
 //! What the queue is told, what it wants done, and the row it keeps.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Action, Attempt, Cause, FailureKind, JobId, JobState, Name};
@@ -27,6 +29,10 @@ pub struct Job {
     pub attempt: Attempt,
     /// How often it failed.
     pub failures: u32,
+    /// The same by kind, since each kind has tries of its own. In rows of an
+    /// older build there is none, and all its tries are still to come.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failures_by_kind: BTreeMap<FailureKind, u32>,
     /// When it was enqueued.
     pub created: Timestamp,
     /// Not to be granted before.
@@ -45,6 +51,9 @@ pub struct Job {
     /// rows of an older build, which set no such limit.
     #[serde(default)]
     pub run_until: Timestamp,
+    /// Its lease ended while the edge was not running, and goes on once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_graced: bool,
     /// Why it stands where it stands, in a sentence.
     pub reason: Option<String>,
 }
@@ -60,6 +69,18 @@ impl Job {
     #[must_use]
     pub fn runs_until(&self) -> Timestamp {
         if self.run_until == Timestamp(0) { self.ends_by() } else { self.run_until.min(self.ends_by()) }
+    }
+
+    /// Did its lease end while the edge was not running, so that its host could
+    /// not renew it? That is forgiven once, and no run lasts longer for it.
+    pub(super) fn is_forgiven(&self, now: Timestamp) -> bool {
+        now.ms_since(self.lease_until) >= super::LATE_MS && !self.is_graced && self.runs_until() > now
+    }
+
+    /// How often it failed in this way.
+    #[must_use]
+    pub fn failures_of(&self, kind: FailureKind) -> u32 {
+        self.failures_by_kind.get(&kind).copied().unwrap_or(0)
     }
 
     /// When it is given up whatever happens.

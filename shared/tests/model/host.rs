@@ -6,7 +6,7 @@ use std::sync::Arc;
 use doorstep_shared::ids::FailureKind;
 use doorstep_shared::link::{self, Link};
 use doorstep_shared::protocol::{Grant, Refusal, ToEdge, ToExecutor, VERSION};
-use doorstep_shared::queue::LEASE_MS;
+use doorstep_shared::queue::LEASE_TOLD_MS;
 
 use super::scene::Scene;
 use super::state::{Conn, Daemon, Down, Held, HubEnd, NOW, Phase, Rule, Run, Said, Up, grant, held};
@@ -139,7 +139,7 @@ impl Scene {
     pub fn host_hears(&mut self, c: usize) {
         let left_out = self.state.host.left_out;
         let frame = match self.state.conns[c].down.remove(0) {
-            Down::Welcome(seq) => ToExecutor::Welcome { acknowledged: left_out + seq, lease_ms: LEASE_MS },
+            Down::Welcome(seq) => ToExecutor::Welcome { acknowledged: left_out + seq, lease_ms: LEASE_TOLD_MS },
             Down::Grant(job, attempt, cause) => ToExecutor::Grant { grant: grant(job, attempt, cause) },
             Down::Cancel(job, attempt) => ToExecutor::Cancel { job, attempt },
             Down::Acknowledge(seq) => ToExecutor::Acknowledge { seq: left_out + seq },

@@ -99,7 +99,7 @@ fn check_end(facts: &Facts, new: &Job) -> Verdicts {
             new.attempt > 0 && ahead_ms > 0 && ahead_ms <= LEASE_MS
         }
         (JobState::Done, verdict) => matches!(verdict, Some(Verdict::Done)),
-        (JobState::Dead, Some(Verdict::Failed { kind, .. })) => new.failures > tries_again(*kind),
+        (JobState::Dead, Some(Verdict::Failed { kind, .. })) => new.failures_of(*kind) > tries_again(*kind),
         (JobState::Dead, Some(Verdict::Done) | None) => false,
     };
     ensure(right, Rule::Attempts, || format!("job {} is {} after {:?}", new.id, new.state, facts.settles))

@@ -6,6 +6,7 @@
 //! only from one deadline of its link to the next; what is seen of a link is
 //! [`Daemon::view`], which leaves the length of a wait out.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -155,7 +156,7 @@ impl Row {
     }
 
     /// What the future depends on; a new field of a job must be placed here.
-    fn view(&self) -> (JobId, Cause, JobState, Attempt, u32, Timestamp, Timestamp, bool) {
+    fn view(&self) -> View<'_> {
         let Job {
             id,
             host: _,
@@ -165,21 +166,28 @@ impl Row {
             hint_commit: _,
             state,
             attempt,
-            failures,
+            failures: _,
+            failures_by_kind,
             created: _,
             not_before,
             lease_until,
             since: _,
             spared: _,
             run_until: _,
+            is_graced: _,
             reason,
         } = &*self.0;
         if !is_live(*state) {
-            return (*id, *cause, *state, 0, 0, NOW, NOW, reason.is_some());
+            return (*id, *cause, *state, 0, &NO_FAILURE, NOW, NOW, reason.is_some());
         }
-        (*id, *cause, *state, *attempt, *failures, *not_before, *lease_until, reason.is_some())
+        (*id, *cause, *state, *attempt, failures_by_kind, *not_before, *lease_until, reason.is_some())
     }
 }
+
+/// What [`Row::view`] shows.
+type View<'r> = (JobId, Cause, JobState, Attempt, &'r BTreeMap<FailureKind, u32>, Timestamp, Timestamp, bool);
+
+static NO_FAILURE: BTreeMap<FailureKind, u32> = BTreeMap::new();
 
 impl PartialEq for Row {
     fn eq(&self, other: &Self) -> bool {

@@ -64,7 +64,7 @@ pub enum ModelBug {
 #[cfg(feature = "planted-bugs")]
 impl Bug {
     /// Every known bug.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Queue(QueueBug::FenceIgnored),
         Self::Queue(QueueBug::TwoAtOnce),
         Self::Queue(QueueBug::LeaseEndless),
@@ -74,6 +74,7 @@ impl Bug {
         Self::Queue(QueueBug::ReviveKeepsFence),
         Self::Queue(QueueBug::ParkedGranted),
         Self::Queue(QueueBug::RunEndless),
+        Self::Queue(QueueBug::GraceEndless),
         Self::Link(LinkBug::OutboxDropped),
         Self::Link(LinkBug::SilenceBelieved),
         Self::Link(LinkBug::ForgetEarly),

@@ -42,6 +42,7 @@ seen! {
     Duplicates = "duplicates",
     GrantsAgain = "duplicate grants",
     Expiries = "expiries",
+    Graces = "graces",
     Supersedes = "supersedes",
     Retries = "retries",
     Burials = "burials",

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use doorstep_shared::ids::{Action, Cause, JobId, JobState, Name, RunState};
 use doorstep_shared::protocol::{Grant, Holding, Refusal, Report, ToEdge, ToExecutor, VERSION, VERSION_MIN, fit};
-use doorstep_shared::queue::{Input, Job, LEASE_MS, NewJob, Queue, Verdict};
+use doorstep_shared::queue::{Input, Job, LEASE_TOLD_MS, NewJob, Queue, Verdict};
 use doorstep_shared::time::Timestamp;
 
 use super::bug::ModelBug;
@@ -139,7 +139,7 @@ impl Hub {
         let acknowledged = self.stored(&peer.journal);
         let host = peer.host.clone();
         let inputs = vec![Input::Parked { host: host.clone(), parked }, Input::Connected { host, holding }];
-        let reply = Some((conn, ToExecutor::Welcome { acknowledged, lease_ms: LEASE_MS }));
+        let reply = Some((conn, ToExecutor::Welcome { acknowledged, lease_ms: LEASE_TOLD_MS }));
         self.turn(stage, wire, Change { inputs, hello: Some((conn, peer, parked)), reply, ..Change::default() })
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use doorstep_shared::ids::{Action, FailureKind, JobId, JobState, Name};
 use doorstep_shared::protocol::Holding;
 use doorstep_shared::queue::{
-    ATTEMPTS_MAX, Input, Job, LEASE_MS, LIVE_JOBS_PER_PROJECT_MAX, Output, Queue, RUN_MS_MAX, Verdict,
+    ATTEMPTS_MAX, GRACE_MS, Input, Job, LATE_MS, LEASE_MS, LIVE_JOBS_PER_PROJECT_MAX, Output, Queue, RUN_MS_MAX, Verdict,
 };
 use doorstep_shared::time::Timestamp;
 
@@ -102,6 +102,7 @@ impl Ledger {
         stage.check(new.failures == failures + u32::from(failed), || {
             format!("job {id} counts {} failures after {failures}, outcome obeyed: {failed}", new.failures)
         });
+        self.check_kinds(stage, old.filter(|_| !revived), new);
         if let Some(old) = old {
             self.check_lease(stage, old, new);
         }
@@ -122,10 +123,19 @@ impl Ledger {
         if let Some(Verdict::Failed { kind, .. }) = self.verdict(id)
             && new.state != JobState::Dead
         {
-            stage.check(new.failures <= tries_again(*kind), || format!("job {id} is tried again after {kind}"));
+            stage.check(new.failures_of(*kind) <= tries_again(*kind), || format!("job {id} is tried again after {kind}"));
             stage.saw(Seen::Retries);
         }
         self.note_hold(stage, old, new);
+    }
+
+    /// Each kind of failure counts for itself.
+    fn check_kinds(&self, stage: &mut Stage, old: Option<&Job>, new: &Job) {
+        for &kind in FailureKind::ALL {
+            let told = matches!(self.verdict(new.id), Some(Verdict::Failed { kind: told, .. }) if *told == kind);
+            let count = old.map_or(0, |old| old.failures_of(kind)) + u32::from(told);
+            stage.check(new.failures_of(kind) == count, || format!("job {} failed {count} times of {kind}, and counts {}", new.id, new.failures_of(kind)));
+        }
     }
 
     fn verdict(&self, id: JobId) -> Option<&Verdict> {
@@ -139,12 +149,20 @@ impl Ledger {
         let held = self.says_held(old);
         if new.state == JobState::Leased && new.attempt == old.attempt {
             let grew = old.state != JobState::Leased || new.lease_until != old.lease_until;
-            stage.check(!grew || held, || format!("job {id} was renewed for somebody who does not hold it"));
+            // A hub that was not running gives its hosts the time to renew, once.
+            let late = stage.hub_now().ms_since(old.lease_until) >= LATE_MS && !old.is_graced;
+            let forgiven = late && new.is_graced && new.lease_until == stage.hub_now().plus_ms(GRACE_MS);
+            stage.check(!grew || held || forgiven, || format!("job {id} was renewed for somebody who does not hold it"));
+            if forgiven {
+                stage.saw(Seen::Graces);
+            }
         } else if old.state == JobState::Leased {
             let expired = old.lease_until <= stage.hub_now();
             let let_go = self.facts.connects && !held;
             let ended = self.verdict(id).is_some() || self.facts.cancels == Some(id) || self.ran_too_long(stage, old);
             stage.check(expired || let_go || ended, || format!("job {id} lost its lease for no reason"));
+            let unforgiven = old.is_graced || stage.hub_now().ms_since(old.lease_until) < LATE_MS || old.runs_until() <= stage.hub_now();
+            stage.check(let_go || ended || unforgiven, || format!("job {id} lost its lease to a hub that was not running"));
             if expired && !let_go && !ended {
                 stage.saw(Seen::Expiries);
             }
@@ -186,7 +204,7 @@ impl Ledger {
         stage.saw(Seen::Burials);
         let cancelled = self.facts.cancels == Some(new.id);
         let failed = match self.verdict(new.id) {
-            Some(Verdict::Failed { kind, .. }) => new.failures > tries_again(*kind),
+            Some(Verdict::Failed { kind, .. }) => new.failures_of(*kind) > tries_again(*kind),
             Some(Verdict::Done) | None => false,
         };
         let worn_out = old.is_some_and(|old| old.attempt - old.spared >= ATTEMPTS_MAX);

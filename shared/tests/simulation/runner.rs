@@ -10,7 +10,7 @@ use super::world::{Ending, live};
 
 const SEEDS_DEFAULT: u64 = 2_000;
 /// From so many worlds on, everything worth covering must have happened; the
-/// rarest is a run that hangs until it is given up, in one world of 200.
+/// rarest is a run that hangs until it is given up, in one world of 500.
 const SEEDS_THOROUGH: u64 = 10_000;
 const THREADS: u64 = 2;
 /// Violations worth printing; the rest is likely the same.
@@ -48,9 +48,11 @@ impl Plan {
         Self { first: first.unwrap_or(1), seeds, traced, ..Self::default() }
     }
 
+    /// In so many worlds everything that may go wrong does; most of what is
+    /// planted shows in the first few.
     #[cfg(feature = "planted-bugs")]
-    pub fn until_violation(self) -> Self {
-        Self { stop_at_violation: true, ..self }
+    pub fn until_violation() -> Self {
+        Self { seeds: SEEDS_THOROUGH, stop_at_violation: true, ..Self::default() }
     }
 
     pub fn is_thorough(&self) -> bool {

@@ -36,7 +36,8 @@ async fn health_is_open_and_says_no_more_than_it_should() {
     assert_eq!((&quiet["status"], &quiet["last_event_at"]), (&"silent".into(), &Value::Null));
 
     edge.deliver(&github.push("me/shop", Push::to("main"))).await;
-    let busy = health().await;
+    // It is counted anew within a second of a delivery.
+    let busy = wait::until("the push to count", health, |health| health["total_events_last_hour"] == 1).await;
     assert_eq!((&busy["status"], &busy["total_events_last_hour"], &busy["success_rate"]), (&"healthy".into(), &1.into(), &1.0.into()));
     assert!(busy["last_event_at"].as_u64().is_some_and(|at| at > 1_700_000_000_000), "{busy}");
 
@@ -44,7 +45,7 @@ async fn health_is_open_and_says_no_more_than_it_should() {
     edge.deliver(&GitHub::new("another secret").push("me/shop", Push::to("main"))).await;
     assert_eq!(health().await, busy);
     edge.deliver(&github.deliver_bytes("push", "[]")).await;
-    let worse = health().await;
+    let worse = wait::until("the failure to count", health, |health| health["total_events_last_hour"] == 2).await;
     assert_eq!((&worse["status"], &worse["failed_events_last_hour"]), (&"degraded".into(), &1.into()), "{worse}");
 }
 

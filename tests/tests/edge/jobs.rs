@@ -257,41 +257,6 @@ async fn a_host_behind_its_branch_gets_one_job() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_never_came_is_counted() {
-    let edge = Edge::start().await;
-    let mut github = GitHub::new(WEBHOOK_SECRET);
-    let mut session = edge.enrolled("attic").await.connect(&[project("shop", "me/shop")]).await;
-    let behind = |head: &str, first| ToEdge::Behind { project: "shop".parse().unwrap(), head: head.to_owned(), first };
-    let mut run = 0;
-    let mut done = async |session: &mut Session| {
-        run += 1;
-        let grant = session.grant().await;
-        settle(session, &format!("r-{run}"), "shop", &grant, None).await;
-    };
-    // Nothing was deployed before, so nothing was missed.
-    session.socket.send(&behind(&"1".repeat(40), true)).await;
-    done(&mut session).await;
-    // GitHub told about this one, and of this one on another branch only.
-    let push = github.push("me/shop", Push::to("main"));
-    edge.deliver(&push).await;
-    done(&mut session).await;
-    session.socket.send(&behind(&push.commit(), false)).await;
-    done(&mut session).await;
-    assert_eq!(edge.get("/api/projects").await["missed_last_day"], 0);
-    let elsewhere = github.push("me/shop", Push::to("next"));
-    edge.deliver(&elsewhere).await;
-    session.socket.send(&behind(&elsewhere.commit(), false)).await;
-    done(&mut session).await;
-
-    assert_eq!(edge.get("/api/projects").await["missed_last_day"], 1);
-    let health = edge.request("GET", "/webhooks/github/health", &[], "").await.json();
-    let counts = (&health["status"], &health["total_events_last_hour"], &health["failed_events_last_hour"]);
-    assert_eq!(counts, (&json!("degraded"), &json!(3), &json!(1)), "{health}");
-    let page = edge.request("GET", "/deliveries", &[("cookie", &edge.session().await)], "").await.text();
-    assert!(page.contains("1 push was found by reconciling"), "{page}");
-}
-
-#[tokio::test]
 async fn an_executor_of_the_version_before_is_served() {
     let edge = shared_edge().await;
     let host = edge.enrolled("version-1").await;

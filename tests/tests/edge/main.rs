@@ -8,6 +8,8 @@ mod cost;
 mod enrolment;
 mod history;
 mod jobs;
+mod limits;
+mod missed;
 mod queue;
 mod refused;
 mod reports;
