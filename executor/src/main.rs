@@ -11,6 +11,7 @@ mod config;
 mod control;
 mod crash;
 mod daemon;
+mod data;
 mod disk;
 mod edge;
 mod environment;

@@ -47,6 +47,12 @@ impl Layout {
         self.dir.join("envs").join(slot.to_string())
     }
 
+    /// What outlives releases.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
     /// Makes the folders.
     ///
     /// # Errors
@@ -54,6 +60,7 @@ impl Layout {
     /// When the system says so.
     pub fn create(&self) -> io::Result<()> {
         std::fs::create_dir_all(self.dir.join("releases"))?;
+        std::fs::create_dir_all(self.data())?;
         std::fs::create_dir_all(self.dir.join("envs"))
     }
 

@@ -248,6 +248,7 @@ impl Supervisor {
         }
         env.push((MARK.into(), self.journal.identity().into()));
         env.push(("DOORSTEP_PROJECT".into(), project.name.clone().into()));
+        env.push(("DOORSTEP_DATA".into(), self.layout(project).data().into()));
         env.push(("DOORSTEP_RELEASE".into(), release.id.to_string().into()));
         env.push(("DOORSTEP_COMMIT".into(), release.commit.clone().into()));
         if let Some(run) = run {

@@ -113,3 +113,19 @@ async fn in_place_too_the_old_release_comes_back_after_a_bad_hook() {
     assert_eq!(end(&run), ["rolled_back", "health", "after_switch"]);
     shop.serves("1").await;
 }
+
+#[tokio::test]
+async fn what_an_app_writes_where_it_may_outlives_its_release() {
+    let writes = "import pathlib\npathlib.Path('media/seen').open('a').write(VERSION)\npathlib.Path('db').open('a').write(VERSION)";
+    let terms = Terms { project: "data = [\"media/\", \"db\"]".into(), ..Terms::of(&App::quick("")) };
+    let mut shop = Shop::open_on(terms, &App::quick("1").beginning(writes)).await;
+    for version in ["2", "3"] {
+        // What the commit has there gives way.
+        let app = App::quick(version).beginning(writes).file("media/seen", "of the commit").file("db", "of the commit");
+        let run = shop.push_and_see(&app).await;
+        assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    }
+    let data = shop.host.apps().join("shop/data");
+    let seen = ["media/seen", "db"].map(|path| std::fs::read_to_string(data.join(path)).unwrap());
+    assert_eq!(seen, ["123", "123"]);
+}

@@ -84,6 +84,9 @@ pub struct Project {
     pub paths: Vec<String>,
     /// Absolute. `None`: the caller's default.
     pub dir: Option<PathBuf>,
+    /// Paths inside the repository that outlive a release: links in each to
+    /// `data/` in the project's folder. One with `/` at its end is a folder.
+    pub data: Vec<String>,
     /// What the edge may ask for; the project's own list, else that of the file.
     pub remote: RemotePolicy,
     /// A file that holds the access token of an https origin.

@@ -98,6 +98,7 @@ fn body(
     });
     let branch = reader.parsed(top_ref, "branch", branch::parse);
     let paths = reader.list(top_ref, "paths", 1..=PATHS_MAX, glob);
+    let data = data(reader, top_ref);
     let token_file = reader.parsed(top_ref, "token_file", file);
     let env_file = reader.parsed(top_ref, "env_file", file);
 
@@ -119,6 +120,7 @@ fn body(
         repo: repo?.value,
         branch: branch.map_or_else(|| "main".to_owned(), |found| found.value),
         paths: paths.unwrap_or_default(),
+        data,
         dir: read.dir.as_ref().map(|found| found.value.clone()),
         remote: own_remote.unwrap_or_else(|| remote.clone()),
         token_file: token_file.map(|found| found.value),
@@ -131,6 +133,24 @@ fn body(
         compose,
         command,
     })
+}
+
+/// What outlives a release; no two of them may hold each other.
+fn data(reader: &mut Reader<'_>, top: &mut Section<'_>) -> Vec<String> {
+    let inner = |text: &str| {
+        let path = inner_file(text.strip_suffix('/').unwrap_or(text))?;
+        let is_git = path.components().any(|part| part.as_os_str() == ".git");
+        if is_git { Err("git's own folder is no data".to_owned()) } else { Ok(text.to_owned()) }
+    };
+    let data = reader.list(top, "data", 1..=ITEMS_MAX, inner).unwrap_or_default();
+    for (at, one) in data.iter().enumerate() {
+        let holds = |other: &&String| Path::new(other.as_str()).starts_with(one.as_str());
+        if let Some(other) = data.iter().enumerate().filter(|(place, _)| *place != at).map(|(_, other)| other).find(holds) {
+            reader.fault(&top.spot, format!("`data`: {one} holds {other} already"));
+            break;
+        }
+    }
+    data
 }
 
 fn python<'t>(

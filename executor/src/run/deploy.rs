@@ -169,8 +169,16 @@ impl Runner {
             tokio::task::spawn_blocking(move || layout.clear(slot)).await.map_err(Wrong::host)?.map_err(Wrong::host)?;
         }
         let (dir, path, commit) = (layout.dir().to_path_buf(), layout.slot(slot), target.id.clone());
-        let done = tokio::task::spawn_blocking(move || git::open_store(&dir)?.checkout(&commit, &path));
-        let done = done.await.map_err(Wrong::host)?.map_err(Wrong::host)?;
+        let (data, kept) = (layout.data(), self.project.data.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let done = git::open_store(&dir).and_then(|store| store.checkout(&commit, &path)).map_err(Wrong::host)?;
+            crate::data::link(&path, &data, &kept).map_err(|fault| match fault.kind() {
+                std::io::ErrorKind::NotADirectory => Wrong { kind: FailureKind::Source, message: fault.to_string() },
+                _ => Wrong::host(format!("what outlives a release cannot be linked: {fault}")),
+            })?;
+            Ok::<_, Wrong>(done)
+        });
+        let done = done.await.map_err(Wrong::host)??;
         let detail = format!("release {} in slot {slot}: {} files, {} written, {} removed", release.id, done.files, done.written, done.removed);
         Ok((release, detail))
     }

@@ -152,6 +152,7 @@ fn texts_that_are_right() {
         "process.command = ['x']\nhealth.grace = '3s'",
         "health = { http = 'http://127.0.0.1:80/', status = 204, body = 'ok', headers = { Host = 'shop.example' }, timeout = '1s' }",
         "process.command = ['x']\nprocesses.jobs = { command = ['y'], stop = { signal = 'INT', grace = '5m' } }\nprocesses.clock.command = ['z']",
+        "data = ['media/', 'var/shop.sqlite3', 'mediator']",
         "hooks = { before_switch = [['python', 'manage.py', 'migrate']], after_switch = [['true'], ['false']], within = '10m' }",
         "# a comment\r\n\r\n\tbranch\t=\t'main'\r\n",
         "process.command = [\n  'x', # why\n  'y',\n]",
@@ -199,6 +200,10 @@ fn what_cannot_be_expected_is_told() {
         ("process.command = ['x']\nprocesses.jobs.command = ['y', '{port}']", "only the main process is given a port"),
         ("process.command = ['x']\nprocesses.Jobs.command = ['y']", "Jobs is no name"),
         ("process.command = ['x']\nprocesses.jobs = { command = ['y'], listen = ':80' }", "unknown key `listen`"),
+        ("data = ['/etc']", "a path inside the repository is needed"),
+        ("data = ['../x']", "a path holds no `..`"),
+        ("data = ['.git/config']", "git's own folder is no data"),
+        ("data = ['media/', 'media/photos']", "`data`: media/ holds media/photos already"),
         ("hooks.within = '2h'", "`within`: the duration is from 1ms to 1h"),
         ("hooks.before_start = [['x']]", "unknown key `before_start`"),
     ] {
