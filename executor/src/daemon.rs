@@ -13,7 +13,7 @@ mod talk;
 mod view;
 mod work;
 
-pub use view::live_view;
+pub use view::{live_view, quarantined};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;

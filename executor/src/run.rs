@@ -35,7 +35,7 @@ use crate::config::{Config, Project};
 use crate::daemon::Wake;
 use crate::disk;
 use crate::git::Web;
-use crate::journal::{Journal, Point, ReleaseState, RunRecord};
+use crate::journal::{Journal, Point, RunRecord};
 use crate::redact::Redactor;
 use crate::supervisor::Supervisor;
 use log::RunLog;
@@ -284,7 +284,7 @@ impl Runner {
     async fn make_room(&self) {
         let releases = self.shared.journal.releases(&self.project.name).unwrap_or_default();
         let layout = self.shared.supervisor.layout(&self.project);
-        let ours = releases.iter().find(|release| Some(release.id) == self.record.release && release.state == ReleaseState::Built);
+        let ours = releases.iter().find(|release| Some(release.id) == self.record.release && release.is_fresh());
         let Some(slot) = ours.map(|release| release.slot).filter(|slot| layout.current() != Some(*slot)) else { return };
         let removed = tokio::task::spawn_blocking(move || layout.clear(slot)).await;
         if let Ok(Err(fault)) = removed {

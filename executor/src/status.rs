@@ -32,6 +32,7 @@ fn from_journal(state: &Path) -> Result<serde_json::Value, Failure> {
                 "name": name,
                 "state": null,
                 "live": live.as_ref().map(crate::daemon::live_view),
+                "quarantined": crate::daemon::quarantined(journal, &name),
                 "last_run": journal.last_run(&name)?,
             }));
         }
@@ -69,6 +70,10 @@ fn print(status: &serde_json::Value) {
         println!("{:<20} {:<9} {:<8} {:<28} {last}", word(&project["name"]), word(&project["state"]), commit, word(&project["address"]));
         if let Some(reason) = project["reason"].as_str() {
             println!("  {reason}");
+        }
+        if let Some(release) = project["quarantined"]["release"].as_u64() {
+            let commit: String = word(&project["quarantined"]["commit"]).chars().take(7).collect();
+            println!("  the branch is at {commit}, which was bad here as release {release}; only a person brings it back");
         }
         if let Some(used) = usage(project) {
             println!("  {used}");

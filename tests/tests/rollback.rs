@@ -141,4 +141,25 @@ async fn a_release_that_does_not_start_any_more_leaves_the_live_one() {
     assert_eq!(ended.code, Some(4), "{ended:?}");
     assert_eq!(shop.version().await.as_deref(), Some("3"));
     assert_eq!(shop.status().await["state"], "running");
+    // The next one does not meet it again.
+    let ended = shop.host.verb(&["rollback", "shop"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(shop.version().await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_release_whose_environment_is_gone_is_refused_and_status_names_what_stays_away() {
+    let mut shop = Shop::open_on(Terms { head: terms().head, ..Terms::of(&App::plain("1")) }.with_uv(), &App::plain("1")).await;
+    shop.push_and_see(&App::plain("2")).await;
+    std::fs::remove_dir_all(shop.host.apps().join("shop/envs/0")).unwrap();
+    let ended = shop.host.verb(&["rollback", "shop"]).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stdout.contains("environment of release 1 is gone"), "{ended:?}");
+    assert_eq!(shop.version().await.as_deref(), Some("2"));
+
+    let run = shop.push_and_see(&App::plain("3").beginning("sys.exit('not well')")).await;
+    assert_eq!(run["run"]["state"], "rolled_back", "{run:#}");
+    assert_eq!(shop.status().await["quarantined"]["release"], 3);
+    let said = shop.host.verb(&["status"]).await.stdout;
+    assert!(said.contains("was bad here as release 3"), "{said}");
 }

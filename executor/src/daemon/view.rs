@@ -8,7 +8,7 @@ use doorstep_shared::time::Timestamp;
 
 use crate::config::Project;
 use crate::identity::Identity;
-use crate::journal::Release;
+use crate::journal::{Journal, Release};
 use crate::run::Shared;
 use crate::supervisor::listen_of;
 use crate::usage;
@@ -78,6 +78,12 @@ fn address(shared: &Shared, project: &Project) -> Option<String> {
     }
 }
 
+/// The bad release of the branch's head, if no event brings that back.
+pub fn quarantined(journal: &Journal, project: &str) -> Option<LiveView> {
+    let head = journal.concluded_head(project).ok().flatten()?;
+    journal.bad_release_of(project, &head).ok().flatten().as_ref().map(live_view)
+}
+
 /// Everything, as `doorstep status --json` prints it.
 pub fn status(shared: &Shared, identity: Option<&Identity>, edge: Option<&str>, link: &Link, refused: Option<&str>, parked: Option<&str>) -> serde_json::Value {
     let views = projects(shared, parked);
@@ -95,6 +101,7 @@ pub fn status(shared: &Shared, identity: Option<&Identity>, edge: Option<&str>, 
                 object.insert("usage".to_owned(), used.map(|used| serde_json::json!(used)).into());
                 object.insert("processes".to_owned(), serde_json::json!(shared.supervisor.live_companions(view.name.as_str())));
                 object.insert("restarts".to_owned(), restarts.into());
+                object.insert("quarantined".to_owned(), serde_json::json!(quarantined(&shared.journal, view.name.as_str())));
                 object.insert("last_run".to_owned(), serde_json::to_value(last_run).unwrap_or_default());
             }
             value

@@ -54,6 +54,14 @@ pub struct Release {
     pub live_since: Option<Timestamp>,
 }
 
+impl Release {
+    /// Was it built and never live? Only such a one is its run's to remove.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.state == ReleaseState::Built && self.live_since.is_none()
+    }
+}
+
 impl Journal {
     /// Makes a release in a slot; whatever was in the slot is pruned.
     ///
@@ -116,6 +124,18 @@ impl Journal {
         let mut query = db.prepare_cached("SELECT DISTINCT project FROM releases ORDER BY project")?;
         let names = query.query_map([], |row| row.get(0))?;
         Ok(names.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The bad release of a commit, if that is what became of the commit here
+    /// last; one that was built and came no further says nothing about it.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn bad_release_of(&self, project: &str, commit: &str) -> Result<Option<Release>> {
+        let mut known = self.releases(project)?.into_iter().rev().filter(|release| release.commit == commit);
+        let judged = known.find(|release| release.state == ReleaseState::Bad || release.live_since.is_some());
+        Ok(judged.filter(|release| release.state == ReleaseState::Bad))
     }
 
     /// Marks a release bad.

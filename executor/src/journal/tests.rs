@@ -356,3 +356,23 @@ fn a_process_row_that_cannot_be_read_hides_no_other() {
     journal.db.borrow().execute("INSERT INTO processes (pid, project, body) VALUES (1, 'shop', '{')", []).unwrap();
     assert_eq!(journal.processes().unwrap(), [row]);
 }
+
+#[test]
+fn what_became_of_a_commit_last_says_whether_it_is_bad() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let bad = || journal.bad_release_of("shop", "c").unwrap().map(|release| release.id);
+    let first = journal.create_release("shop", "c", "words", 0).unwrap();
+    assert!(first.is_fresh());
+    assert_eq!(bad(), None);
+    journal.mark_bad(&first).unwrap();
+    journal.create_release("shop", "c", "words", 1).unwrap();
+    assert_eq!(bad(), Some(first.id), "a try that came to nothing does not clear it");
+    let good = journal.create_release("shop", "c", "words", 2).unwrap();
+    journal.switch(&run("r", 1), &good, Timestamp(5)).unwrap();
+    assert_eq!(bad(), None);
+    let next = journal.create_release("shop", "d", "words", 3).unwrap();
+    journal.switch(&run("s", 2), &next, Timestamp(6)).unwrap();
+    let all = journal.releases("shop").unwrap();
+    assert_eq!(all.iter().filter(|release| release.is_fresh()).map(|release| release.id).collect::<Vec<_>>(), [2], "what was live is nobody's to remove");
+}

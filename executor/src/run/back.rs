@@ -10,13 +10,22 @@ use doorstep_shared::ids::{Cause, FailureKind, RunState};
 
 use super::deploy::short;
 use super::{Fault, Runner};
-use crate::journal::{Release, ReleaseState, to_go_back_to};
-use crate::plan::Takeover;
+use crate::journal::{Release, ReleaseState, RunRecord, to_go_back_to};
+use crate::plan::{Environment, Takeover};
 use crate::supervisor::owns_port;
+
+/// Runs among which an earlier attempt of a job is looked for: a job is granted
+/// twelve times at most, and runs of others may come between.
+const ATTEMPTS_LOOKED_AT: usize = 50;
 
 impl Runner {
     /// Makes the release before the live one live again, or the one that was named.
     pub(super) async fn go_back(&mut self) -> Result<(), (Fault, RunState)> {
+        if let Some(went) = self.went_already() {
+            self.record.commit = Some(went.commit);
+            self.say(&format!("an earlier attempt went back to release {}", went.id));
+            return Ok(());
+        }
         let release = self.release_to_go_back_to().map_err(|fault| (fault, RunState::Refused))?;
         self.record.commit = Some(release.commit.clone());
         self.record.release = Some(release.id);
@@ -41,7 +50,19 @@ impl Runner {
         if !layout.slot(release.slot).is_dir() {
             return Err(no(format!("release {} is not in its slot any more ({})", release.id, layout.slot(release.slot).display())));
         }
+        let env = layout.env(release.slot);
+        if self.plan(release)?.0.environment != Environment::None && !env.join("bin/python").exists() {
+            return Err(no(format!("the environment of release {} is gone ({})", release.id, env.display())));
+        }
         Ok(release.clone())
+    }
+
+    /// The live release, if an attempt of this job before switched to it and
+    /// failed after that: one ask goes back once.
+    fn went_already(&self) -> Option<Release> {
+        let live = self.shared.journal.live_release(&self.project.name).ok().flatten()?;
+        let runs = self.shared.journal.newest_runs(&self.project.name, ATTEMPTS_LOOKED_AT).ok()?;
+        went_to(&runs, &self.record, live.id).then_some(live)
     }
 
     /// Refuses what comes by itself with a commit that was found bad here: its
@@ -50,9 +71,8 @@ impl Runner {
         if !matches!(self.record.cause, Cause::Push | Cause::Reconcile | Cause::Replay) {
             return Ok(());
         }
-        let releases = self.shared.journal.releases(&self.project.name).unwrap_or_default();
-        match releases.iter().rev().find(|release| release.commit == commit) {
-            Some(bad) if bad.state == ReleaseState::Bad => {
+        match self.shared.journal.bad_release_of(&self.project.name, commit).unwrap_or_default() {
+            Some(bad) => {
                 let why = format!(
                     "{} was bad here as release {}: it failed its checks, or somebody went back from it; push another commit, or ask for it with `doorstep deploy {}`",
                     short(commit),
@@ -61,9 +81,14 @@ impl Runner {
                 );
                 Err(Fault { kind: FailureKind::Policy, ..self.fault("fetch", &why) })
             }
-            Some(_) | None => Ok(()),
+            None => Ok(()),
         }
     }
+}
+
+/// Did another attempt of this run's job switch to this release?
+fn went_to(runs: &[RunRecord], run: &RunRecord, live: u64) -> bool {
+    run.job.is_some() && runs.iter().any(|other| other.job == run.job && other.id != run.id && other.release == Some(live))
 }
 
 /// The release of this number, if it can be gone back to.
@@ -102,6 +127,17 @@ mod tests {
         assert_eq!(of(&[(Built, true), (Built, true), (Live, true), (Bad, true)]), Some(2));
         assert_eq!(of(&[(Built, true), (Live, true), (Built, true), (Bad, true)]), Some(1));
         assert_eq!(of(&[(Pruned, true), (Bad, true), (Built, false), (Live, true)]), None);
+    }
+
+    #[test]
+    fn another_attempt_of_a_job_does_not_go_back_once_more() {
+        let of = |id: &str, job, release| RunRecord { release: Some(release), ..crate::journal::test_run(id, job) };
+        let second = of("b", 7, 2);
+        assert!(went_to(&[of("a", 7, 2), second.clone()], &second, 2));
+        assert!(!went_to(std::slice::from_ref(&second), &second, 2), "itself, begun again after a crash");
+        assert!(!went_to(&[of("a", 7, 1), of("c", 8, 2)], &second, 2));
+        let by_hand = RunRecord { job: None, ..second };
+        assert!(!went_to(&[RunRecord { job: None, ..of("a", 7, 2) }], &by_hand, 2), "a person who asks twice goes back twice");
     }
 
     #[test]

@@ -183,7 +183,7 @@ impl Runner {
         Ok((release, detail))
     }
 
-    fn plan(&self, release: &Release) -> Result<(Plan, Found), Fault> {
+    pub(super) fn plan(&self, release: &Release) -> Result<(Plan, Found), Fault> {
         let slot = self.shared.supervisor.layout(&self.project).slot(release.slot);
         let settings = self.project.python.clone().unwrap_or_default();
         let found = python::look(&slot, &settings.requirements);

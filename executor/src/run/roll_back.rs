@@ -34,7 +34,7 @@ impl Runner {
         // A restart's release was live before, and stays what it is.
         if let Some(release) = release
             && fault.kind == FailureKind::Health
-            && release.state == ReleaseState::Built
+            && release.state != ReleaseState::Live
             && let Err(wrong) = self.shared.journal.mark_bad(release)
         {
             tracing::warn!("{wrong:#}");
