@@ -28,7 +28,7 @@ pub fn chosen(env: &Path) -> PathBuf {
 
 /// The uv calls that make this environment, in order.
 #[must_use]
-pub fn calls(environment: Environment, env: &Path, found: &Found) -> Vec<Vec<String>> {
+pub fn calls(environment: Environment, release: &Path, env: &Path, found: &Found) -> Vec<Vec<String>> {
     let mut sync = argv(&["sync", "--no-progress"]);
     if found.is_workspace {
         sync.push("--all-packages".to_owned());
@@ -42,8 +42,8 @@ pub fn calls(environment: Environment, env: &Path, found: &Found) -> Vec<Vec<Str
         Environment::Locked => vec![locked(sync)],
         Environment::Resolved => vec![sync],
         Environment::Upgraded => vec![argv(&["lock", "--upgrade", "--no-progress"]), locked(sync)],
-        Environment::Requirements => listed(env, found, false),
-        Environment::RequirementsUpgraded => listed(env, found, true),
+        Environment::Requirements => listed(release, env, found, false),
+        Environment::RequirementsUpgraded => listed(release, env, found, true),
     }
 }
 
@@ -53,11 +53,15 @@ fn argv(words: &[&str]) -> Vec<String> {
 
 /// Versions are chosen first and then installed exactly, so that what is not
 /// named any more goes.
-fn listed(env: &Path, found: &Found, upgrade: bool) -> Vec<Vec<String>> {
+fn listed(release: &Path, env: &Path, found: &Found, upgrade: bool) -> Vec<Vec<String>> {
     let (dir, chosen) = (env.to_string_lossy().into_owned(), chosen(env).to_string_lossy().into_owned());
     let mut compile = argv(&["pip", "compile", "--no-progress", "--quiet", "--emit-index-url", "--emit-find-links", "--python", &dir, "-o", &chosen]);
     if upgrade {
         compile.push("--upgrade".to_owned());
+    }
+    // Whoever checks hashes goes on to; all of them do, or none.
+    if found::included(release, &found.requirements).has_hashes {
+        compile.push("--generate-hashes".to_owned());
     }
     compile.push("--".to_owned());
     compile.extend(found.requirements.iter().cloned());
@@ -94,14 +98,15 @@ pub fn is_of_another_python(env: &Path, found: &Found) -> bool {
 pub fn stamp(environment: Environment, release: &Path, found: &Found) -> Option<String> {
     let mut files: Vec<PathBuf> = INPUTS.iter().map(|name| release.join(name)).collect();
     match environment {
-        Environment::Locked if found.is_workspace => files.extend(found::members(release)),
+        Environment::Locked if found::copies(release) => return None,
+        Environment::Locked if found.is_workspace => files.extend(found::build_files(release)),
         Environment::Locked => {}
         Environment::Requirements => {
-            let (lists, has_local) = found::included(release, &found.requirements);
-            if has_local {
+            let included = found::included(release, &found.requirements);
+            if included.has_local {
                 return None;
             }
-            files.extend(lists);
+            files.extend(included.files);
         }
         Environment::None | Environment::Resolved | Environment::Upgraded | Environment::RequirementsUpgraded => return None,
     }
@@ -116,6 +121,24 @@ pub fn stamp(environment: Environment, release: &Path, found: &Found) -> Option<
         }
     }
     Some(hex::encode(hash.finalize()))
+}
+
+/// Makes packages of the repository itself look new, where they are copied into
+/// the environment. uv knows them by the times of the files that build them,
+/// and in a slot that is used again those stay when only their code changed: it
+/// would keep the code of five releases ago.
+///
+/// # Errors
+///
+/// When the system says so.
+pub fn renew_copied(release: &Path, found: &Found) -> std::io::Result<()> {
+    if found::copies(release) || found::included(release, &found.requirements).has_local {
+        let now = std::time::SystemTime::now();
+        for file in found::build_files(release) {
+            std::fs::File::open(file)?.set_modified(now)?;
+        }
+    }
+    Ok(())
 }
 
 /// Does uv's output say that a network was the cause?
@@ -150,10 +173,10 @@ mod tests {
     #[test]
     fn a_lock_is_never_changed_by_a_locked_sync() {
         let found = Found::default();
-        assert_eq!(calls(Environment::Locked, Path::new("/e"), &found), [["sync", "--no-progress", "--locked"]]);
-        assert!(calls(Environment::None, Path::new("/e"), &found).is_empty());
+        assert_eq!(calls(Environment::Locked, Path::new("/r"), Path::new("/e"), &found), [["sync", "--no-progress", "--locked"]]);
+        assert!(calls(Environment::None, Path::new("/r"), Path::new("/e"), &found).is_empty());
         let workspace = Found { is_workspace: true, ..found };
-        assert_eq!(calls(Environment::Locked, Path::new("/e"), &workspace), [["sync", "--no-progress", "--all-packages", "--locked"]]);
+        assert_eq!(calls(Environment::Locked, Path::new("/r"), Path::new("/e"), &workspace), [["sync", "--no-progress", "--all-packages", "--locked"]]);
     }
 
     #[test]

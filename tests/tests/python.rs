@@ -244,6 +244,20 @@ async fn a_workspace_of_two_members() {
 }
 
 #[tokio::test]
+async fn a_package_copied_from_the_repository_is_never_an_old_one() {
+    let pyproject = "[project]\nname = \"part\"\nversion = \"0.1.0\"\n[build-system]\nrequires = [\"setuptools\"]\nbuild-backend = \"setuptools.build_meta\"\n[tool.setuptools]\npy-modules = [\"part\"]\n";
+    let of = |version: &str| {
+        let app = App::bare(version).beginning(&format!("import part\nassert part.CODE == 'of {version}', part.CODE"));
+        app.file("requirements.txt", "./part\n").file("part/pyproject.toml", pyproject).file("part/part.py", &format!("CODE = 'of {version}'\n"))
+    };
+    let mut shop = Shop::open_on(terms(&of("1"), ""), &of("1")).await;
+    // There are five slots; the sixth release is in the first one's again.
+    for version in ["2", "3", "4", "5", "6"] {
+        deploys(&mut shop, &of(version), version).await;
+    }
+}
+
+#[tokio::test]
 async fn an_upgrade_says_what_it_changed() {
     let of = |version: &str, wants: &str| App::plain(version).beginning("import idna").depending(&format!("\"{wants}\""));
     let old = of("1", "idna==3.6").locked();

@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 const LISTS: [&str; 6] = ["production.txt", "prod.txt", "main.txt", "requirements.txt", "base.txt", "common.txt"];
 /// Files that one list may include; a longer chain is not followed.
 const INCLUDED_MAX: usize = 50;
+/// How `uv.lock` begins the source of a package that is copied from the repository.
+const COPIED: [&str; 2] = ["source = { directory = ", "source = { path = "];
+/// The files by whose times uv knows a package in a folder.
+const OF_PACKAGES: [&str; 3] = ["pyproject.toml", "setup.py", "setup.cfg"];
 /// Folders that are looked through for the members of a workspace, and how deep.
 const FOLDERS_MAX: usize = 5_000;
 const DEPTH_MAX: usize = 4;
@@ -84,33 +88,52 @@ fn python_version(dir: &Path) -> Option<String> {
     wanted.chars().all(|c| c.is_ascii_digit() || c == '.').then(|| wanted.to_owned())
 }
 
-/// Lists of requirements with all that they include (`-r`, `-c`), and whether
-/// something in them lies in the repository itself.
+/// What lists of requirements come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Included {
+    /// They, and all that they include (`-r`, `-c`).
+    pub files: Vec<PathBuf>,
+    /// Something in them lies in the repository itself.
+    pub has_local: bool,
+    /// They say what the packages must hash to.
+    pub has_hashes: bool,
+}
+
+/// Follows lists of requirements.
 #[must_use]
-pub fn included(dir: &Path, lists: &[String]) -> (Vec<PathBuf>, bool) {
-    let (mut files, mut next, mut has_local): (Vec<PathBuf>, Vec<PathBuf>, bool) = (Vec::new(), lists.iter().map(|list| dir.join(list)).collect(), false);
+pub fn included(dir: &Path, lists: &[String]) -> Included {
+    let (mut all, mut next) = (Included::default(), lists.iter().map(|list| dir.join(list)).collect::<Vec<PathBuf>>());
     while let Some(file) = next.pop() {
-        if files.contains(&file) || files.len() == INCLUDED_MAX {
+        if all.files.contains(&file) || all.files.len() == INCLUDED_MAX {
             continue;
         }
         let text = fs::read_to_string(&file).unwrap_or_default();
         for line in text.lines().map(str::trim) {
-            has_local |= ["-e", "--editable", ".", "/", "file:"].iter().any(|sign| line.starts_with(sign)) || line.contains("@ file:");
+            all.has_hashes |= line.contains("--hash=");
+            all.has_local |= ["-e", "--editable", ".", "/", "file:"].iter().any(|sign| line.starts_with(sign)) || line.contains("@ file:");
             let signs = ["-r", "--requirement", "-c", "--constraint"];
             if let Some(rest) = signs.iter().find_map(|sign| line.strip_prefix(sign)) {
                 let name = rest.trim_start_matches(['=', ' ']);
                 next.push(file.parent().unwrap_or(dir).join(name));
             }
         }
-        files.push(file);
+        all.files.push(file);
     }
-    files.sort();
-    (files, has_local)
+    all.files.sort();
+    all
 }
 
-/// Every `pyproject.toml` below a workspace's root.
+/// Does `uv.lock` copy packages of the repository itself into the environment?
+/// Those that it links (editable ones) follow their code by themselves.
 #[must_use]
-pub fn members(dir: &Path) -> Vec<PathBuf> {
+pub fn copies(dir: &Path) -> bool {
+    let lock = fs::read_to_string(dir.join("uv.lock")).unwrap_or_default();
+    lock.lines().any(|line| COPIED.iter().any(|sign| line.starts_with(sign)))
+}
+
+/// Every file that builds a package, of the checkout and of those inside it.
+#[must_use]
+pub fn build_files(dir: &Path) -> Vec<PathBuf> {
     let (mut found, mut folders, mut looked) = (Vec::new(), vec![(dir.to_path_buf(), 0)], 0);
     while let Some((folder, depth)) = folders.pop() {
         looked += 1;
@@ -120,7 +143,7 @@ pub fn members(dir: &Path) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let is_hidden = name.to_str().is_some_and(|name| name.starts_with('.') || name == "node_modules");
-            if name == "pyproject.toml" {
+            if OF_PACKAGES.iter().any(|known| name == *known) {
                 found.push(entry.path());
             } else if depth < DEPTH_MAX && !is_hidden && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push((entry.path(), depth + 1));
@@ -175,11 +198,13 @@ mod tests {
     #[test]
     fn included_lists_count_and_a_circle_ends() {
         let dir = repository(&[("requirements.txt", "-r requirements/a.txt\n"), ("requirements/a.txt", "six\n-c b.txt\n"), ("requirements/b.txt", "-r a.txt\n")]);
-        let (files, has_local) = included(dir.path(), &["requirements.txt".to_owned()]);
-        assert_eq!((files.len(), has_local), (3, false));
+        let all = included(dir.path(), &["requirements.txt".to_owned()]);
+        assert_eq!((all.files.len(), all.has_local, all.has_hashes), (3, false, false));
+        let hashed = repository(&[("requirements.txt", "six==1.17.0 \\\n    --hash=sha256:4721\n")]);
+        assert!(included(hashed.path(), &["requirements.txt".to_owned()]).has_hashes);
         for local in ["-e .", "./pkg", "pkg @ file:///x", "--editable=."] {
             let dir = repository(&[("requirements.txt", local)]);
-            assert!(included(dir.path(), &["requirements.txt".to_owned()]).1, "{local}");
+            assert!(included(dir.path(), &["requirements.txt".to_owned()]).has_local, "{local}");
         }
     }
 
@@ -192,6 +217,13 @@ mod tests {
     #[test]
     fn members_are_found_and_environments_are_not() {
         let dir = repository(&[("pyproject.toml", ""), ("packages/a/pyproject.toml", ""), (".venv/x/pyproject.toml", ""), ("a/b/c/d/e/f/pyproject.toml", "")]);
-        assert_eq!(members(dir.path()).len(), 2);
+        assert_eq!(build_files(dir.path()).len(), 2);
+    }
+
+    #[test]
+    fn what_a_lock_copies_is_told_from_what_it_links() {
+        let lock = |source: &str| copies(repository(&[("uv.lock", &format!("[[package]]\nname = \"x\"\nsource = {{ {source} }}\n"))]).path());
+        assert!(lock("directory = \"part\"") && lock("path = \"x.whl\""));
+        assert!(!lock("editable = \".\"") && !lock("virtual = \".\"") && !lock("registry = \"x\""));
     }
 }

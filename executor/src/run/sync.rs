@@ -74,7 +74,8 @@ impl Runner {
             Environment::Requirements | Environment::RequirementsUpgraded => self.say(&format!("requirements: {}", found.requirements.join(", "))),
             Environment::None | Environment::Locked | Environment::Upgraded => {}
         }
-        for args in python::calls(environment, &env, found) {
+        python::renew_copied(&slot, found).map_err(Wrong::host)?;
+        for args in python::calls(environment, &slot, &env, found) {
             self.uv(&args, &slot, &env).await?;
         }
         self.go_together(&slot, &env, found).await?;
