@@ -242,9 +242,8 @@ pub async fn request(state: &Path, ordered: &Ordered, mut on_report: impl FnMut(
 
 /// `doorstep deploy [P…]`.
 pub async fn deploy(args: &DeployArgs, state: &Path) -> Result<Exit, Failure> {
-    let no_daemon = || failure(Exit::Error, format!("no daemon runs on {}; start it with `doorstep run`", state.display()));
     let projects = if args.projects.is_empty() {
-        let all = request(state, &Ordered::Projects, |_| {}).await?.ok_or_else(no_daemon)?;
+        let all = request(state, &Ordered::Projects, |_| {}).await?.ok_or_else(|| no_daemon(state))?;
         serde_json::from_value(all).context("the daemon's answer")?
     } else {
         args.projects.clone()
@@ -254,9 +253,7 @@ pub async fn deploy(args: &DeployArgs, state: &Path) -> Result<Exit, Failure> {
         if !args.json {
             eprintln!("{project}:");
         }
-        let ordered = Ordered::Act { project, action: Action::Deploy, to: None };
-        let end = request(state, &ordered, |report| print(report, args.json)).await?.ok_or_else(no_daemon)?;
-        if ended(&end) != Some(RunState::Succeeded) {
+        if carried_out(state, project, Action::Deploy, None, args.json).await? != Some(RunState::Succeeded) {
             exit = Exit::RolledBack;
         }
     }
@@ -269,10 +266,7 @@ pub async fn deploy(args: &DeployArgs, state: &Path) -> Result<Exit, Failure> {
 ///
 /// When no daemon runs, or it says no.
 pub async fn act(args: &ActArgs, action: Action, to: Option<u64>, state: &Path) -> Result<Exit, Failure> {
-    let no_daemon = || failure(Exit::Error, format!("no daemon runs on {}; start it with `doorstep run`", state.display()));
-    let ordered = Ordered::Act { project: args.project.clone(), action, to };
-    let end = request(state, &ordered, |report| print(report, args.json)).await?.ok_or_else(no_daemon)?;
-    Ok(match ended(&end) {
+    Ok(match carried_out(state, args.project.clone(), action, to, args.json).await? {
         Some(RunState::Succeeded) => Exit::Ok,
         Some(RunState::Failed) if action == Action::Rollback => Exit::RollbackFailed,
         Some(RunState::Refused) => Exit::Error,
@@ -280,8 +274,15 @@ pub async fn act(args: &ActArgs, action: Action, to: Option<u64>, state: &Path) 
     })
 }
 
-fn ended(end: &serde_json::Value) -> Option<RunState> {
-    serde_json::from_value(end["state"].clone()).ok()
+fn no_daemon(state: &Path) -> Failure {
+    failure(Exit::Error, format!("no daemon runs on {}; start it with `doorstep run`", state.display()))
+}
+
+/// Has the daemon do it, shows how it goes, and says how it ended.
+async fn carried_out(state: &Path, project: String, action: Action, to: Option<u64>, json: bool) -> Result<Option<RunState>, Failure> {
+    let ordered = Ordered::Act { project, action, to };
+    let end = request(state, &ordered, |report| print(report, json)).await?.ok_or_else(|| no_daemon(state))?;
+    Ok(serde_json::from_value(end["state"].clone()).ok())
 }
 
 fn print(report: &Report, json: bool) {

@@ -72,12 +72,17 @@ pub fn plan(facts: &Facts) -> Plan {
         (false, _, true, Sync::Upgrade) => Environment::RequirementsUpgraded,
         (false, _, false, _) => Environment::None,
     };
-    let takeover = match (facts.has_process, facts.owns_port) {
+    Plan { environment, takeover: takeover(facts.has_process, facts.owns_port) }
+}
+
+/// How a release's process takes over from the one before.
+#[must_use]
+pub fn takeover(has_process: bool, owns_port: bool) -> Takeover {
+    match (has_process, owns_port) {
         (false, _) => Takeover::None,
         (true, true) => Takeover::Beside,
         (true, false) => Takeover::InPlace,
-    };
-    Plan { environment, takeover }
+    }
 }
 
 /// What a new daemon does about a run that an old one left open.

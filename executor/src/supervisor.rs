@@ -144,7 +144,7 @@ impl Supervisor {
             let fate = fates.entry(project.name.clone()).or_default();
             fate.restarts = fate.restarts.saturating_add(1);
             fate.restarts_in_all = fate.restarts_in_all.saturating_add(1);
-            (RESTART_MS.saturating_mul(1 << (fate.restarts - 1).min(10)).min(RESTART_MS_MAX), fate.taken)
+            (restart_wait_ms(fate.restarts), fate.taken)
         };
         let (this, project) = (Rc::clone(self), project.clone());
         tokio::task::spawn_local(async move {
@@ -433,6 +433,11 @@ impl Supervisor {
             }
         });
     }
+}
+
+/// How long a process that ended so many times in a row waits to be started again.
+fn restart_wait_ms(restarts: u32) -> u64 {
+    RESTART_MS.saturating_mul(1 << restarts.saturating_sub(1).min(10)).min(RESTART_MS_MAX)
 }
 
 /// The address that the proxy owns for a project.

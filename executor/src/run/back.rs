@@ -11,7 +11,7 @@ use doorstep_shared::ids::{Cause, FailureKind, RunState};
 use super::deploy::short;
 use super::{Fault, Runner};
 use crate::journal::{Release, ReleaseState, RunRecord, to_go_back_to};
-use crate::plan::{Environment, Takeover};
+use crate::plan::{Environment, takeover};
 use crate::supervisor::owns_port;
 
 /// Runs among which an earlier attempt of a job is looked for: a job is granted
@@ -30,12 +30,7 @@ impl Runner {
         self.record.commit = Some(release.commit.clone());
         self.record.release = Some(release.id);
         self.say(&format!("going back to release {} ({} {})", release.id, short(&release.commit), release.subject));
-        let takeover = match (&self.project.process, owns_port(&self.project)) {
-            (None, _) => Takeover::None,
-            (Some(_), true) => Takeover::Beside,
-            (Some(_), false) => Takeover::InPlace,
-        };
-        self.take_over(takeover, release).await
+        self.take_over(takeover(self.project.process.is_some(), owns_port(&self.project)), release).await
     }
 
     fn release_to_go_back_to(&self) -> Result<Release, Fault> {

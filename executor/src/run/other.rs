@@ -5,7 +5,7 @@ use doorstep_shared::ids::{FailureKind, RunState};
 use super::steps::Wrong;
 use super::{Fault, Runner};
 use crate::journal::{Point, Release};
-use crate::plan::Takeover;
+use crate::plan::takeover;
 use crate::supervisor::owns_port;
 
 impl Runner {
@@ -22,8 +22,7 @@ impl Runner {
         self.record.commit = Some(release.commit.clone());
         self.record.release = Some(release.id);
         self.want(true).map_err(failed)?;
-        let takeover = if owns_port(&self.project) { Takeover::Beside } else { Takeover::InPlace };
-        self.take_over(takeover, release).await
+        self.take_over(takeover(self.project.process.is_some(), owns_port(&self.project)), release).await
     }
 
     /// Stops what is live and keeps it stopped.

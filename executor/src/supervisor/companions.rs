@@ -15,14 +15,12 @@ use std::time::Duration;
 use anyhow::Result;
 use tracing::{info, warn};
 
-use super::{FAILING_AFTER, RESTART_MS, RESTART_MS_MAX, SETTLED, Start, Supervisor};
+use super::take_up::STRAY_STOP;
+use super::{FAILING_AFTER, SETTLED, Start, Supervisor, restart_wait_ms};
 use crate::child;
-use crate::config::{self, Companion, Project, Signal};
+use crate::config::{Companion, Project};
 use crate::journal::{ProcessRow, Release};
 use crate::process::Process;
-
-/// How long one that left the host's file has to end.
-const STRAY_STOP: config::Stop = config::Stop { signal: Signal::Term, grace: Duration::from_secs(10) };
 
 /// Project and name.
 type Key = (String, String);
@@ -188,7 +186,7 @@ impl Supervisor {
             fate.restarts = fate.restarts.saturating_add(1);
             fate.reason = Some(reason);
             fate.put_off = fate.put_off.wrapping_add(1);
-            (RESTART_MS.saturating_mul(1 << (fate.restarts - 1).min(10)).min(RESTART_MS_MAX), fate.put_off)
+            (restart_wait_ms(fate.restarts), fate.put_off)
         };
         self.changed.notify_one();
         let (this, project) = (Rc::clone(self), project.clone());

@@ -12,13 +12,13 @@ use anyhow::Result;
 use tracing::{info, warn};
 
 use super::Supervisor;
-use crate::config::{self, Project};
+use crate::config::{Project, Signal, Stop};
 use crate::journal::{ProcessRow, Release, RunRecord};
 use crate::plan::{self, Recovery};
 use crate::process::{self, Process};
 
-/// How long a process that should not run has to end.
-const STRAY_GRACE: Duration = Duration::from_secs(10);
+/// How a process that should not run is ended.
+pub(super) const STRAY_STOP: Stop = Stop { signal: Signal::Term, grace: Duration::from_secs(10) };
 
 impl Supervisor {
     /// Brings up every project that should run: found again, or started.
@@ -109,13 +109,13 @@ impl Supervisor {
             }
             if let Some(stray) = Process::find(row.pid, row.start_ticks, row.port) {
                 info!(project = row.project, process.pid = row.pid, "an app that should not run is stopped");
-                stray.stop(&config::Stop { signal: config::Signal::Term, grace: STRAY_GRACE }).await;
+                stray.stop(&STRAY_STOP).await;
             }
             self.forget(row.pid);
         }
         for row in self.journal.companions()?.into_iter().filter(|row| !self.projects.contains_key(&row.project)) {
             if let Some(stray) = Process::find(row.pid, row.start_ticks, None) {
-                stray.stop(&config::Stop { signal: config::Signal::Term, grace: STRAY_GRACE }).await;
+                stray.stop(&STRAY_STOP).await;
             }
             self.forget(row.pid);
         }
