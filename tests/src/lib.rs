@@ -26,6 +26,7 @@ mod prober;
 mod push;
 mod raw;
 mod shop;
+pub mod told;
 mod tools;
 pub mod wait;
 

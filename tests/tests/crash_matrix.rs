@@ -215,19 +215,19 @@ impl Lane {
 
     /// Waits until the daemon has reached its point, or the asked is done.
     async fn dies(&mut self, ask: &Ask) -> Result<bool, String> {
-        let (begun, mut looked, mut told) = (Instant::now(), Instant::now(), None::<Instant>);
-        while !self.shop.host.has_died() {
-            if told.is_some_and(|at| at.elapsed() > REST) {
-                return Ok(false);
+        let (mut looked, mut told) = (Instant::now(), None::<Instant>);
+        let look = async || {
+            if self.shop.host.has_died() {
+                return Some(true);
             }
             if told.is_none() && looked.elapsed() > LOOK {
                 told = self.is_told(ask).await.map(|_| Instant::now());
                 looked = Instant::now();
             }
-            check(begun.elapsed() < DEADLINE, || "neither killed nor done".to_owned())?;
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        Ok(true)
+            told.is_some_and(|at| at.elapsed() > REST).then_some(false)
+        };
+        let seen = wait::perhaps(DEADLINE, "the daemon to be killed, or to be done", look, Option::is_some).await?;
+        Ok(seen.unwrap_or_default())
     }
 
     /// The edge's runs of this job, once all of them have ended.

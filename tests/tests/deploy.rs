@@ -4,6 +4,7 @@
 
 use std::os::unix::fs::symlink;
 
+use doorstep_tests::told::{end, log, message};
 use doorstep_tests::{App, Raw, Shop, Terms, machine, wait};
 use serde_json::{Value, json};
 
@@ -11,20 +12,6 @@ use serde_json::{Value, json};
 fn steps(run: &Value) -> Vec<String> {
     let word = |value: &Value| value.as_str().unwrap().to_owned();
     run["steps"].as_array().unwrap().iter().map(|step| format!("{} {}", word(&step["name"]), word(&step["state"]))).collect()
-}
-
-fn log(run: &Value) -> String {
-    run["log"].as_array().unwrap().iter().map(|line| format!("{}\n", line.as_str().unwrap())).collect()
-}
-
-/// How a run that did not succeed ended: state, kind and step.
-fn end(run: &Value) -> [&str; 3] {
-    let run = &run["run"];
-    [&run["state"], &run["failure"]["kind"], &run["failure"]["step"]].map(|word| word.as_str().unwrap_or_default())
-}
-
-fn message(run: &Value) -> &str {
-    run["run"]["failure"]["message"].as_str().unwrap_or_default()
 }
 
 #[tokio::test]

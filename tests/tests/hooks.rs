@@ -1,29 +1,9 @@
 //! What the host's file has run around the switch, and what is watched after
 //! it: a failure at any of them ends with the old release serving.
 
-#![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
-
+use doorstep_tests::told::{end, log, message, step_names};
 use doorstep_tests::{App, Shop, Terms};
-use serde_json::{Value, json};
-
-/// Names of a run's steps.
-fn steps(run: &Value) -> Vec<&str> {
-    run["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str().unwrap()).collect()
-}
-
-fn log(run: &Value) -> String {
-    run["log"].as_array().unwrap().iter().map(|line| format!("{}\n", line.as_str().unwrap())).collect()
-}
-
-/// How a run that did not succeed ended: state, kind and step.
-fn end(run: &Value) -> [&str; 3] {
-    let run = &run["run"];
-    [&run["state"], &run["failure"]["kind"], &run["failure"]["step"]].map(|word| word.as_str().unwrap_or_default())
-}
-
-fn message(run: &Value) -> &str {
-    run["run"]["failure"]["message"].as_str().unwrap_or_default()
-}
+use serde_json::json;
 
 /// Terms with these lines of `[project.shop.hooks]`, and the health's soak.
 fn terms(hooks: &str, soak: &str) -> Terms {
@@ -39,7 +19,7 @@ after_switch = [["sh", "-c", "echo after"], ["sh", "-c", "echo and then"]]"#;
     let pushed = shop.push(&App::quick("2")).await;
     shop.serves("2").await;
     let run = shop.ended(&pushed).await;
-    assert_eq!(steps(&run), ["fetch", "verify", "build", "before_switch", "start", "check", "switch", "after_switch", "stop"]);
+    assert_eq!(step_names(&run), ["fetch", "verify", "build", "before_switch", "start", "check", "switch", "after_switch", "stop"]);
     let log = log(&run);
     assert!(log.contains(&format!("before {} in ", pushed.commit)) && log.contains("/shop/releases/"), "{log}");
     let at = |line: &str| log.lines().position(|seen| seen == line);
@@ -55,7 +35,7 @@ async fn a_migration_that_fails_leaves_the_old_release_untouched() {
     let run = shop.ended(&pushed).await;
     assert_eq!(end(&run), ["failed", "build", "before_switch"]);
     assert!(message(&run).contains("exited with 3") && message(&run).contains("no such column: price"), "{}", message(&run));
-    assert!(!steps(&run).contains(&"start"), "{run:#}");
+    assert!(!step_names(&run).contains(&"start"), "{run:#}");
     assert_eq!((shop.version().await.as_deref(), &shop.status().await["process"]["pid"]), (Some("1"), &pid));
 }
 

@@ -3,12 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
 
+use doorstep_tests::told::log;
 use doorstep_tests::{App, Shop, Terms, wait};
 use serde_json::Value;
-
-fn log(run: &Value) -> String {
-    run["log"].as_array().unwrap().iter().map(|line| format!("{}\n", line.as_str().unwrap())).collect()
-}
 
 fn sync_detail(run: &Value) -> String {
     let step = run["steps"].as_array().unwrap().iter().find(|step| step["name"] == "sync");

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
 
+use doorstep_tests::told::step_names;
 use doorstep_tests::{App, Shop, Terms, wait};
 use serde_json::{Value, json};
 
@@ -28,17 +29,13 @@ async fn ask(shop: &Shop, action: &str) -> Value {
     shop.run(&seen.unwrap()["id"]).await
 }
 
-fn names(run: &Value) -> Vec<&str> {
-    run["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str().unwrap()).collect()
-}
-
 #[tokio::test]
 async fn going_back_only_switches_and_drops_no_request() {
     let shop = with_three_versions().await;
     let prober = shop.probe();
     let run = ask(&shop, "rollback").await;
     assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
-    assert_eq!(names(&run), ["start", "check", "switch", "stop"]);
+    assert_eq!(step_names(&run), ["start", "check", "switch", "stop"]);
     shop.serves("2").await;
     // Once more goes further back, and not forward again.
     ask(&shop, "rollback").await;
@@ -83,7 +80,7 @@ async fn a_bad_commit_is_not_tried_again_by_itself() {
     let again = shop.tell(&bad.commit).await;
     let run = shop.ended(&again).await;
     assert_eq!(run["run"]["state"], "refused", "{run:#}");
-    assert_eq!(names(&run), ["fetch"]);
+    assert_eq!(step_names(&run), ["fetch"]);
 }
 
 #[tokio::test]
