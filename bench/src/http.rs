@@ -46,8 +46,11 @@ impl Connection {
             }
             let mut chunk = [0u8; 4_096];
             let count = self.stream.read(&mut chunk).context("no answer")?;
-            if count == 0 || self.bytes.len() > ANSWER_BYTES_MAX {
-                bail!("the connection ended within an answer");
+            if count == 0 {
+                bail!("the connection ended after {} bytes of an answer: {:?}", self.bytes.len(), String::from_utf8_lossy(&self.bytes));
+            }
+            if self.bytes.len() > ANSWER_BYTES_MAX {
+                bail!("an answer of more than {ANSWER_BYTES_MAX} bytes");
             }
             self.bytes.extend_from_slice(chunk.get(..count).unwrap_or_default());
         }

@@ -135,17 +135,22 @@ impl Load {
 fn send(address: SocketAddr, start: Instant, is_over: &AtomicBool, begun: &AtomicUsize) -> Sent {
     let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n");
     let (mut sent, mut kept) = (Sent::default(), None::<Connection>);
+    // By turns for each sender: one that only ever drew even numbers would
+    // leave its kept connection idle until nobody keeps it.
+    let mut is_kept = false;
     while !is_over.load(Ordering::Relaxed) {
         let number = begun.fetch_add(1, Ordering::Relaxed);
+        is_kept = !is_kept;
         let due = start + EVERY.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let answer = if number.is_multiple_of(2) { http::get(address, "/") } else { exchange(address, &mut kept, request.as_bytes()) };
+        let answer = if is_kept { exchange(address, &mut kept, request.as_bytes()) } else { http::get(address, "/") };
         match answer {
             Ok(answer) if answer.status == 200 => sent.latency_ms.push(due.elapsed().as_secs_f64() * 1e3),
             Ok(answer) => sent.fail(format!("answered {}", answer.status)),
             Err(fault) => {
                 kept = None;
-                sent.fail(format!("{fault:#}"));
+                let how = if is_kept { "a kept connection" } else { "one of its own" };
+                sent.fail(format!("number {number} on {how}, {:.3} s after the first: {fault:#}", start.elapsed().as_secs_f64()));
             }
         }
     }

@@ -19,7 +19,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::cli::{ActArgs, DeployArgs, Exit, Failure, failure};
 use crate::daemon::{Ask, Wake};
-use crate::run::Shared;
+use crate::run::{ROLL_BACK, Shared};
 
 /// Longest request, in bytes.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
@@ -253,9 +253,8 @@ pub async fn deploy(args: &DeployArgs, state: &Path) -> Result<Exit, Failure> {
         if !args.json {
             eprintln!("{project}:");
         }
-        if carried_out(state, project, Action::Deploy, None, args.json).await? != Some(RunState::Succeeded) {
-            exit = Exit::RolledBack;
-        }
+        let ended = carried_out(state, project, Action::Deploy, None, args.json).await?;
+        exit = worse(exit, ended.exit(Action::Deploy));
     }
     Ok(exit)
 }
@@ -266,12 +265,38 @@ pub async fn deploy(args: &DeployArgs, state: &Path) -> Result<Exit, Failure> {
 ///
 /// When no daemon runs, or it says no.
 pub async fn act(args: &ActArgs, action: Action, to: Option<u64>, state: &Path) -> Result<Exit, Failure> {
-    Ok(match carried_out(state, args.project.clone(), action, to, args.json).await? {
-        Some(RunState::Succeeded) => Exit::Ok,
-        Some(RunState::Failed) if action == Action::Rollback => Exit::RollbackFailed,
-        Some(RunState::Refused) => Exit::Error,
-        _ => Exit::RolledBack,
-    })
+    Ok(carried_out(state, args.project.clone(), action, to, args.json).await?.exit(action))
+}
+
+/// How what was asked for ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct RunEnd {
+    state: Option<RunState>,
+    /// The way back to the old release failed.
+    is_stuck: bool,
+}
+
+impl RunEnd {
+    fn note(&mut self, report: &Report) {
+        if let Report::Step { name, state: StepState::Failed, .. } = report {
+            self.is_stuck |= name == ROLL_BACK;
+        }
+    }
+
+    fn exit(self, action: Action) -> Exit {
+        match self.state {
+            Some(RunState::Succeeded) => Exit::Ok,
+            _ if self.is_stuck => Exit::RollbackFailed,
+            Some(RunState::Failed) if action == Action::Rollback => Exit::RollbackFailed,
+            Some(RunState::Refused) if action != Action::Deploy => Exit::Error,
+            _ => Exit::RolledBack,
+        }
+    }
+}
+
+/// Of several projects: the one that needs a person most.
+fn worse(one: Exit, other: Exit) -> Exit {
+    if one.code() >= other.code() { one } else { other }
 }
 
 fn no_daemon(state: &Path) -> Failure {
@@ -279,10 +304,15 @@ fn no_daemon(state: &Path) -> Failure {
 }
 
 /// Has the daemon do it, shows how it goes, and says how it ended.
-async fn carried_out(state: &Path, project: String, action: Action, to: Option<u64>, json: bool) -> Result<Option<RunState>, Failure> {
+async fn carried_out(state: &Path, project: String, action: Action, to: Option<u64>, json: bool) -> Result<RunEnd, Failure> {
     let ordered = Ordered::Act { project, action, to };
-    let end = request(state, &ordered, |report| print(report, json)).await?.ok_or_else(|| no_daemon(state))?;
-    Ok(serde_json::from_value(end["state"].clone()).ok())
+    let mut ended = RunEnd::default();
+    let on_report = |report: &Report| {
+        ended.note(report);
+        print(report, json);
+    };
+    let end = request(state, &ordered, on_report).await?.ok_or_else(|| no_daemon(state))?;
+    Ok(RunEnd { state: serde_json::from_value(end["state"].clone()).ok(), ..ended })
 }
 
 fn print(report: &Report, json: bool) {
@@ -308,5 +338,32 @@ fn print(report: &Report, json: bool) {
                 println!("  {} failed: {}", failure.step, failure.message);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(state: RunState, failed_step: Option<&str>) -> RunEnd {
+        let mut ended = RunEnd { state: Some(state), is_stuck: false };
+        for name in failed_step {
+            let at = doorstep_shared::time::Timestamp(0);
+            ended.note(&Report::Step { run: "r".into(), index: 0, name: name.to_string(), state: StepState::Failed, at, duration_ms: None, detail: String::new() });
+        }
+        ended
+    }
+
+    #[test]
+    fn a_script_sees_whether_the_old_release_serves() {
+        let exit = |state, step, action| ended(state, step).exit(action);
+        assert_eq!(exit(RunState::Succeeded, None, Action::Deploy), Exit::Ok);
+        assert_eq!(exit(RunState::RolledBack, Some("check"), Action::Deploy), Exit::RolledBack);
+        assert_eq!(exit(RunState::Failed, Some("fetch"), Action::Deploy), Exit::RolledBack);
+        assert_eq!(exit(RunState::Failed, Some(ROLL_BACK), Action::Deploy), Exit::RollbackFailed);
+        assert_eq!(exit(RunState::Failed, Some("check"), Action::Rollback), Exit::RollbackFailed);
+        assert_eq!(exit(RunState::Refused, None, Action::Rollback), Exit::Error);
+        assert_eq!(RunEnd::default().exit(Action::Deploy), Exit::RolledBack, "how it ended was not told");
+        assert_eq!(worse(Exit::RolledBack, Exit::Ok), Exit::RolledBack);
     }
 }

@@ -88,6 +88,7 @@ mod tests {
             slot: 1,
             state: ReleaseState::Previous,
             live_since: Some(Timestamp(0)),
+            was_bad: false,
         };
         let line = release_line(&release, Timestamp(86_400_000 * 400));
         assert!(line.chars().count() <= 80 && !line.contains('\u{1b}'), "{line}");

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn release(id: u64, slot: u32, state: ReleaseState) -> Release {
-        Release { id, project: "shop".into(), commit: "c".into(), subject: String::new(), slot, state, live_since: None }
+        Release { id, project: "shop".into(), commit: "c".into(), subject: String::new(), slot, state, live_since: None, was_bad: false }
     }
 
     #[test]

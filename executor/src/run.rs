@@ -47,6 +47,8 @@ const DEATHS_MAX: u32 = 3;
 /// Lines of the app's output that a failed check shows.
 const LAST_LINES: usize = 20;
 
+/// The step that puts the old release back; that it failed needs a person.
+pub const ROLL_BACK: &str = "roll back";
 /// What is said of a run that is given up.
 pub const GIVEN_UP: &str = "the daemon died three times over this run; it is given up";
 

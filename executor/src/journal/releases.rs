@@ -52,6 +52,9 @@ pub struct Release {
     pub state: ReleaseState,
     /// When it last went live.
     pub live_since: Option<Timestamp>,
+    /// It was bad when its slot went to another: its commit stays away.
+    #[serde(default)]
+    pub was_bad: bool,
 }
 
 impl Release {
@@ -59,6 +62,11 @@ impl Release {
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.state == ReleaseState::Built && self.live_since.is_none()
+    }
+
+    /// Was it found bad, whatever became of its slot?
+    fn is_bad(&self) -> bool {
+        self.state == ReleaseState::Bad || self.was_bad
     }
 }
 
@@ -71,6 +79,7 @@ impl Journal {
     pub fn create_release(&self, project: &str, commit: &str, subject: &str, slot: u32) -> Result<Release> {
         self.transaction(format_args!("create_release"), |db| {
             for mut old in all(db, project)?.into_iter().filter(|r| r.slot == slot && r.state != ReleaseState::Pruned) {
+                old.was_bad = old.state == ReleaseState::Bad;
                 old.state = ReleaseState::Pruned;
                 save(db, &old)?;
             }
@@ -83,6 +92,7 @@ impl Journal {
                 slot,
                 state: ReleaseState::Built,
                 live_since: None,
+                was_bad: false,
             };
             save(db, &release)?;
             db.execute(
@@ -134,8 +144,8 @@ impl Journal {
     /// When the journal cannot be read.
     pub fn bad_release_of(&self, project: &str, commit: &str) -> Result<Option<Release>> {
         let mut known = self.releases(project)?.into_iter().rev().filter(|release| release.commit == commit);
-        let judged = known.find(|release| release.state == ReleaseState::Bad || release.live_since.is_some());
-        Ok(judged.filter(|release| release.state == ReleaseState::Bad))
+        let judged = known.find(|release| release.is_bad() || release.live_since.is_some());
+        Ok(judged.filter(Release::is_bad))
     }
 
     /// Marks a release bad.

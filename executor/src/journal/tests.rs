@@ -368,11 +368,13 @@ fn what_became_of_a_commit_last_says_whether_it_is_bad() {
     journal.mark_bad(&first).unwrap();
     journal.create_release("shop", "c", "words", 1).unwrap();
     assert_eq!(bad(), Some(first.id), "a try that came to nothing does not clear it");
+    journal.create_release("shop", "e", "words", 0).unwrap();
+    assert_eq!(bad(), Some(first.id), "nor does another release in its slot");
     let good = journal.create_release("shop", "c", "words", 2).unwrap();
     journal.switch(&run("r", 1), &good, Timestamp(5)).unwrap();
     assert_eq!(bad(), None);
     let next = journal.create_release("shop", "d", "words", 3).unwrap();
     journal.switch(&run("s", 2), &next, Timestamp(6)).unwrap();
     let all = journal.releases("shop").unwrap();
-    assert_eq!(all.iter().filter(|release| release.is_fresh()).map(|release| release.id).collect::<Vec<_>>(), [2], "what was live is nobody's to remove");
+    assert_eq!(all.iter().filter(|release| release.is_fresh()).map(|release| release.id).collect::<Vec<_>>(), [2, 3], "what was live is nobody's to remove");
 }

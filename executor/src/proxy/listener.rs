@@ -23,9 +23,6 @@ use super::forward::{Session, forward};
 use super::route::Route;
 use super::upstream::BUFFER_BYTES_MAX;
 
-/// How long a client may take for the head of a request, and may be idle.
-const HEAD_READ_LIMIT: Duration = Duration::from_secs(30);
-
 /// Connections that the kernel may hold for one listener; it caps this at
 /// `net.core.somaxconn` (4,096).
 const BACKLOG: u32 = 1_024;
@@ -101,7 +98,7 @@ async fn serve(session: Arc<Session>, stream: TcpStream) {
     let service = service_fn(move |request| forward(Arc::clone(&serving), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_READ_LIMIT)
+        .header_read_timeout(session.route.limits.client_idle)
         .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

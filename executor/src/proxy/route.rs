@@ -37,6 +37,9 @@ pub struct Limits {
     pub head: Duration,
     /// How long an upstream that was asked may take to say 100 Continue.
     pub expect: Duration,
+    /// How long a client may be idle before its next request, the head of that
+    /// included. A slow head holds no more than an idle connection does.
+    pub client_idle: Duration,
     /// Client connections of all routes together.
     pub connections_max: usize,
 }
@@ -53,6 +56,11 @@ impl Default for Limits {
             head: Duration::from_secs(600),
             // What curl does with servers that know nothing of it.
             expect: Duration::from_secs(1),
+            // Whoever closes an idle connection may cross a request on its way,
+            // and that one gets no answer. So ours are kept for longer than
+            // what sits in front keeps its own: nginx 60 s, Go's client and
+            // cloudflared 90 s, Caddy 2 min.
+            client_idle: Duration::from_secs(180),
             // About 20 KiB each: 320 MiB under attack.
             connections_max: 16_384,
         }

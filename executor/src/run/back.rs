@@ -104,7 +104,7 @@ mod tests {
 
     fn release(id: u64, state: ReleaseState, was_live: bool) -> Release {
         let live_since = was_live.then_some(Timestamp(id));
-        Release { id, project: "shop".into(), commit: format!("{id:040}"), subject: String::new(), slot: 0, state, live_since }
+        Release { id, project: "shop".into(), commit: format!("{id:040}"), subject: String::new(), slot: 0, state, live_since, was_bad: false }
     }
 
     #[test]

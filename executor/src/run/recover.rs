@@ -31,7 +31,7 @@ impl Runner {
                 let fault = match self.record.failure.clone() {
                     Some(why) => Fault { kind: why.kind, step: why.step, message: why.message },
                     // It is written with the point; without it nothing better can be said.
-                    None => self.fault("roll back", "the run had failed, and the daemon ended while it was put back"),
+                    None => self.fault(super::ROLL_BACK, "the run had failed, and the daemon ended while it was put back"),
                 };
                 Err(self.put_back(None, release.as_ref(), fault).await)
             }

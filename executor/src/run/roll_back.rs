@@ -8,7 +8,7 @@ use doorstep_shared::ids::{FailureKind, RunState};
 
 use super::deploy::short;
 use super::steps::Wrong;
-use super::{Fault, Runner};
+use super::{Fault, ROLL_BACK, Runner};
 use crate::journal::{Point, Release, ReleaseState};
 use crate::process::Process;
 
@@ -17,7 +17,7 @@ impl Runner {
     pub(super) async fn put_back(&mut self, process: Option<Process>, release: Option<&Release>, fault: Fault) -> (Fault, RunState) {
         self.record.failure = Some(self.failure(&fault));
         // Putting back must not depend on a row about it.
-        if let Err(fault) = self.begin_anyway(Point::RollingBack, "roll back") {
+        if let Err(fault) = self.begin_anyway(Point::RollingBack, ROLL_BACK) {
             tracing::warn!("{}", fault.message);
         }
         // The proxy first, then `current`: they may lead to what is stopped next.

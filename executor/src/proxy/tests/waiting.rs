@@ -180,3 +180,23 @@ async fn the_rest_of_the_connections_wait_in_the_queue() {
     drop(first);
     assert_eq!(third.answer().await.1, "one");
 }
+
+#[tokio::test]
+async fn an_idle_client_is_closed_but_not_before_a_proxy_in_front_would() {
+    // Go's client and cloudflared, nginx, Caddy: they must be the first.
+    for in_front in [90, 60, 120] {
+        assert!(Limits::default().client_idle > Duration::from_secs(in_front));
+    }
+    let stage = Stage::with(Limits {
+        client_idle: SHORT,
+        ..Limits::default()
+    })
+    .await;
+    stage
+        .proxy
+        .set("shop", stage.listen, Some(stage.app.address))
+        .unwrap();
+    let mut client = stage.client().await;
+    assert_eq!(client.get("/name").await.1, "one");
+    assert!(client.is_closed().await);
+}
