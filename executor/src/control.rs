@@ -347,7 +347,7 @@ mod tests {
 
     fn ended(state: RunState, failed_step: Option<&str>) -> RunEnd {
         let mut ended = RunEnd { state: Some(state), is_stuck: false };
-        for name in failed_step {
+        if let Some(name) = failed_step {
             let at = doorstep_shared::time::Timestamp(0);
             ended.note(&Report::Step { run: "r".into(), index: 0, name: name.to_string(), state: StepState::Failed, at, duration_ms: None, detail: String::new() });
         }

@@ -12,6 +12,7 @@ use doorstep_shared::text::clean_line;
 use crate::disk::Room;
 use crate::cli::{Exit, Failure, LogsArgs, failure};
 use crate::journal::Journal;
+use crate::systemd::Unit;
 
 /// An app's log longer than this is cut; the part before is kept once, as `.1`.
 pub const APP_LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -118,6 +119,11 @@ pub async fn run(args: &LogsArgs, state: &Path) -> Result<Exit, Failure> {
             let journal = Journal::look(state)?.ok_or_else(|| failure(Exit::Error, format!("{} shows no trace of a daemon; did `doorstep run` ever run with this --state?", state.display())))?;
             let release = journal.live_release(project.as_str())?;
             let release = release.ok_or_else(|| failure(Exit::Error, format!("{project} has no live release yet")))?;
+            if args.process.is_none()
+                && let Some(unit) = unit_of(&journal, project.as_str())?
+            {
+                return journal_of(&unit, args);
+            }
             match &args.process {
                 Some(name) if name.contains('/') => return Err(failure(Exit::Error, format!("`{name}` is not a process' name"))),
                 Some(name) => companion_log(state, project.as_str(), release.id, name),
@@ -138,6 +144,19 @@ pub async fn run(args: &LogsArgs, state: &Path) -> Result<Exit, Failure> {
         follow(&path).await.with_context(|| format!("{} cannot be followed", path.display()))?;
     }
     Ok(Exit::Ok)
+}
+
+/// The unit that runs a project, if one does.
+fn unit_of(journal: &Journal, project: &str) -> anyhow::Result<Option<Unit>> {
+    Ok(journal.processes()?.into_iter().find(|row| row.project == project).and_then(|row| row.unit))
+}
+
+/// Becomes what shows the host's journal of a unit.
+fn journal_of(unit: &Unit, args: &LogsArgs) -> Result<Exit, Failure> {
+    use std::os::unix::process::CommandExt;
+    let (program, words) = unit.journal(args.lines, args.follow);
+    let fault = std::process::Command::new(program).args(words).exec();
+    Err(failure(Exit::Error, format!("`{program}` does not start: {fault}")))
 }
 
 /// A reader that went away (`| head`) ends us without a fuss.

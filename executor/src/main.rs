@@ -33,6 +33,7 @@ mod run;
 mod socket;
 mod status;
 mod supervisor;
+mod systemd;
 mod usage;
 
 use clap::Parser;

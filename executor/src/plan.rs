@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_an_open_run_started_is_live_once_it_has_switched() {
-        let row = |pid, release, run: Option<&str>| ProcessRow { project: "shop".into(), pid, start_ticks: 1, port: None, release, run: run.map(Into::into), companion: None };
+        let row = |pid, release, run: Option<&str>| ProcessRow { project: "shop".into(), pid, start_ticks: 1, port: None, release, run: run.map(Into::into), companion: None, unit: None };
         let rows = [row(1, 7, None), row(2, 7, Some("r")), row(3, 8, Some("r")), row(4, 7, Some("older"))];
         let pids = |open: Option<&RunRecord>| live_rows(&rows, 7, open).iter().map(|row| row.pid).collect::<Vec<_>>();
         assert_eq!(pids(None), [1, 2, 4]);

@@ -2,7 +2,8 @@
 //!
 //! Its output goes to a file, not to a pipe of ours, so it outlives this
 //! daemon; a new daemon finds it again by its id and start time. Invariant: a
-//! signal is only sent while both still fit.
+//! signal is only sent while both still fit. The main process of a systemd unit
+//! is watched the same way, and stopped by way of its manager alone.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -19,6 +20,8 @@ use tokio::sync::watch;
 use crate::child::kill_group;
 use crate::config;
 use crate::crash;
+use crate::journal::ProcessRow;
+use crate::systemd::Unit;
 
 /// What to start.
 pub struct Launch {
@@ -41,6 +44,8 @@ pub struct Process {
     start_ticks: u64,
     /// The port it was given.
     pub port: Option<u16>,
+    /// The unit whose main process it is.
+    unit: Option<Unit>,
     ended: watch::Receiver<Option<String>>,
 }
 
@@ -71,12 +76,22 @@ impl Process {
             };
             let _ = tell.send(Some(how));
         });
-        Ok(Self { pid, start_ticks, port, ended })
+        Ok(Self { pid, start_ticks, port, unit: None, ended })
     }
 
     /// Finds one again that an earlier daemon started; `None` when it is gone.
     #[must_use]
-    pub fn find(pid: i32, ticks: u64, port: Option<u16>) -> Option<Self> {
+    pub fn again(row: &ProcessRow) -> Option<Self> {
+        Self::find(row.pid, row.start_ticks, row.port, row.unit.clone())
+    }
+
+    /// The main process of a unit; `None` when it is gone by now.
+    #[must_use]
+    pub fn of_unit(pid: i32, unit: Unit) -> Option<Self> {
+        Self::find(pid, start_ticks(pid)?, None, Some(unit))
+    }
+
+    fn find(pid: i32, ticks: u64, port: Option<u16>, unit: Option<Unit>) -> Option<Self> {
         let raw = Pid::from_raw(pid)?;
         let handle = pidfd_open(raw, PidfdFlags::NONBLOCK).ok()?;
         // Checked after the handle exists: from here on the id cannot be reused unseen.
@@ -86,11 +101,22 @@ impl Process {
         let (tell, ended) = watch::channel(None);
         #[expect(deprecated, reason = "its heir is unsafe; an owned descriptor is what it asks for")]
         let handle = AsyncFd::new(handle).ok()?;
+        let of = unit.clone();
         tokio::task::spawn_local(async move {
             let _ = handle.readable().await;
-            let _ = tell.send(Some("ended".to_owned()));
+            let how = match &of {
+                Some(unit) => unit.how_it_ended().await,
+                None => "ended".to_owned(),
+            };
+            let _ = tell.send(Some(how));
         });
-        Some(Self { pid, start_ticks: ticks, port, ended })
+        Some(Self { pid, start_ticks: ticks, port, unit, ended })
+    }
+
+    /// The unit whose main process it is.
+    #[must_use]
+    pub fn unit(&self) -> Option<&Unit> {
+        self.unit.as_ref()
     }
 
     /// Its process id, which is its group's too.
@@ -121,7 +147,12 @@ impl Process {
     }
 
     /// Stops its group: the signal, the grace, KILL. True when KILL was needed.
+    /// A unit is stopped as its file says.
     pub async fn stop(&self, stop: &config::Stop) -> bool {
+        if let Some(unit) = &self.unit {
+            unit.stop_or_warn().await;
+            return false;
+        }
         crash::before(format_args!("effect process_stop"));
         if self.has_ended().is_none()
             && let Some(group) = Pid::from_raw(self.pid)
@@ -140,6 +171,9 @@ impl Process {
 
     /// Kills its group at once.
     pub async fn kill(&self) {
+        if let Some(unit) = &self.unit {
+            return unit.stop_or_warn().await;
+        }
         kill_group(Some(self.pid));
         let _ = tokio::time::timeout(Duration::from_secs(5), self.wait()).await;
     }
@@ -246,11 +280,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         local(async {
             let one = Process::start(&launch(dir.path(), "sleep 60"), Some(7)).unwrap();
-            assert!(Process::find(one.pid(), one.start_ticks() + 1, None).is_none());
-            let found = Process::find(one.pid(), one.start_ticks(), Some(7)).unwrap();
+            assert!(Process::find(one.pid(), one.start_ticks() + 1, None, None).is_none());
+            let found = Process::find(one.pid(), one.start_ticks(), Some(7), None).unwrap();
             one.kill().await;
             found.wait().await;
-            assert!(Process::find(one.pid(), one.start_ticks(), None).is_none());
+            assert!(Process::find(one.pid(), one.start_ticks(), None, None).is_none());
         });
     }
 

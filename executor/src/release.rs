@@ -102,6 +102,21 @@ impl Layout {
         File::open(&self.dir)?.sync_all()
     }
 
+    /// Points `env` at a slot's environment: what a unit of systemd names. It is
+    /// moved while nothing reads it, so it need not be moved in one step.
+    ///
+    /// # Errors
+    ///
+    /// When the system says so.
+    pub fn switch_env(&self, slot: u32) -> io::Result<()> {
+        let link = self.dir.join("env");
+        match std::fs::remove_file(&link) {
+            Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+            _ => {}
+        }
+        std::os::unix::fs::symlink(Path::new("envs").join(slot.to_string()), link)
+    }
+
     /// Removes `current` again: the first release of all was not switched to.
     ///
     /// # Errors

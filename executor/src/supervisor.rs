@@ -8,6 +8,7 @@
 mod companions;
 mod routes;
 mod take_up;
+mod units;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use crate::process::{self, Launch, Process};
 use crate::proxy::ProxyClient;
 use crate::release::Layout;
 use crate::run::RETRY_WRITE;
+use crate::systemd::Unit;
 
 /// Variable that says which journal started a process.
 const MARK: &str = "DOORSTEP_JOURNAL";
@@ -116,19 +118,19 @@ impl Supervisor {
 
     /// Starts what should run and does not; what failed before it was tried
     /// here is tried again anyway, later.
-    fn revive_if_down(self: &Rc<Self>, project: &Project) {
+    async fn revive_if_down(self: &Rc<Self>, project: &Project) {
         let is_tended = self.fates.borrow().get(&project.name).is_some_and(|fate| fate.live.is_some() || fate.restarts > 0);
-        if project.process.is_none() || is_tended || !self.journal.wants_running(&project.name).unwrap_or(false) {
+        if !project.runs() || is_tended || !self.journal.wants_running(&project.name).unwrap_or(false) {
             return;
         }
         if let Ok(Some(release)) = self.journal.live_release(&project.name) {
-            self.revive(project, release);
+            self.revive(project, release).await;
         }
     }
 
-    /// Starts a release's process in the background; a fault is noted and tried again.
-    fn revive(self: &Rc<Self>, project: &Project, release: Release) {
-        match self.launch(project, &release, None) {
+    /// Starts a release's process; a fault is noted and tried again.
+    async fn revive(self: &Rc<Self>, project: &Project, release: Release) {
+        match self.launch(project, &release, None).await {
             Ok(process) => self.keep(project, release, process),
             Err(fault) => {
                 warn!(project = project.name, "an app does not start: {fault:#}");
@@ -153,7 +155,7 @@ impl Supervisor {
             let wanted = this.journal.wants_running(&project.name).unwrap_or(true);
             let is_due = this.fates.borrow().get(&project.name).is_none_or(|fate| fate.taken == taken);
             if still_live && wanted && is_due && this.live_process(&project.name).is_none() {
-                this.revive(&project, release);
+                this.revive(&project, release).await;
                 if let Err(fault) = this.route_live(&project).await {
                     warn!(project = project.name, "the proxy does not serve: {fault:#}");
                 }
@@ -166,12 +168,11 @@ impl Supervisor {
     /// # Errors
     ///
     /// When the command is not there or does not start.
-    pub fn launch(&self, project: &Project, release: &Release, run: Option<&str>) -> Result<Process> {
-        let settings = project.process.as_ref().context("the project has no [process]")?;
-        let port = if owns_port(project) { Some(process::free_port().context("no free port")?) } else { None };
-        let with_port = |word: &String| word.replace(PORT_PLACEHOLDER, &port.unwrap_or_default().to_string());
-        let words: Vec<String> = settings.command.iter().map(with_port).collect();
-        let process = self.start(project, release, &words, Start { port, run, companion: None, log: self.app_log(&project.name, release.id) })?;
+    pub async fn launch(&self, project: &Project, release: &Release, run: Option<&str>) -> Result<Process> {
+        let (process, port) = match &project.systemd {
+            Some(settings) => (self.start_unit(project, release, &Unit::of(settings)).await?, None),
+            None => self.start_process(project, release, run)?,
+        };
         let row = ProcessRow {
             project: project.name.clone(),
             pid: process.pid(),
@@ -180,12 +181,13 @@ impl Supervisor {
             release: release.id,
             run: run.map(str::to_owned),
             companion: None,
+            unit: process.unit().cloned(),
         };
         match self.journal.process_started(&row) {
             Ok(()) => {}
             // A run that cannot write is not carried out.
             Err(fault) if run.is_some() => {
-                child::kill_group(Some(process.pid()));
+                process.kill().await;
                 return Err(fault);
             }
             // The live release serves all the same. Should this daemon die before
@@ -196,6 +198,15 @@ impl Supervisor {
             }
         }
         Ok(process)
+    }
+
+    fn start_process(&self, project: &Project, release: &Release, run: Option<&str>) -> Result<(Process, Option<u16>)> {
+        let settings = project.process.as_ref().context("the project has no [process]")?;
+        let port = if owns_port(project) { Some(process::free_port().context("no free port")?) } else { None };
+        let with_port = |word: &String| word.replace(PORT_PLACEHOLDER, &port.unwrap_or_default().to_string());
+        let words: Vec<String> = settings.command.iter().map(with_port).collect();
+        let process = self.start(project, release, &words, Start { port, run, companion: None, log: self.app_log(&project.name, release.id) })?;
+        Ok((process, port))
     }
 
     /// Starts a program of a release; the caller writes it down.
@@ -214,7 +225,7 @@ impl Supervisor {
     fn write_down_later(&self, row: ProcessRow) {
         let journal = Rc::clone(&self.journal);
         tokio::task::spawn_local(async move {
-            while Process::find(row.pid, row.start_ticks, row.port).is_some() && journal.process_started(&row).is_err() {
+            while Process::again(&row).is_some() && journal.process_started(&row).is_err() {
                 tokio::time::sleep(RETRY_WRITE).await;
             }
         });
@@ -323,8 +334,10 @@ impl Supervisor {
         if let Err(fault) = self.journal.process_ended(process.pid()) {
             warn!("{fault:#}");
         }
-        // Its workers may hold its port.
-        child::kill_group(Some(process.pid()));
+        if process.unit().is_none() {
+            // Its workers may hold its port.
+            child::kill_group(Some(process.pid()));
+        }
         let release = {
             let mut fates = self.fates.borrow_mut();
             let fate = fates.entry(project.name.clone()).or_default();
@@ -334,9 +347,15 @@ impl Supervisor {
             fate.reason = Some(format!("it {how}"));
             fate.live.take().map(|live| live.release)
         };
-        warn!(project = project.name, "an app {how} and is started again");
-        if let Some(release) = release {
-            self.revive_later(project, release);
+        match (process.unit(), release) {
+            (Some(unit), Some(release)) => {
+                warn!(project = project.name, "an app {how}; {} says what comes next", unit.name());
+                self.follow_unit(project, release, unit.clone());
+            }
+            (_, release) => {
+                warn!(project = project.name, "an app {how} and is started again");
+                release.into_iter().for_each(|release| self.revive_later(project, release));
+            }
         }
         self.changed.notify_one();
     }
@@ -363,7 +382,7 @@ impl Supervisor {
     ///
     /// When it does not start.
     pub async fn ensure_live(self: &Rc<Self>, project: &Project) -> Result<()> {
-        if project.process.is_none() {
+        if !project.runs() {
             return Ok(());
         }
         if self.live_process(&project.name).is_some() || !self.journal.wants_running(&project.name)? {
@@ -371,7 +390,7 @@ impl Supervisor {
             return self.route_live(project).await;
         }
         if let Some(release) = self.journal.live_release(&project.name)? {
-            match self.launch(project, &release, None) {
+            match self.launch(project, &release, None).await {
                 Ok(process) => self.watch(project, release, process),
                 Err(fault) => {
                     // Whoever asked is told, and it is tried again all the same.
@@ -409,11 +428,11 @@ impl Supervisor {
         let has_release = self.journal.live_release(&project.name).ok().flatten().is_some();
         let wanted = self.journal.wants_running(&project.name).unwrap_or(true);
         let state = match (fate.is_some_and(|fate| fate.live.is_some()), fate.map_or(0, |fate| fate.restarts)) {
-            _ if project.process.is_none() && has_release => ProjectState::Running,
+            _ if !project.runs() && has_release => ProjectState::Running,
             (true, restarts) if restarts >= FAILING_AFTER => ProjectState::Failing,
             (true, _) if reason.is_some() => ProjectState::Degraded,
             (true, _) => ProjectState::Running,
-            (false, _) if has_release && wanted && project.process.is_some() => ProjectState::Failing,
+            (false, _) if has_release && wanted && project.runs() => ProjectState::Failing,
             (false, _) => ProjectState::Stopped,
         };
         (state, reason)

@@ -89,6 +89,14 @@ pub fn memory(id: u32) -> Memory {
     Memory { rss: field("Rss"), pss: field("Pss"), anonymous: field("Anonymous") }
 }
 
+/// The most that a process ever held resident, in KiB; `VmHWM` in proc(5).
+#[must_use]
+pub fn memory_peak(id: u32) -> u64 {
+    let text = std::fs::read_to_string(of(id).join("status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_else(|| panic!("no VmHWM in {text}"))
+}
+
 fn of(id: u32) -> PathBuf {
     PathBuf::from(format!("/proc/{id}"))
 }

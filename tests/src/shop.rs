@@ -3,6 +3,7 @@
 //! who looks at the address where it serves.
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -21,6 +22,8 @@ pub struct Terms {
     pub project: String,
     /// The app's command, as a TOML list.
     pub command: String,
+    /// The user's unit of systemd that runs it, instead of the command.
+    pub unit: Option<String>,
     /// Does the proxy own the address? If not, the app itself is to.
     pub is_proxied: bool,
     /// The lines of `[project.shop.health]`.
@@ -39,6 +42,7 @@ impl Terms {
             head: String::new(),
             project: String::new(),
             command: app.command.to_owned(),
+            unit: None,
             is_proxied: true,
             health: "http = \"/health\"\nwithin = \"10s\"".to_owned(),
             has_uv: false,
@@ -62,9 +66,13 @@ impl Terms {
 
     fn toml(&self, origin: &GitOrigin, address: SocketAddr) -> String {
         let listen = if self.is_proxied { "listen = \"{address}\"" } else { "" };
+        let runs = match &self.unit {
+            Some(unit) => format!("systemd = {{ unit = \"{unit}\", manager = \"user\" }}"),
+            None => format!("[project.shop.process]\ncommand = {}\n{listen}\nstop = {{ signal = \"TERM\", grace = \"5s\" }}", self.command),
+        };
         let toml = format!(
-            "{}\n[project.shop]\nrepo = \"{}\"\ndir = \"{{dir}}/shop\"\n{}\n\n[project.shop.process]\ncommand = {}\n{listen}\nstop = {{ signal = \"TERM\", grace = \"5s\" }}\n\n[project.shop.health]\n{}\n",
-            self.head, origin.url(), self.project, self.command, self.health
+            "{}\n[project.shop]\nrepo = \"{}\"\ndir = \"{{dir}}/shop\"\n{}\n\n{runs}\n\n[project.shop.health]\n{}\n",
+            self.head, origin.url(), self.project, self.health
         );
         toml.replace("{address}", &address.to_string()).replace("{number}", &address.port().to_string())
     }
@@ -179,10 +187,15 @@ impl Shop {
     /// Waits until the edge was told how a run of this push ended, and returns
     /// the newest one that did, whole.
     pub async fn ended(&self, pushed: &Pushed) -> Value {
+        self.ended_within(wait::DEADLINE, pushed).await
+    }
+
+    /// [`Shop::ended`] with a deadline of its own.
+    pub async fn ended_within(&self, within: Duration, pushed: &Pushed) -> Value {
         let is_it = |run: &Value| run["job"] == pushed.job && run["state"] != "running";
         // Retries of other jobs may have come between, but not many.
         let look = async || self.newest_runs(20).await.into_iter().find(is_it);
-        let seen = wait::until(&format!("a run of {pushed:?} to end"), look, Option::is_some).await;
+        let seen = wait::until_within(within, &format!("a run of {pushed:?} to end"), look, Option::is_some).await;
         self.run(&seen.unwrap()["id"]).await
     }
 

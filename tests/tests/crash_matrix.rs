@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use doorstep_tests::{App, Pushed, Shop, Terms, machine, wait};
+use doorstep_tests::{App, Pushed, Shop, Systemd, Terms, Tools, machine, wait};
 use serde_json::{Value, json};
 
 /// Cases at once. Each keeps one core busy.
@@ -39,6 +39,17 @@ enum Scenario {
     StopAndStart,
     /// A good one, and back from it.
     Rollback,
+}
+
+/// What runs the app, and how a release takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Beside the old one, behind the proxy.
+    Proxied,
+    /// The old one is stopped first.
+    Instead,
+    /// A unit of systemd.
+    Unit,
 }
 
 /// Where the link leads when the daemon is started again.
@@ -81,8 +92,10 @@ struct Tally {
 
 /// A host and an edge of their own, used for one case after the other.
 struct Lane {
+    /// It goes first: it would start again what the host ends.
+    _systemd: Option<Systemd>,
     shop: Shop,
-    is_in_place: bool,
+    place: Place,
     live: String,
     commit: String,
     /// What was live before, and is gone back to.
@@ -96,20 +109,41 @@ fn crash_build() -> PathBuf {
     std::path::absolute(path.unwrap_or_else(|| panic!("{say}"))).unwrap()
 }
 
-fn terms(is_in_place: bool) -> Terms {
+fn terms(place: Place, systemd: Option<&Systemd>) -> Terms {
     let head = "[policy]\nremote = [\"deploy\", \"restart\", \"stop\", \"start\", \"rollback\"]\n".to_owned();
     let around = "soak = \"20ms\"\n[project.shop.hooks]\nbefore_switch = [[\"true\"]]\nafter_switch = [[\"sh\", \"-c\", \"! grep -q SOUR app.py\"]]";
     let health = format!("http = \"/health\"\nwithin = \"10s\"\n{around}");
     let proxied = Terms { head, health, ..Terms::of(&App::quick("")) };
-    if !is_in_place {
-        return proxied;
+    let health = format!("http = \"http://{{address}}/health\"\nwithin = \"10s\"\n{around}");
+    match place {
+        Place::Proxied => proxied,
+        Place::Instead => Terms {
+            command: proxied.command.replace("{port}", "{number}"),
+            is_proxied: false,
+            health: format!("{health}\n[project.shop.processes.jobs]\ncommand = [\"sleep\", \"3600\"]"),
+            ..proxied
+        },
+        Place::Unit => Terms {
+            unit: systemd.map(Systemd::unit),
+            environment: systemd.map(|systemd| ("XDG_RUNTIME_DIR", systemd.runtime_dir())).into_iter().collect(),
+            health,
+            ..proxied
+        },
     }
-    Terms {
-        command: proxied.command.replace("{port}", "{number}"),
-        is_proxied: false,
-        health: format!("http = \"http://{{address}}/health\"\nwithin = \"10s\"\n{around}\n[project.shop.processes.jobs]\ncommand = [\"sleep\", \"3600\"]"),
-        ..proxied
-    }
+}
+
+/// The unit that runs what would be the command of its project.
+fn unit_file(shop: &Shop) -> String {
+    let (dir, python, port) = (shop.host.apps(), Tools::python(), shop.address().port());
+    format!(
+        "[Service]\nWorkingDirectory={0}/shop/current\nExecStart={1} -S -E app.py {port}\nEnvironment=DOORSTEP_PROJECT=shop STORY={0}\n",
+        dir.display(),
+        python.display()
+    )
+}
+
+impl At {
+    const ALL: [Self; 3] = [Self::Same, Self::Restarted, Self::Gone];
 }
 
 impl Scenario {
@@ -117,15 +151,20 @@ impl Scenario {
 }
 
 impl Lane {
-    async fn open(is_in_place: bool) -> Self {
-        let mut shop = Shop::found(terms(is_in_place)).await;
+    /// `None`: this machine has no systemd.
+    async fn open(place: Place) -> Option<Self> {
+        let systemd = if place == Place::Unit { Some(Systemd::start().await?) } else { None };
+        let mut shop = Shop::found(terms(place, systemd.as_ref())).await;
+        if let Some(systemd) = &systemd {
+            systemd.write(&systemd.unit(), Some(&unit_file(&shop)));
+        }
         shop.host.use_binary(&crash_build());
         shop.host.run_online(&shop.edge).await;
         let pushed = shop.push(&App::quick("first")).await;
         let run = shop.ended(&pushed).await;
         assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
         shop.serves("first").await;
-        Self { shop, is_in_place, live: "first".into(), commit: pushed.commit, before: None, versions: 0 }
+        Some(Self { _systemd: systemd, shop, place, live: "first".into(), commit: pushed.commit, before: None, versions: 0 })
     }
 
     /// A fresh daemon that crashes there, or one that writes down where it comes by.
@@ -160,6 +199,10 @@ impl Lane {
         if scenario == Scenario::Sour {
             // Up to the switch it is like the good one, whose points are tried.
             labels.drain(..labels.iter().position(|label| label.starts_with("switch#")).unwrap());
+        }
+        if self.place == Place::Unit {
+            // Up to the stop it is like any other.
+            labels.drain(..labels.iter().position(|label| label.starts_with("advance replacing#")).unwrap());
         }
         some_of(labels)
     }
@@ -330,7 +373,7 @@ impl Lane {
     /// What runs beside the app is one process, of the live release. A daemon
     /// that has just started may be about to see to it.
     async fn has_its_jobs(&self) -> Result<(), String> {
-        if !self.is_in_place {
+        if self.place != Place::Instead {
             return Ok(());
         }
         let current = self.shop.host.apps().join("shop/current").canonicalize().ok();
@@ -362,7 +405,7 @@ impl Lane {
     fn leaves(&self) -> Result<(), String> {
         let processes = self.shop.host.journal("SELECT count(*) FROM processes");
         let open = self.shop.host.journal("SELECT count(*) FROM runs WHERE ended IS NULL");
-        let wanted = if self.is_in_place { "2" } else { "1" };
+        let wanted = if self.place == Place::Instead { "2" } else { "1" };
         check(processes == [wanted] && open == ["0"], || format!("rows are left over: {processes:?} processes, {open:?} open runs"))
     }
 }
@@ -389,8 +432,8 @@ fn check(is_so: bool, say: impl FnOnce() -> String) -> Result<(), String> {
     if is_so { Ok(()) } else { Err(say()) }
 }
 
-fn name(is_in_place: bool, case: &Case) -> String {
-    format!("{:?}{}, edge {:?}, killed at {}", case.scenario, if is_in_place { " in place" } else { "" }, case.at, case.point)
+fn name(place: Place, case: &Case) -> String {
+    format!("{:?} {place:?}, edge {:?}, killed at {}", case.scenario, case.at, case.point)
 }
 
 /// Carries out cases until none is left; a lane that saw a violation is given up
@@ -399,7 +442,7 @@ async fn work(mut lane: Lane, cases: &Mutex<VecDeque<Case>>, tally: &Mutex<Tally
     loop {
         let Some(case) = cases.lock().unwrap().pop_front() else { break };
         let begun = Instant::now();
-        let name = name(lane.is_in_place, &case);
+        let name = name(lane.place, &case);
         let result = lane.case(&case, tally).await;
         if std::env::var_os("DOORSTEP_MATRIX").is_some() {
             println!("{name}: {:?} in {:?}", result.is_ok(), begun.elapsed());
@@ -419,17 +462,17 @@ async fn work(mut lane: Lane, cases: &Mutex<VecDeque<Case>>, tally: &Mutex<Tally
 
 async fn give_up(lane: Lane, tally: &Mutex<Tally>, violation: String) -> Lane {
     tally.lock().unwrap().violations.push(violation);
-    Lane::open(lane.is_in_place).await
+    Lane::open(lane.place).await.unwrap()
 }
 
 /// All cases of these scenarios, in lanes of their own, each on a thread.
 /// Returns how many points there are.
-fn phase(is_in_place: bool, scenarios: &[Scenario], tally: &Mutex<Tally>) -> usize {
+fn phase(place: Place, ats: &[At], scenarios: &[Scenario], tally: &Mutex<Tally>) -> usize {
     let wanted = std::env::var("DOORSTEP_MATRIX").unwrap_or_default();
     let (mut cases, mut points) = (VecDeque::new(), 0);
     let traced = on_runtime(async {
-        let mut lane = Lane::open(is_in_place).await;
         let mut traced = Vec::new();
+        let Some(mut lane) = Lane::open(place).await else { return traced };
         for scenario in scenarios {
             traced.push((*scenario, lane.trace(*scenario).await));
         }
@@ -438,14 +481,20 @@ fn phase(is_in_place: bool, scenarios: &[Scenario], tally: &Mutex<Tally>) -> usi
     for (scenario, labels) in traced {
         for point in labels.iter().flat_map(|label| ["before", "after"].map(|side| format!("{label}:{side}"))) {
             points += 1;
-            cases.extend([At::Same, At::Restarted, At::Gone].map(|at| Case { scenario, point: point.clone(), at }));
+            cases.extend(ats.iter().map(|at| Case { scenario, point: point.clone(), at: *at }));
         }
     }
-    cases.retain(|case| name(is_in_place, case).contains(&wanted));
+    cases.retain(|case| name(place, case).contains(&wanted));
     let cases = Mutex::new(cases);
     std::thread::scope(|scope| {
         for _ in 0..LANES {
-            scope.spawn(|| on_runtime(async { work(Lane::open(is_in_place).await, &cases, tally).await }));
+            scope.spawn(|| {
+                on_runtime(async {
+                    if let Some(lane) = Lane::open(place).await {
+                        work(lane, &cases, tally).await;
+                    }
+                });
+            });
         }
     });
     points
@@ -458,14 +507,16 @@ fn on_runtime<T>(work: impl Future<Output = T>) -> T {
 #[test]
 fn a_daemon_killed_at_every_point_ends_in_the_new_release_or_the_old_one() {
     let tally = Mutex::new(Tally::default());
-    let mut points = phase(false, &Scenario::ALL, &tally);
-    points += phase(true, &[Scenario::Good, Scenario::Sick], &tally);
+    let mut points = phase(Place::Proxied, &At::ALL, &Scenario::ALL, &tally);
+    points += phase(Place::Instead, &At::ALL, &[Scenario::Good, Scenario::Sick], &tally);
+    // What the edge does is the same as before.
+    points += phase(Place::Unit, &[At::Same], &[Scenario::Good, Scenario::Sick, Scenario::Restart], &tally);
     let mut tally = tally.into_inner().unwrap();
     tally.recoveries.sort();
     let count = tally.recoveries.len();
     let at = |share: usize| tally.recoveries.get((count * share / 100).min(count.saturating_sub(1))).map_or(0, Duration::as_millis);
     println!(
-        "crash matrix: {points} points x 3 edges, {} kills, {} violations, recovery median {} ms, p99 {} ms",
+        "crash matrix: {points} points, {} kills, {} violations, recovery median {} ms, p99 {} ms",
         tally.kills,
         tally.violations.len(),
         at(50),

@@ -39,7 +39,7 @@ pub use fault::Faults;
 #[cfg(test)]
 pub use load::Loaded;
 pub use load::{LoadError, load};
-pub use model::{Companion, Config, Expected, Health, Probe, Project, RemotePolicy, Repo, Signal, Stop, Sync};
+pub use model::{Companion, Config, Expected, Health, Probe, Project, RemotePolicy, Repo, Signal, Stop, Sync, Systemd};
 #[cfg(test)]
 pub use secret::Secret;
 pub use secret::{Vars, git_token};

@@ -95,8 +95,10 @@ pub struct Project {
     pub env_file: Option<PathBuf>,
     /// `[project.NAME.python]`.
     pub python: Option<Python>,
-    /// `[project.NAME.process]`; never together with `compose`.
+    /// `[project.NAME.process]`; never together with `compose` or `systemd`.
     pub process: Option<Process>,
+    /// `[project.NAME.systemd]`; never together with `process` or `compose`.
+    pub systemd: Option<Systemd>,
     /// `[project.NAME.processes.*]` by name: what runs beside `process`.
     pub processes: BTreeMap<String, Companion>,
     /// `[project.NAME.health]`.
@@ -107,6 +109,21 @@ pub struct Project {
     pub compose: Option<Compose>,
     /// `[project.NAME.command]`.
     pub command: Option<Command>,
+}
+
+impl Project {
+    /// Whether something runs: a process of ours or a unit.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.process.is_some() || self.systemd.is_some()
+    }
+
+    /// How what runs is asked to end; a unit is stopped as its own file says.
+    #[must_use]
+    pub fn stop(&self) -> Option<Stop> {
+        let of_unit = || self.systemd.as_ref().map(|_| Stop { signal: Signal::Term, grace: Duration::ZERO });
+        self.process.as_ref().map(|process| process.stop.clone()).or_else(of_unit)
+    }
 }
 
 /// A git origin, as it was written. Never holds credentials and is never read
@@ -162,6 +179,15 @@ pub struct Process {
     pub stop: Stop,
     /// More environment.
     pub env: BTreeMap<String, String>,
+}
+
+/// `[project.NAME.systemd]`: a unit that is written elsewhere runs the app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Systemd {
+    /// The service, with `.service` at its end.
+    pub unit: String,
+    /// It belongs to the service manager of the user that runs the daemon.
+    pub user: bool,
 }
 
 /// `[project.NAME.processes.*]`: a process without a port, such as one that

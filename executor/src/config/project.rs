@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use doorstep_shared::ids::Action;
 
-use super::model::{Command, Compose, Project, Python, RemotePolicy, Sync};
+use super::model::{Command, Compose, Project, Python, RemotePolicy, Sync, Systemd};
 use super::process::{self, ProcessRead};
 use super::reader::{ITEMS_MAX, Reader, choose};
 use super::section::{Found, Section};
@@ -18,6 +18,9 @@ use super::{branch, health, url, variable};
 
 /// Globs of one project: every changed file of a push is matched against each.
 pub const PATHS_MAX: usize = 64;
+
+/// Longest name of a unit without its ending: systemd takes 255 bytes with it.
+const UNIT_BYTES_MAX: usize = 247;
 
 /// Longest name of a project: it becomes part of file names and of labels, and
 /// 63 is the length of a label in the name system.
@@ -107,9 +110,11 @@ fn body(
     let python = python(reader, top_ref, &mut sections);
     let process = process::process(reader, top_ref, &mut sections);
     let processes = process::companions(reader, top_ref, &mut sections, &process);
+    let systemd = systemd(reader, top_ref, &mut sections, &process);
     let health = health::health(reader, top_ref, &mut sections, &process);
     let hooks = health::hooks(reader, top_ref, &mut sections);
-    let compose = compose(reader, top_ref, &mut sections, &process);
+    let runs = if systemd.is_some() { "systemd" } else { "process" };
+    let compose = compose(reader, top_ref, &mut sections, (process.present || systemd.is_some()).then_some(runs));
     let command = command(reader, top_ref, &mut sections);
     sections.push(top);
     reader.finish(&sections);
@@ -127,6 +132,7 @@ fn body(
         env_file: env_file.map(|found| found.value),
         python,
         process: process.process,
+        systemd,
         processes,
         health,
         hooks,
@@ -172,19 +178,54 @@ fn python<'t>(
     })
 }
 
-fn compose<'t>(
+fn systemd<'t>(
     reader: &mut Reader<'_>,
     parent: &mut Section<'t>,
     sections: &mut Vec<Section<'t>>,
     process: &ProcessRead,
+) -> Option<Systemd> {
+    let mut section = reader.section(parent, "systemd");
+    let known_faults = reader.faults.len();
+    let unit = reader.parsed(&mut section, "unit", unit);
+    let unit_wrong = reader.faults.len() > known_faults;
+    let manager = reader.choice(&mut section, "manager", &[("system", false), ("user", true)]);
+    if section.present && unit.is_none() && !unit_wrong {
+        let message = format!("{} needs `unit`, the service that runs the app", section.title());
+        reader.absent(&section.spot, message);
+    }
+    if section.present && process.present {
+        let message = format!("{} has both `process` and `systemd`; a project is one or the other", parent.title());
+        reader.fault(&section.spot, message);
+    }
+    sections.push(section);
+    let unit = unit?.value;
+    Some(Systemd { unit, user: manager.unwrap_or(false) })
+}
+
+/// The name of a service, as systemd.unit(5) allows it; `.service` may be left out.
+fn unit(text: &str) -> Result<String, String> {
+    let stem = text.strip_suffix(".service").unwrap_or(text);
+    let good = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    let is_other = [".socket", ".timer", ".target", ".path", ".mount", ".slice", ".scope"].iter().any(|end| stem.ends_with(end));
+    if stem.is_empty() || stem.starts_with(['-', '.']) || stem.len() > UNIT_BYTES_MAX || is_other || !stem.chars().all(good) {
+        return Err("not the name of a service, such as shop.service".to_owned());
+    }
+    Ok(format!("{stem}.service"))
+}
+
+fn compose<'t>(
+    reader: &mut Reader<'_>,
+    parent: &mut Section<'t>,
+    sections: &mut Vec<Section<'t>>,
+    other: Option<&str>,
 ) -> Option<Compose> {
     let mut section = reader.section(parent, "compose");
     let file = reader.parsed(&mut section, "file", inner_file);
     let services = reader.list(&mut section, "services", 1..=ITEMS_MAX, service);
     let (present, spot) = (section.present, section.spot.clone());
-    if present && process.present {
+    if present && let Some(other) = other {
         let message = format!(
-            "{} has both `process` and `compose`; a project is one or the other",
+            "{} has both `{other}` and `compose`; a project is one or the other",
             parent.title()
         );
         reader.fault(&spot, message);

@@ -351,7 +351,7 @@ fn a_project_that_is_not_here_leaves_no_run() {
 fn a_process_row_that_cannot_be_read_hides_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path()).unwrap();
-    let row = ProcessRow { project: "shop".into(), pid: 2, start_ticks: 1, port: None, release: 1, run: None, companion: None };
+    let row = ProcessRow { project: "shop".into(), pid: 2, start_ticks: 1, port: None, release: 1, run: None, companion: None, unit: None };
     journal.process_started(&row).unwrap();
     journal.db.borrow().execute("INSERT INTO processes (pid, project, body) VALUES (1, 'shop', '{')", []).unwrap();
     assert_eq!(journal.processes().unwrap(), [row]);

@@ -30,7 +30,7 @@ impl Runner {
         self.record.commit = Some(release.commit.clone());
         self.record.release = Some(release.id);
         self.say(&format!("going back to release {} ({} {})", release.id, short(&release.commit), release.subject));
-        self.take_over(takeover(self.project.process.is_some(), owns_port(&self.project)), release).await
+        self.take_over(takeover(self.project.runs(), owns_port(&self.project)), release).await
     }
 
     fn release_to_go_back_to(&self) -> Result<Release, Fault> {

@@ -17,6 +17,7 @@ use crate::process::Process;
 use crate::python::{self, Found};
 use crate::release::choose_slot;
 use crate::supervisor::{CommandMissing, owns_port};
+use crate::systemd::UnitEnded;
 
 /// A fetch that takes longer than this is given up: 1 GB at 1 MB/s.
 const FETCH_LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -38,6 +39,9 @@ fn kind_of(fault: &anyhow::Error) -> FailureKind {
     use std::io::ErrorKind::{NotFound, PermissionDenied};
     let is_command = |fault: &std::io::Error| matches!(fault.kind(), NotFound | PermissionDenied) || fault.raw_os_error() == Some(EXEC_FORMAT);
     let by_system = fault.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(is_command);
+    if fault.is::<UnitEnded>() {
+        return FailureKind::Health;
+    }
     if by_system || fault.is::<CommandMissing>() { FailureKind::Source } else { FailureKind::Host }
 }
 
@@ -75,7 +79,7 @@ impl Runner {
         // A person who asks for a deploy wants one; an event wants the commit live.
         let by_event = matches!(self.record.cause, Cause::Push | Cause::Reconcile | Cause::Replay);
         let live = self.shared.journal.live_release(&self.project.name).ok().flatten();
-        let runs = self.project.process.is_none() || self.shared.supervisor.live_process(&self.project.name).is_some();
+        let runs = !self.project.runs() || self.shared.supervisor.live_process(&self.project.name).is_some();
         by_event && runs && live.is_some_and(|live| live.commit == commit)
     }
 
@@ -193,7 +197,7 @@ impl Runner {
             has_pyproject: found.is_project,
             has_requirements: !found.requirements.is_empty(),
             sync: settings.sync,
-            has_process: self.project.process.is_some(),
+            has_process: self.project.runs(),
             owns_port: owns_port(&self.project),
         });
         Ok((plan, found))
@@ -279,12 +283,12 @@ impl Runner {
         if let Err(fault) = self.shared.supervisor.route(&self.project, live).await {
             return self.end(Err(Wrong::host(format!("{fault:#}"))));
         }
-        let started = self.launch(release);
+        let started = self.launch(release).await;
         self.end(started)
     }
 
-    fn launch(&self, release: &Release) -> Result<(Process, String), Wrong> {
-        let process = self.shared.supervisor.launch(&self.project, release, Some(&self.record.id));
+    async fn launch(&self, release: &Release) -> Result<(Process, String), Wrong> {
+        let process = self.shared.supervisor.launch(&self.project, release, Some(&self.record.id)).await;
         let process = process.map_err(|fault| Wrong { kind: kind_of(&fault), message: format!("{fault:#}") })?;
         let port = process.port.map_or_else(String::new, |port| format!(" on port {port}"));
         let detail = format!("process {}{port}", process.pid());
@@ -302,7 +306,7 @@ impl Runner {
         }
         let started = match self.begin(Point::Starting, "start") {
             Ok(()) => {
-                let launched = self.launch(release);
+                let launched = self.launch(release).await;
                 self.end(launched)
             }
             Err(fault) => Err(fault),
@@ -322,7 +326,7 @@ impl Runner {
         let (health, place) = (self.project.health.clone(), self.place(release, process.and_then(|process| process.port)));
         let asked = Asked { health: health.as_ref(), process, place: &place, client: &client };
         let verdict = health::check(asked, cancel.cancelled()).await;
-        let outcome = self.judged(verdict, release, |good| format!("{good} good answers in a row"));
+        let outcome = self.judged(verdict, release, |good| format!("{good} good answers in a row")).await;
         self.end(outcome)
     }
 
@@ -389,13 +393,13 @@ impl Runner {
 
     /// Stops a process and says how it went.
     pub(super) async fn stop_process(&self, process: &Process) -> String {
-        let Some(settings) = &self.project.process else { return String::new() };
-        let killed = process.stop(&settings.stop).await;
+        let Some(stop) = self.project.stop() else { return String::new() };
+        let killed = process.stop(&stop).await;
         if let Err(fault) = self.shared.journal.process_ended(process.pid()) {
             tracing::warn!("{fault:#}");
         }
         if killed {
-            format!("process {} did not end within {:?} and was killed", process.pid(), settings.stop.grace)
+            format!("process {} did not end within {:?} and was killed", process.pid(), stop.grace)
         } else {
             format!("process {} ended", process.pid())
         }

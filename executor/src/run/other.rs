@@ -12,7 +12,7 @@ impl Runner {
     fn live(&self, step: &str) -> Result<Release, Fault> {
         let live = self.shared.journal.live_release(&self.project.name).map_err(|fault| self.fault(step, &format!("{fault:#}")))?;
         let missing = || Fault { kind: FailureKind::Policy, ..self.fault(step, "nothing is live yet; deploy first") };
-        live.filter(|_| self.project.process.is_some()).ok_or_else(missing)
+        live.filter(|_| self.project.runs()).ok_or_else(missing)
     }
 
     /// Starts what is live again: beside the running process where it can be.
@@ -22,7 +22,7 @@ impl Runner {
         self.record.commit = Some(release.commit.clone());
         self.record.release = Some(release.id);
         self.want(true).map_err(failed)?;
-        self.take_over(takeover(self.project.process.is_some(), owns_port(&self.project)), release).await
+        self.take_over(takeover(self.project.runs(), owns_port(&self.project)), release).await
     }
 
     /// Stops what is live and keeps it stopped.

@@ -73,7 +73,7 @@ impl Runner {
     async fn switch_again(&mut self, release: &Release) -> Result<Option<Option<Process>>, Fault> {
         let process = self.process_of_run(release)?;
         self.begin_anyway(Point::Switching, "switch")?;
-        if process.is_none() && self.project.process.is_some() {
+        if process.is_none() && self.project.runs() {
             // The machine went down too: what was checked does not run any more.
             self.end(Ok(((), "the new process is gone; the run begins again".to_owned())))?;
             return Ok(None);
@@ -91,7 +91,7 @@ impl Runner {
             None => row.release == release.id && release.live_since.is_none(),
         };
         let row = self.rows()?.into_iter().find(is_ours);
-        Ok(row.and_then(|row| Process::find(row.pid, row.start_ticks, row.port)))
+        Ok(row.and_then(|row| Process::again(&row)))
     }
 
     /// The new release is live; the daemon was killed while it stopped the old one.
@@ -121,7 +121,7 @@ impl Runner {
     pub(super) async fn stop_others(&mut self) -> Result<(), Fault> {
         let live = self.shared.supervisor.live_process(&self.project.name).map(|live| live.pid());
         for row in self.rows()?.into_iter().filter(|row| Some(row.pid) != live) {
-            match Process::find(row.pid, row.start_ticks, row.port) {
+            match Process::again(&row) {
                 Some(other) => self.retire(Point::Retiring, other).await,
                 None => self.forget_process(row.pid)?,
             }

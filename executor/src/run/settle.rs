@@ -53,17 +53,17 @@ impl Runner {
         let (client, cancel) = (health::client(), self.cancel.clone());
         let asked = Asked { health: Some(&health), process, place: &place, client: &client };
         let verdict = health::soak(asked, cancel.cancelled()).await;
-        let outcome = self.judged(verdict, release, |good| format!("well for {:?}, {good} good answers", health.soak));
+        let outcome = self.judged(verdict, release, |good| format!("well for {:?}, {good} good answers", health.soak)).await;
         self.end(outcome)
     }
 
     /// A verdict as the outcome of a step, with the app's last lines.
-    pub(super) fn judged(&self, verdict: Verdict, release: &Release, say: impl FnOnce(u32) -> String) -> Result<((), String), Wrong> {
+    pub(super) async fn judged(&self, verdict: Verdict, release: &Release, say: impl FnOnce(u32) -> String) -> Result<((), String), Wrong> {
         match verdict {
             Verdict::Well(good) => Ok(((), say(good))),
             Verdict::Cancelled => Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() }),
             Verdict::Unwell(why) => {
-                let lines = crate::logs::tail(&self.shared.supervisor.app_log(&self.project.name, release.id), super::LAST_LINES);
+                let lines = self.shared.supervisor.last_lines(&self.project, release, super::LAST_LINES).await;
                 let message = if lines.is_empty() { why } else { format!("{why}; its last lines:\n{}", lines.join("\n")) };
                 Err(Wrong { kind: FailureKind::Health, message })
             }
@@ -115,6 +115,6 @@ impl Runner {
         let previous = releases.into_iter().find(|other| other.state == ReleaseState::Previous && other.id != release.id);
         let is_old = |row: &ProcessRow| previous.as_ref().is_some_and(|previous| previous.id == row.release);
         let row = self.rows()?.into_iter().find(is_old);
-        Ok(row.and_then(|row| Process::find(row.pid, row.start_ticks, row.port)))
+        Ok(row.and_then(|row| Process::again(&row)))
     }
 }

@@ -88,7 +88,7 @@ impl Supervisor {
         let mut stopping = tokio::task::JoinSet::new();
         for row in self.journal.companions()?.into_iter().filter(|row| row.project == project.name) {
             let Some(name) = row.companion.clone() else { continue };
-            let Some(process) = Process::find(row.pid, row.start_ticks, None) else {
+            let Some(process) = Process::again(&row) else {
                 self.journal.process_ended(row.pid)?;
                 continue;
             };
@@ -129,6 +129,7 @@ impl Supervisor {
                 release: release.id,
                 run: None,
                 companion: Some(name.to_owned()),
+                unit: None,
             };
             // One that is not written down would be started twice.
             self.journal.process_started(&row).inspect_err(|_| child::kill_group(Some(process.pid())))?;

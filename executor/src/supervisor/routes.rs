@@ -93,7 +93,7 @@ impl Supervisor {
     /// and the project's address points at it once more.
     pub async fn route_again(self: &Rc<Self>, project: &str) {
         let Some(project) = self.projects.get(project) else { return };
-        self.revive_if_down(project);
+        self.revive_if_down(project).await;
         if let Err(fault) = self.route_live(project).await {
             warn!(project = project.name, "the proxy does not serve: {fault:#}");
         }

@@ -27,7 +27,7 @@ impl Supervisor {
             warn!("old addresses are still served: {fault:#}");
         }
         let open = self.journal.open_runs()?;
-        for project in self.projects.values().filter(|project| project.process.is_some()) {
+        for project in self.projects.values().filter(|project| project.runs()) {
             let Some(release) = self.journal.live_release(&project.name)? else { continue };
             let run = open.iter().find(|run| run.project == project.name);
             self.find_live(project, &release, run)?;
@@ -35,10 +35,14 @@ impl Supervisor {
                 Some((run, Recovery::Forward)) if self.is_ready(run)? => continue,
                 Some((run, Recovery::Again | Recovery::Forward | Recovery::PutBack)) => self.end_others(&project.name, &run.id).await?,
                 // The old process has requests to end; the run gives it the time.
-                Some((_, Recovery::Settle | Recovery::Finish | Recovery::Nothing)) | None => {}
+                Some((_, Recovery::Settle | Recovery::Finish | Recovery::Nothing)) | None => {
+                    if self.live_process(&project.name).is_none() {
+                        self.find_unit(project, &release).await;
+                    }
+                }
             }
             if self.live_process(&project.name).is_none() && self.journal.wants_running(&project.name)? {
-                self.revive(project, release);
+                self.revive(project, release).await;
             }
             if let Err(fault) = self.route_live(project).await {
                 warn!(project = project.name, "the proxy does not serve: {fault:#}");
@@ -52,7 +56,7 @@ impl Supervisor {
 
     /// Does what this run started and checked still run?
     fn is_ready(&self, run: &RunRecord) -> Result<bool> {
-        let is_ready = |row: &ProcessRow| row.run.as_ref() == Some(&run.id) && Process::find(row.pid, row.start_ticks, row.port).is_some();
+        let is_ready = |row: &ProcessRow| row.run.as_ref() == Some(&run.id) && Process::again(row).is_some();
         Ok(self.journal.processes()?.iter().any(is_ready))
     }
 
@@ -65,11 +69,12 @@ impl Supervisor {
     pub async fn end_others(&self, project: &str, run: &str) -> Result<()> {
         let live = self.live_process(project).map(|live| live.pid());
         for row in self.journal.processes()?.into_iter().filter(|row| row.project == project && Some(row.pid) != live) {
-            if let Some(process) = Process::find(row.pid, row.start_ticks, row.port) {
+            if let Some(process) = Process::again(&row) {
                 process.kill().await;
             }
             self.forget(row.pid);
         }
+        self.stop_unknown_unit(project).await;
         // The live process was started by an earlier run and carries another
         // mark, or this run has switched to it.
         process::kill_marked(&format!("DOORSTEP_RUN={run}"), live.as_slice());
@@ -87,7 +92,7 @@ impl Supervisor {
     fn find_live(self: &Rc<Self>, project: &Project, release: &Release, run: Option<&RunRecord>) -> Result<()> {
         let rows: Vec<ProcessRow> = self.journal.processes()?.into_iter().filter(|row| row.project == project.name).collect();
         for row in plan::live_rows(&rows, release.id, run) {
-            if let Some(process) = Process::find(row.pid, row.start_ticks, row.port) {
+            if let Some(process) = Process::again(row) {
                 info!(project = project.name, process.pid = process.pid(), "an app that runs was found again");
                 self.watch(project, release.clone(), process);
                 return Ok(());
@@ -107,14 +112,14 @@ impl Supervisor {
             if is_known && (has_run || is_live) {
                 continue;
             }
-            if let Some(stray) = Process::find(row.pid, row.start_ticks, row.port) {
+            if let Some(stray) = Process::again(&row) {
                 info!(project = row.project, process.pid = row.pid, "an app that should not run is stopped");
                 stray.stop(&STRAY_STOP).await;
             }
             self.forget(row.pid);
         }
         for row in self.journal.companions()?.into_iter().filter(|row| !self.projects.contains_key(&row.project)) {
-            if let Some(stray) = Process::find(row.pid, row.start_ticks, None) {
+            if let Some(stray) = Process::again(&row) {
                 stray.stop(&STRAY_STOP).await;
             }
             self.forget(row.pid);
