@@ -57,7 +57,7 @@ pub fn default_health(port: Option<u16>) -> Health {
         probe: port.map_or(Probe::Stays, |port| Probe::Tcp(format!("127.0.0.1:{port}"))),
         expected: Expected::default(),
         good: 3,
-        interval: Duration::from_millis(10),
+        interval: Duration::from_millis(3),
         within: Duration::from_secs(60),
         timeout: Duration::from_secs(5),
         grace: None,

@@ -166,6 +166,8 @@ pub struct Runner {
     cancel: Cancel,
     log: RunLog,
     step: Option<steps::Open>,
+    /// Reports that are written with the next row.
+    unwritten: Vec<Report>,
     /// The stamp of the environment, until it is written.
     stamp: Option<String>,
 }
@@ -180,7 +182,7 @@ impl Runner {
         let project = shared.config.projects.get(&record.project).cloned();
         let project = project.ok_or_else(|| anyhow::anyhow!("{} is not in the host's file", record.project))?;
         let log = RunLog::open(&shared.state, &project.name, &record.id, redactor(&shared, &project))?;
-        Ok(Self { shared, project, record, cancel, log, step: None, stamp: None })
+        Ok(Self { shared, project, record, cancel, log, step: None, unwritten: Vec::new(), stamp: None })
     }
 
     /// Carries the run out; when this returns, its outcome is in the journal.
@@ -257,7 +259,7 @@ impl Runner {
                 warn!(project = self.project.name, run.id = self.record.id, step = failure.step, "a run {state}: {why}");
             }
         }
-        let mut reports = self.log.flush(&self.record.id);
+        let mut reports = self.to_be_written();
         reports.push(Report::Outcome {
             run: self.record.id.clone(),
             job: self.record.job,
@@ -303,15 +305,26 @@ impl Runner {
 
     /// Writes how far the run has come, with reports.
     fn advance(&mut self, mut reports: Vec<Report>) -> Result<(), Fault> {
-        let mut all = self.log.flush(&self.record.id);
+        let before = self.to_be_written();
+        let mut all = before.clone();
         all.append(&mut reports);
         match self.shared.journal.advance(&self.record, all) {
             Ok(numbered) => {
                 self.tell(numbered);
                 Ok(())
             }
-            Err(fault) => Err(self.fault("journal", &format!("{fault:#}"))),
+            Err(fault) => {
+                self.unwritten = before;
+                Err(self.fault("journal", &format!("{fault:#}")))
+            }
         }
+    }
+
+    /// What happened and is in no row yet.
+    fn to_be_written(&mut self) -> Vec<Report> {
+        let mut all = std::mem::take(&mut self.unwritten);
+        all.append(&mut self.log.flush(&self.record.id));
+        all
     }
 
     fn tell(&self, numbered: Vec<(u64, Report)>) {

@@ -18,7 +18,9 @@ use super::{duration, url, variable};
 /// Shortest pause between two checks; below it a check is a busy loop.
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
 
-const INTERVAL_DEFAULT: Duration = Duration::from_millis(10);
+/// An app that starts is asked for a fraction of a millisecond each time; what
+/// is waited for beyond its first answer is the whole of a deploy's overhead.
+const INTERVAL_DEFAULT: Duration = Duration::from_millis(3);
 const WITHIN_DEFAULT: Duration = Duration::from_mins(1);
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 const GOOD_DEFAULT: u32 = 3;

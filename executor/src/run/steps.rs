@@ -58,7 +58,8 @@ impl Runner {
         let name = self.step.as_ref().map_or("run", |open| open.name);
         match outcome {
             Ok((value, detail)) => {
-                self.close(StepState::Succeeded, &detail)?;
+                // Written with what comes next, which is the next step's row.
+                self.close(StepState::Succeeded, &detail);
                 Ok(value)
             }
             Err(wrong) => {
@@ -67,18 +68,21 @@ impl Runner {
                     self.log.line(line);
                 }
                 let first = fault.message.lines().next().unwrap_or_default().to_owned();
-                self.close(StepState::Failed, &first)?;
+                self.close(StepState::Failed, &first);
+                self.advance(Vec::new())?;
                 Err(fault)
             }
         }
     }
 
-    fn close(&mut self, state: StepState, detail: &str) -> Result<(), Fault> {
-        let Some(open) = self.step.take() else { return Ok(()) };
+    fn close(&mut self, state: StepState, detail: &str) {
+        let Some(open) = self.step.take() else { return };
         let ms = u64::try_from(open.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let report = self.step_report(&open, state, Some(ms), detail);
         self.record.steps = self.record.steps.saturating_add(1);
-        self.advance(vec![report])
+        let mut lines = self.log.flush(&self.record.id);
+        self.unwritten.append(&mut lines);
+        self.unwritten.push(report);
     }
 
     fn step_report(&self, open: &Open, state: StepState, duration_ms: Option<u64>, detail: &str) -> Report {

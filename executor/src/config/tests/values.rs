@@ -113,7 +113,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(process.stop.grace, Duration::from_secs(30));
     let health = shop.health.as_ref().unwrap();
     assert_eq!(health.good, 3);
-    assert_eq!(health.interval, Duration::from_millis(10));
+    assert_eq!(health.interval, Duration::from_millis(3));
     assert_eq!(health.within, Duration::from_mins(1));
     assert_eq!(shop.command.as_ref().unwrap().build.len(), 0);
     assert_eq!(shop.dir, None);
