@@ -259,7 +259,7 @@ impl Runner {
                 warn!(project = self.project.name, run.id = self.record.id, step = failure.step, "a run {state}: {why}");
             }
         }
-        let mut reports = self.to_be_written();
+        let mut reports = self.drain_reports();
         reports.push(Report::Outcome {
             run: self.record.id.clone(),
             job: self.record.job,
@@ -305,7 +305,7 @@ impl Runner {
 
     /// Writes how far the run has come, with reports.
     fn advance(&mut self, mut reports: Vec<Report>) -> Result<(), Fault> {
-        let before = self.to_be_written();
+        let before = self.drain_reports();
         let mut all = before.clone();
         all.append(&mut reports);
         match self.shared.journal.advance(&self.record, all) {
@@ -321,7 +321,7 @@ impl Runner {
     }
 
     /// What happened and is in no row yet.
-    fn to_be_written(&mut self) -> Vec<Report> {
+    fn drain_reports(&mut self) -> Vec<Report> {
         let mut all = std::mem::take(&mut self.unwritten);
         all.append(&mut self.log.flush(&self.record.id));
         all
