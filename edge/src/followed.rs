@@ -100,6 +100,7 @@ mod tests {
             reason: None,
             live: None,
             address: None,
+            shows_logs: false,
         }
     }
 

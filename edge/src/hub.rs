@@ -23,6 +23,7 @@ mod reconcile;
 mod report;
 mod sockets;
 mod turn;
+mod watch;
 
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::BTreeMap;

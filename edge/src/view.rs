@@ -50,6 +50,8 @@ pub struct ProjectRow {
     pub address: Option<String>,
     /// What the dashboard may ask for.
     pub remote: Vec<Action>,
+    /// May it show what the app prints?
+    pub shows_logs: bool,
     /// Its jobs that have not ended, oldest first.
     pub jobs: Vec<JobRow>,
     /// Its dead jobs of the last 7 days, newest first. On the first page and in

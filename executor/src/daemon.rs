@@ -11,6 +11,7 @@ mod room;
 mod start;
 mod talk;
 mod view;
+mod watch;
 mod work;
 
 pub use view::{live_view, quarantined};
@@ -143,6 +144,7 @@ struct Daemon {
     /// The edge refuses this host for good: nothing that it asked for begins.
     is_revoked: bool,
     announced: Option<Vec<doorstep_shared::protocol::ProjectView>>,
+    watches: watch::Watches,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -240,6 +242,7 @@ impl Daemon {
             refused: None,
             is_revoked: false,
             announced: None,
+            watches: watch::Watches::default(),
         })
     }
 
@@ -271,7 +274,7 @@ impl Daemon {
 
     fn wait(&self) -> Duration {
         let now = clock::steady().0;
-        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), Some(self.way_at), self.look.deadline(), self.rounds.deadline()];
+        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), Some(self.way_at), self.look.deadline(), self.rounds.deadline(), self.watches.deadline()];
         let next = next.into_iter().flatten().min().unwrap_or(u64::MAX);
         Duration::from_millis(next.saturating_sub(now))
     }
@@ -294,6 +297,7 @@ impl Daemon {
             self.way_at = now + WAY_MS;
             self.look_at_way();
         }
+        self.look_at_watches(now);
         if self.rounds.is_due(now) {
             self.reconcile();
         }
@@ -417,6 +421,7 @@ impl Daemon {
                     self.accept(&grant);
                 }
             }
+            Output::Watched { project, tail } => self.watched(project, tail),
             Output::Cancelled(holding) => self.cancel(holding)?,
             Output::Forget { seq } => self.shared.journal.forget(seq)?,
             Output::Outrun { acknowledged } => {

@@ -346,7 +346,7 @@ impl Runner {
 }
 
 /// Everything that is secret to a project on this host.
-fn redactor(shared: &Shared, project: &Project) -> Redactor {
+pub(crate) fn redactor(shared: &Shared, project: &Project) -> Redactor {
     let mut redactor = Redactor::default();
     let vars = shared.supervisor.vars();
     for name in vars.names() {

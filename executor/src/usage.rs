@@ -119,6 +119,10 @@ mod tests {
         child.wait().unwrap();
         assert_eq!((seen[&pid].processes, seen.len()), (3, 1));
         assert!(seen[&pid].memory_bytes > 100_000 && seen[&pid].up_ms < 30_000, "{seen:?}");
-        assert!(of_groups(&[pid]).is_empty());
+        // Those that it left end a moment later.
+        while !of_groups(&[pid]).is_empty() {
+            assert!(std::time::Instant::now() < deadline, "{:?}", of_groups(&[pid]));
+            std::thread::yield_now();
+        }
     }
 }

@@ -17,7 +17,8 @@ use crate::time::Timestamp;
 
 /// The version this build speaks; either end understands the one before too.
 ///
-/// 2 adds to 1: `behind`, `parked`, and the failures `crash` and `disk`.
+/// 2 adds to 1: `behind`, `parked`, `watch`, `printed`, and the failures `crash`
+/// and `disk`.
 /// [`fit`] says what of it a peer of version 1 is told.
 pub const VERSION: u16 = 2;
 /// The oldest version this build understands.
@@ -31,6 +32,11 @@ pub const FRAME_BYTES_MAX: usize = 256 * 1024;
 pub const LOG_BYTES_MAX: usize = 32 * 1024;
 /// Most text a run may log in all, in bytes; the rest is dropped and said.
 pub const RUN_LOG_BYTES_MAX: usize = 1024 * 1024;
+/// How long a host shows what an app prints after it was asked to; who goes on
+/// watching asks again in time.
+pub const WATCH_MS: u64 = 60_000;
+/// Lines of the past that are shown first.
+pub const WATCH_TAIL_LINES: usize = 200;
 /// Most projects one host announces.
 pub const PROJECTS_MAX: usize = 200;
 /// Longest free text of a report (a message, a detail), in bytes.
@@ -95,6 +101,15 @@ pub enum ToExecutor {
     Acknowledge {
         /// The highest report number.
         seq: u64,
+    },
+    /// Somebody watches what this project's app prints: show it for
+    /// [`WATCH_MS`], if the host's file allows that. Since version 2.
+    Watch {
+        /// The project.
+        project: Name,
+        /// Whoever asks has seen nothing yet: begin with the last lines.
+        #[serde(default)]
+        tail: bool,
     },
     /// The hub will not talk to this executor; the socket ends.
     Refuse {
@@ -211,6 +226,17 @@ pub enum ToEdge {
         #[serde(default)]
         first: bool,
     },
+    /// What a watched app printed, cleaned. Nothing keeps it, and it may be lost.
+    /// At most [`LOG_BYTES_MAX`] of text. Since version 2.
+    Printed {
+        /// The project.
+        project: Name,
+        /// These are the last lines so far; forget what was shown before.
+        #[serde(default)]
+        first: bool,
+        /// The lines.
+        lines: Vec<String>,
+    },
     /// Something happened; sent until acknowledged.
     Report {
         /// Number within its journal, from 1, without gaps.
@@ -255,6 +281,9 @@ pub struct ProjectView {
     /// The address it serves at, for display.
     #[serde(default)]
     pub address: Option<String>,
+    /// May the edge show what the app prints?
+    #[serde(default)]
+    pub shows_logs: bool,
 }
 
 /// The live release of a project.
@@ -362,7 +391,7 @@ pub fn fit(mut frame: ToEdge, version: u16) -> Option<ToEdge> {
         return Some(frame);
     }
     match &mut frame {
-        ToEdge::Parked { .. } | ToEdge::Behind { .. } => return None,
+        ToEdge::Parked { .. } | ToEdge::Behind { .. } | ToEdge::Printed { .. } => return None,
         ToEdge::Hello { parked, version: spoken, .. } => {
             *parked = None;
             *spoken = version;
@@ -418,6 +447,7 @@ mod tests {
         r#"{"type":"challenge","nonce":"00","version":1,"version_min":1}"#,
         r#"{"type":"joined","host":"attic"}"#,
         r#"{"type":"welcome","acknowledged":7,"lease_ms":60000}"#,
+        r#"{"type":"watch","project":"shop","tail":true}"#,
         r#"{"type":"grant","grant":{"job":1,"attempt":1,"project":"shop","action":"deploy","cause":"push","hint_commit":"ab"}}"#,
         r#"{"type":"cancel","job":1,"attempt":2}"#,
         r#"{"type":"acknowledge","seq":9}"#,
@@ -437,6 +467,7 @@ mod tests {
         r#"{"type":"parked","reason":"the disk is full"}"#,
         r#"{"type":"parked","reason":null}"#,
         r#"{"type":"behind","project":"shop","head":"ab","first":false}"#,
+        r#"{"type":"printed","project":"shop","first":true,"lines":["listens"]}"#,
         r#"{"type":"report","seq":2,"report":{"kind":"outcome","run":"r","job":1,"attempt":1,"state":"failed","failure":{"kind":"crash","step":"start","message":"m"},"commit":null,"at":5}}"#,
         r#"{"type":"report","seq":3,"report":{"kind":"outcome","run":"r","job":1,"attempt":1,"state":"failed","failure":{"kind":"disk","step":"build","message":"m"},"commit":null,"at":5}}"#,
     ];
@@ -448,7 +479,7 @@ mod tests {
             assert_eq!(&encode(&frame).unwrap(), text);
             assert_eq!(fit(frame.clone(), VERSION), Some(frame.clone()));
             let Some(told) = fit(frame, 1).map(|frame| encode(&frame).unwrap()) else { continue };
-            for new in ["parked", "behind", "crash", "disk", "\"version\":2"] {
+            for new in ["parked", "behind", "printed", "crash", "disk", "\"version\":2"] {
                 assert!(!told.contains(new), "{told}");
             }
         }

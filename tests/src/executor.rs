@@ -73,6 +73,7 @@ pub fn project(name: &str, repo: &str) -> ProjectView {
         reason: None,
         live: None,
         address: None,
+        shows_logs: false,
     }
 }
 

@@ -32,10 +32,26 @@ impl Page {
 
     /// The next thing it is told.
     pub async fn hear(&mut self) -> Value {
+        serde_json::from_str(&self.hear_text().await).unwrap()
+    }
+
+    /// Everything that it was told until now.
+    pub async fn heard(&mut self) -> Vec<Value> {
+        self.say("ping").await;
+        let mut all = Vec::new();
+        loop {
+            match self.hear_text().await.as_str() {
+                "pong" => return all,
+                text => all.push(serde_json::from_str(text).unwrap()),
+            }
+        }
+    }
+
+    async fn hear_text(&mut self) -> String {
         loop {
             let message = wait::soon("a page update", self.stream.next()).await.unwrap().unwrap();
             if let Message::Text(text) = message {
-                return serde_json::from_str(&text).unwrap();
+                return text.as_str().to_owned();
             }
         }
     }

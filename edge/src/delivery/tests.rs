@@ -17,6 +17,7 @@ fn project(name: &str, branch: &str, paths: &[&str]) -> ProjectView {
         reason: None,
         live: None,
         address: None,
+        shows_logs: false,
     }
 }
 

@@ -48,7 +48,7 @@ impl Hub {
         let acknowledged = if known.text(1) == greeting.journal { known.number(2) } else { 0 };
         self.cut_host(&greeting.host, Refusal::Replaced, "a newer connection of this host took over");
         let (parked, is_parked) = (greeting.parked.as_deref().map(line), greeting.parked.is_some());
-        let believed = Attachment { host: Some(greeting.host.clone()), since: now(), parked, ..attachment.clone() };
+        let believed = Attachment { host: Some(greeting.host.clone()), since: now(), parked, version: greeting.version, ..attachment.clone() };
         attach(ws, &believed)?;
         self.believe(ws, &attachment, believed);
         self.turn(|memory, turn| {

@@ -100,6 +100,7 @@ impl Hub {
                     live: view.live,
                     address: view.address,
                     remote: view.remote,
+                    shows_logs: view.shows_logs,
                     jobs,
                     last_run,
                 })

@@ -39,7 +39,7 @@ const HEARD_MS_MAX: u64 = 45_000;
 
 /// The tag of executors' sockets.
 pub(super) const EXECUTOR: &str = "executor";
-const PAGE: &str = "page";
+pub(super) const PAGE: &str = "page";
 
 #[wasm_bindgen]
 extern "C" {
@@ -64,6 +64,19 @@ pub(super) struct Attachment {
     /// Why this host can take no job now, if so.
     #[serde(default)]
     pub parked: Option<String>,
+    /// The version of the protocol that this host speaks; 0 for others.
+    #[serde(default)]
+    pub version: u16,
+    /// The host and the project whose app's output this page shows.
+    #[serde(default)]
+    pub watches: Option<(Name, Name)>,
+}
+
+impl Attachment {
+    /// Of a socket that has said nothing yet.
+    fn new() -> Self {
+        Self { nonce: String::new(), since: now(), host: None, is_fresh: false, parked: None, version: 0, watches: None }
+    }
 }
 
 /// How a host with a believed socket is.
@@ -95,7 +108,7 @@ impl Hub {
         if let Err(fault) = self.accept(&pair.server, EXECUTOR) {
             return full(&fault);
         }
-        let stranger = Attachment { nonce: nonce.clone(), since: now(), host: None, is_fresh: true, parked: None };
+        let stranger = Attachment { nonce: nonce.clone(), is_fresh: true, ..Attachment::new() };
         attach(&pair.server, &stranger)?;
         self.add_stranger(pair.server.clone(), stranger);
         frame(&pair.server, &ToExecutor::Challenge { nonce, version: VERSION, version_min: VERSION_MIN });
@@ -111,7 +124,7 @@ impl Hub {
         if let Err(fault) = self.accept(&pair.server, PAGE) {
             return full(&fault);
         }
-        attach(&pair.server, &Attachment { nonce: String::new(), since: now(), host: None, is_fresh: false, parked: None })?;
+        attach(&pair.server, &Attachment::new())?;
         Response::from_websocket(pair.client)
     }
 
@@ -130,7 +143,7 @@ impl Hub {
     }
 
     /// The open ones of them.
-    fn open(&self, kind: &str) -> impl Iterator<Item = (WebSocket, Attachment)> {
+    pub(super) fn open(&self, kind: &str) -> impl Iterator<Item = (WebSocket, Attachment)> {
         self.sockets(kind).filter(|(ws, _)| is_open(ws))
     }
 
@@ -258,7 +271,7 @@ impl Hub {
             return Ok(());
         }
         if !self.state.get_tags(ws).iter().any(|tag| tag == EXECUTOR) {
-            return Ok(());
+            return self.page_said(ws, attachment, message);
         }
         let bytes = message.len();
         let message: ToEdge = match protocol::decode(message) {
@@ -268,7 +281,7 @@ impl Hub {
                 return Ok(());
             }
         };
-        if !matches!(message, ToEdge::Report { .. }) {
+        if !matches!(message, ToEdge::Report { .. } | ToEdge::Printed { .. }) {
             self.commit_arrivals().await;
         }
         match (attachment.host.clone(), message) {
@@ -309,13 +322,18 @@ impl Hub {
                 .await
             }
             (Some(host), ToEdge::Behind { project, head, first }) => self.behind(&host, &project, &head, first).await,
+            (Some(host), ToEdge::Printed { project, first, lines }) => {
+                self.printed(&(host, project), first, &lines);
+                Ok(())
+            }
             (
                 None,
                 ToEdge::Report { .. }
                 | ToEdge::Renew { .. }
                 | ToEdge::Projects { .. }
                 | ToEdge::Parked { .. }
-                | ToEdge::Behind { .. },
+                | ToEdge::Behind { .. }
+                | ToEdge::Printed { .. },
             )
             | (Some(_), ToEdge::Join { .. } | ToEdge::Hello { .. }) => {
                 refuse(ws, Refusal::Protocol, "this frame is out of order");

@@ -9,6 +9,8 @@
   const REST_MS_MAX = 3000;
   const RETRY_MS = 5000;
   const PING_MS = 25000;
+  const WATCH_MS = 20000;   // a host shows what an app prints for 60 s
+  const LINES_MAX = 2000;   // of it that are kept
   const SILENCE_MS = 60000; // nothing heard for this long: the socket is dead
   const BACKOFF_MS = [500, 30000];
 
@@ -77,6 +79,7 @@
   // them focus, selection and scroll position. Rows are told apart by their id,
   // so that a button never turns into another row's under the pointer.
   const morph = (old, next) => {
+    if (old.id === "printed" && next.id === "printed") return;
     if (old.nodeType !== Node.ELEMENT_NODE) {
       if (next.data === old.data) return;
       if (next.data.startsWith(old.data)) old.appendData(next.data.slice(old.data.length));
@@ -135,6 +138,30 @@
     }
   };
 
+  // --- what the app prints ---------------------------------------------------
+
+  let watched = 0, printed = [];
+
+  // Asked again and again, since a host stops when nobody does.
+  const watch = (tail) => {
+    const place = document.getElementById("printed");
+    if (!place || document.hidden || socket.readyState !== WebSocket.OPEN) return;
+    watched = Date.now();
+    const { host, project } = place.dataset;
+    socket.send(JSON.stringify({ watch: { host, project, tail: tail || !printed.length } }));
+  };
+
+  const print = ({ host, project, first, lines }) => {
+    const place = document.getElementById("printed");
+    if (!place || place.dataset.host !== host || place.dataset.project !== project) return;
+    const follow = place.scrollHeight - place.scrollTop - place.clientHeight < 24;
+    const kept = first ? lines : printed.concat(lines);
+    if (!first && kept.length <= LINES_MAX) place.append(lines.join("\n") + "\n");
+    else place.textContent = kept.slice(-LINES_MAX / 2).map((line) => line + "\n").join("");
+    printed = first || kept.length > LINES_MAX ? kept.slice(-LINES_MAX / 2) : kept;
+    if (follow) toEnd("#printed");
+  };
+
   // --- the socket -----------------------------------------------------------
 
   let socket = null, heard = 0, pinged = 0, failures = 0, waiting = 0;
@@ -147,13 +174,16 @@
     socket.onopen = () => {
       say("live");
       refresh(); // what changed while nobody listened
+      watch(true);
     };
     socket.onmessage = ({ data }) => {
       heard = Date.now();
       failures = 0;
       if (data === "pong") return;
       try {
-        if (JSON.parse(data).changed) refresh();
+        const told = JSON.parse(data);
+        if (told.changed) refresh();
+        if (told.printed) print(told.printed);
       } catch { /* not for us */ }
     };
     socket.onclose = lost;
@@ -179,11 +209,13 @@
       pinged = now;
       socket.send("ping");
     }
+    if (now - watched >= WATCH_MS) watch();
   };
 
   const awake = () => {
     if (document.hidden) return;
     if (waiting) connect();
+    else if (Date.now() - watched >= WATCH_MS) watch(true);
     if (stale) refresh();
   };
 

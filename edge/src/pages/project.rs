@@ -26,8 +26,28 @@ pub fn project(view: &ProjectPage, now: Timestamp) -> String {
         html.raw("<section id=\"dead\"><h2>Dead jobs</h2><p class=\"muted\">Given up in the last 7 days.</p>");
         html.add(&dead(&project.dead, now)).raw("</section>");
     }
+    if project.live.is_some() {
+        html.raw("<section id=\"output\"><h2 id=\"printed-name\">Output</h2>").add(&printed(project)).raw("</section>");
+    }
     html.raw("<section id=\"runs\"><h2>Runs</h2>").add(&runs(&view.runs, now)).raw("</section>");
     document(&format!("{name} on {host}"), &Frame::Live { menu: "/", now }, &html)
+}
+
+/// Where the script puts what the app prints; its host keeps that, not the edge.
+fn printed(project: &ProjectRow) -> Html {
+    let (host, name) = (project.host.as_str(), project.name.as_str());
+    let mut html = Html::new();
+    if !project.shows_logs {
+        html.raw("<p class=\"muted\">What it prints stays on its host: <code>doorstep logs ").text(name);
+        html.raw(" -f</code> shows it there. With <code>\"logs\"</code> in <code>[policy] remote</code> of the host's <code>doorstep.toml</code> it shows here too.</p>");
+        return html;
+    }
+    html.raw("<noscript><p class=\"muted\">Without JavaScript: <code>doorstep logs ").text(name).raw(" -f</code> on its host.</p></noscript>");
+    html.raw("<pre id=\"printed\" class=\"log\" tabindex=\"0\" role=\"log\" aria-labelledby=\"printed-name\" data-host=\"").text(host);
+    html.raw("\" data-project=\"").text(name).raw("\" data-empty=\"");
+    html.raw(if project.online { "Nothing was printed yet." } else { "Its host is offline, and the host keeps what the app prints." });
+    html.raw("\"></pre>");
+    html
 }
 
 fn notes(project: &ProjectRow) -> Html {
@@ -174,6 +194,7 @@ mod tests {
              ## Queue\n\
              Job | State | Asked | Cause | Commit | Action\n\
              deploy | ○ waiting | 20 s ago | a push | a1b2c3d | [Cancel: deploy shop on attic]\n\
+             ## Output\nWithout JavaScript: doorstep logs shop -f on its host.\n\
              ## Runs\n\
              Run | State | Started | Took | Cause | Commit\n\
              deploy | ◐ running | 42 s ago | 42 s | push | a1b2c3d\n\
@@ -191,6 +212,19 @@ mod tests {
         assert!(text.contains("# shop on cellar\n● last known: running\nIts host is offline"), "{text}");
         assert!(text.contains("does not allow a deploy from here") && !text.contains("[Deploy"));
         assert!(text.contains("Live\nnothing yet\nRepository") && text.contains("No run yet."));
+    }
+
+    #[test]
+    fn what_the_app_prints_shows_where_its_host_lets_it() {
+        let shop = a_project("attic", "shop");
+        assert!(page(shop.clone(), vec![]).contains("data-host=\"attic\" data-project=\"shop\""));
+        let mut silent = shop.clone();
+        silent.shows_logs = false;
+        let html = page(silent, vec![]);
+        assert!(seen(&html).contains("## Output\nWhat it prints stays on its host: doorstep logs shop -f shows it there.") && !html.contains("<pre"), "{html}");
+        let mut new = shop;
+        new.live = None;
+        assert!(!page(new, vec![]).contains("id=\"output\""));
     }
 
     #[test]
@@ -218,7 +252,7 @@ mod tests {
                 "## Dead jobs\nGiven up in the last 7 days.\n\
                  Job | Why | Given up | Cause | Commit | Action\n\
                  deploy | ✕ dead check: /health answered 500 | 2 h ago | a push | a1b2c3d | [Try again: deploy shop on attic]\n\
-                 ## Runs"
+                 ## Output"
             ),
             "{}",
             seen(&page)

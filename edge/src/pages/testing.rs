@@ -67,6 +67,7 @@ pub fn a_project(host: &str, of: &str) -> ProjectRow {
             since: before(190_000),
         }),
         address: Some("https://shop.example".into()),
+        shows_logs: true,
         remote: Action::ALL.to_vec(),
         jobs: vec![],
         dead: vec![],

@@ -53,6 +53,8 @@ impl Config {
 pub struct RemotePolicy {
     /// In the order of the file, each at most once.
     pub actions: Vec<Action>,
+    /// May it show what the app prints?
+    pub logs: bool,
 }
 
 impl RemotePolicy {
@@ -67,7 +69,7 @@ impl Default for RemotePolicy {
     /// a push is deployed. Stopping an app is for those who say so.
     fn default() -> RemotePolicy {
         let actions = vec![Action::Fetch, Action::Deploy];
-        RemotePolicy { actions }
+        RemotePolicy { actions, logs: false }
     }
 }
 

@@ -42,22 +42,25 @@ pub(super) fn policy<'t>(
     sections: &mut Vec<Section<'t>>,
 ) -> Option<RemotePolicy> {
     let mut section = reader.section(parent, "policy");
-    let words: Vec<_> = Action::ALL
+    let mut words: Vec<_> = Action::ALL
         .iter()
-        .map(|verb| (verb.as_str(), *verb))
+        .map(|verb| (verb.as_str(), Some(*verb)))
         .collect();
+    words.push(("logs", None));
     // An empty list is a policy too: the edge may ask for nothing.
     let listed = reader.list(&mut section, "remote", 0..=ITEMS_MAX, |text| {
         choose(text, &words)
     });
     sections.push(section);
-    let mut actions = Vec::new();
-    for action in listed? {
-        if !actions.contains(&action) {
-            actions.push(action);
+    let (mut actions, mut logs) = (Vec::new(), false);
+    for word in listed? {
+        match word {
+            Some(action) if !actions.contains(&action) => actions.push(action),
+            Some(_) => {}
+            None => logs = true,
         }
     }
-    Some(RemotePolicy { actions })
+    Some(RemotePolicy { actions, logs })
 }
 
 /// Reads one project. `remote` is the policy of the file.

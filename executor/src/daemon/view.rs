@@ -57,6 +57,7 @@ fn view(shared: &Shared, project: &Project) -> Option<ProjectView> {
         reason: reason.map(|reason| cut(&clean_line(&reason), SUBJECT_BYTES_MAX).to_owned()),
         live: live.as_ref().map(live_view),
         address: address(shared, project),
+        shows_logs: project.remote.logs,
     })
 }
 
@@ -147,6 +148,7 @@ mod tests {
                 reason: (state != ProjectState::Running).then(|| "its own".to_owned()),
                 live: None,
                 address: None,
+                shows_logs: false,
             };
             degrade(&mut view, "the disk is full");
             let why = if state == ProjectState::Running { "the disk is full" } else { "its own" };

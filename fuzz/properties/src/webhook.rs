@@ -66,6 +66,7 @@ fn project(host: &str, name: &str, repo: &str, branch: &str, paths: Vec<String>)
         reason: None,
         live: None,
         address: None,
+        shows_logs: false,
     };
     Some((host.parse().ok()?, view))
 }

@@ -1,5 +1,6 @@
 //! What the link is told, and what it wants done.
 
+use crate::ids::Name;
 use crate::protocol::{Grant, Holding, Refusal, Report, ToEdge, ToExecutor};
 
 /// What happened.
@@ -60,6 +61,13 @@ pub enum Output {
     Granted(Grant),
     /// The hub wants this attempt stopped.
     Cancelled(Holding),
+    /// Somebody watches what the app of this project prints.
+    Watched {
+        /// The project.
+        project: Name,
+        /// Begin with the last lines.
+        tail: bool,
+    },
     /// Reports up to this number are stored at the hub.
     Forget {
         /// The highest number.

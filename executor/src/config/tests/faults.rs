@@ -32,7 +32,7 @@ repo = 7
     let expected = [
         "f:1:8: `edge`: expected a URL that starts with https:// or http://",
         "f:2:1: unknown key `colour` in the file",
-        "f:5:21: in `remote`: \"deplot\" is none of \"fetch\", \"deploy\", \"restart\", \"stop\", \"start\", \"rebuild\", \"rollback\"; did you mean `deploy`?",
+        "f:5:21: in `remote`: \"deplot\" is none of \"fetch\", \"deploy\", \"restart\", \"stop\", \"start\", \"rebuild\", \"rollback\", \"logs\"; did you mean `deploy`?",
         "f:5:31: expected a string, found a whole number",
         "f:8:8: `repo`: no user or password may stand in a URL; put the token in a file and name it in `token_file`",
         "f:9:1: unknown key `brnch` in [project.shop]; did you mean `branch`?",

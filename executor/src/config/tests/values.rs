@@ -23,7 +23,7 @@ token_file = "shop.token"
 env_file = "/etc/shop.env"
 
 [project.shop.policy]
-remote = ["deploy", "deploy"]
+remote = ["deploy", "logs", "deploy"]
 
 [project.shop.python]
 sync = "upgrade"
@@ -73,6 +73,7 @@ fn a_file_with_everything() {
     assert_eq!(shop.paths, ["apps/shop/**"]);
     assert_eq!(shop.dir.as_deref(), Some(Path::new("/srv/shop")));
     assert_eq!(shop.remote.actions, [Action::Deploy]);
+    assert!(shop.remote.logs && !config.remote.logs);
     assert!(shop.remote.allows(Action::Deploy) && !shop.remote.allows(Action::Stop));
     assert_eq!(shop.python.as_ref().unwrap().sync, Sync::Upgrade);
     let process = shop.process.as_ref().unwrap();
