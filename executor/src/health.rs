@@ -18,6 +18,8 @@ const QUICK_MS: u64 = 3_000;
 const SLOW_MS: u64 = 100;
 /// Without a `[health]`: how long a process without a port must stay up.
 const STAY_UP_MS: u64 = 1_000;
+/// Before a start: how long what ended may still be heard.
+const LEAVING_MS: u64 = 1_000;
 /// After the switch: the quickest that probes follow each other.
 const SOAK_MS: u64 = 1_000;
 /// After the switch: so many probes in a row must fail. One may be late while
@@ -96,6 +98,26 @@ pub async fn soak(asked: Asked<'_>, cancelled: impl Future<Output = ()>) -> Verd
         how = ended(asked.process) => Verdict::Unwell(format!("the app {how} soon after the switch")),
         verdict = asked.while_it_soaks() => verdict,
     }
+}
+
+/// Does somebody answer well at the address of this check while nothing of the
+/// project runs? Then its answers would say nothing of a release. Whoever just
+/// ended is given a moment to be gone.
+pub async fn answered_by_another(health: &Health, client: &reqwest::Client) -> Option<String> {
+    let (Probe::HttpUrl(address) | Probe::Tcp(address)) = &health.probe else { return None };
+    if address.contains(PORT_PLACEHOLDER) {
+        return None;
+    }
+    let place = Place::default();
+    let asked = Asked { health: Some(health), process: None, place: &place, client };
+    let begun = Instant::now();
+    while asked.ask(health).await.is_ok() {
+        if begun.elapsed() >= Duration::from_millis(LEAVING_MS) {
+            return Some(format!("{address} answers although nothing of this project runs: somebody else is there, and what the check hears would say nothing of the release"));
+        }
+        tokio::time::sleep(Duration::from_millis(SLOW_MS)).await;
+    }
+    None
 }
 
 async fn ended(process: Option<&Process>) -> String {

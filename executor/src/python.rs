@@ -151,6 +151,8 @@ pub fn blames_network(output: &str) -> bool {
         "Connection refused",
         "connection closed",
         "operation timed out",
+        "end of file before message length reached",
+        "error reading a body from connection",
         "tcp connect error",
         "Network is unreachable",
         "503 Service Unavailable",
@@ -214,6 +216,7 @@ mod tests {
         assert!(blames_network("error: Failed to fetch: `x`\n  Caused by: error sending request for url"));
         assert!(blames_source("error: Failed to parse: `pyproject.toml`"));
         assert!(blames_source("  x No solution found when resolving dependencies:"));
+        assert!(blames_network("cause: error decoding response body\ncause: end of file before message length reached"));
         assert!(!blames_network("ModuleNotFoundError"));
     }
 }

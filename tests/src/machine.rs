@@ -4,6 +4,9 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A process's memory, in KiB; see `smaps_rollup` in proc(5).
 #[derive(Clone, Copy, Debug)]
@@ -89,12 +92,43 @@ pub fn memory(id: u32) -> Memory {
     Memory { rss: field("Rss"), pss: field("Pss"), anonymous: field("Anonymous") }
 }
 
-/// The most that a process ever held resident, in KiB; `VmHWM` in proc(5).
-#[must_use]
-pub fn memory_peak(id: u32) -> u64 {
-    let text = std::fs::read_to_string(of(id).join("status")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_else(|| panic!("no VmHWM in {text}"))
+/// Watches the memory of a process that is its own: `RssAnon` in proc(5). Pages
+/// of mapped files, which the kernel takes back when it wants, do not count.
+#[derive(Debug)]
+pub struct MemoryWatch {
+    peak_kib: Arc<AtomicU64>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl MemoryWatch {
+    /// From now on, every few milliseconds, while this value lives.
+    #[must_use]
+    pub fn of(id: u32) -> Self {
+        let watch = Self { peak_kib: Arc::default(), is_over: Arc::default() };
+        let (peak, is_over) = (Arc::clone(&watch.peak_kib), Arc::clone(&watch.is_over));
+        std::thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                let Ok(text) = std::fs::read_to_string(of(id).join("status")) else { return };
+                let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+                let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+                peak.fetch_max(kib.unwrap_or_default(), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        watch
+    }
+
+    /// The most so far, in MiB.
+    #[must_use]
+    pub fn peak_mib(&self) -> u64 {
+        self.peak_kib.load(Ordering::Relaxed) >> 10
+    }
+}
+
+impl Drop for MemoryWatch {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 fn of(id: u32) -> PathBuf {

@@ -16,7 +16,8 @@ pub enum Death {
     Hangup,
     /// Nothing: connections stay, and no byte comes.
     Silence,
-    /// Every answer ends after as many bytes as the first; what is shorter comes.
+    /// Every connection, new ones too, ends after so many bytes of answers; what
+    /// is shorter comes whole.
     EachTime,
 }
 
@@ -44,7 +45,7 @@ enum State {
     /// So many bytes of answers are handed on yet.
     Ends(usize, Death),
     Dead(Death),
-    /// So many bytes of each connection's answers are handed on; has one ended?
+    /// So many bytes of each connection's answers are handed on; was one cut yet?
     EndsEach(usize, bool),
 }
 
@@ -72,7 +73,8 @@ impl Relay {
         &self.url
     }
 
-    /// It dies once so many more bytes of answers have passed.
+    /// It dies once so many more bytes of answers have passed, or cuts each
+    /// connection there.
     pub fn cut_after(&self, bytes: usize, death: Death) {
         *self.wire.state.lock().unwrap() = match death {
             Death::EachTime => State::EndsEach(bytes, false),

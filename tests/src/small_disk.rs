@@ -10,7 +10,7 @@ pub struct SmallDisk(PathBuf);
 impl SmallDisk {
     /// One of so many MiB, in a folder.
     #[must_use]
-    pub fn mount(at: &Path, mib: u64) -> Self {
+    pub fn mount(at: &Path, mib: usize) -> Self {
         std::fs::create_dir_all(at).unwrap();
         let size = format!("size={mib}m");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output().unwrap();
@@ -18,15 +18,8 @@ impl SmallDisk {
         Self(at.to_owned())
     }
 
-    /// What is free of it.
-    #[must_use]
-    pub fn free_mib(&self) -> u64 {
-        let stat = rustix::fs::statvfs(&self.0).unwrap();
-        (stat.f_bavail * stat.f_frsize) >> 20
-    }
-
     /// It becomes so large.
-    pub fn resize(&self, mib: u64) {
+    pub fn resize(&self, mib: usize) {
         let size = format!("remount,size={mib}m");
         assert!(Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap().success());
     }

@@ -306,7 +306,10 @@ impl Runner {
         }
         let started = match self.begin(Point::Starting, "start") {
             Ok(()) => {
-                let launched = self.launch(release).await;
+                let launched = match self.heard_before().await {
+                    Some(other) => Err(Wrong::host(other)),
+                    None => self.launch(release).await,
+                };
                 self.end(launched)
             }
             Err(fault) => Err(fault),
@@ -314,6 +317,15 @@ impl Runner {
         match started {
             Ok(process) => Ok(process),
             Err(fault) => Err(self.put_back(None, Some(release), fault).await),
+        }
+    }
+
+    /// Who answers where the check will ask, before the release starts. The
+    /// manager of a unit may hold its socket.
+    async fn heard_before(&self) -> Option<String> {
+        match (&self.project.health, &self.project.systemd) {
+            (Some(health), None) => health::answered_by_another(health, &health::client()).await,
+            _ => None,
         }
     }
 
