@@ -1,7 +1,7 @@
 //! HTTP/1.1 by hand: one request at a time on a kept connection, with nothing
 //! between the clock and the socket.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 /// How long one exchange may take.
 const EXCHANGE_MAX: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// The largest request that is served: a delivery with room to spare.
+const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
 /// A kept connection.
 #[derive(Debug)]
@@ -25,6 +27,43 @@ pub struct Answer {
     pub status: u16,
     /// The body.
     pub body: Vec<u8>,
+}
+
+/// What came to a server.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method.
+    pub method: String,
+    /// The headers, their names in small letters.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// The next one of a connection; `None` at its end.
+    pub fn read(reader: &mut impl BufRead) -> Result<Option<Self>> {
+        let line = read_line(reader)?;
+        let Some(method) = line.split(' ').next().filter(|method| !method.is_empty()) else { return Ok(None) };
+        let mut request = Self { method: method.to_owned(), headers: Vec::new(), body: Vec::new() };
+        while let Some((name, value)) = read_line(reader)?.split_once(':') {
+            request.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        let length = request.headers.iter().find(|(name, _)| name == "content-length").map_or("0", |(_, value)| value);
+        let length: usize = length.parse().context("not a length")?;
+        if length > REQUEST_BYTES_MAX {
+            bail!("a request of {length} bytes");
+        }
+        request.body = vec![0; length];
+        reader.read_exact(&mut request.body)?;
+        Ok(Some(request))
+    }
+}
+
+fn read_line(reader: &mut impl BufRead) -> Result<String> {
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    Ok(line.trim_end().to_owned())
 }
 
 impl Connection {
@@ -80,6 +119,16 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Answer>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_come_one_after_the_other() {
+        let mut bytes: &[u8] = b"POST /a HTTP/1.1\r\nX-One: 1\r\nContent-Length: 2\r\n\r\n{}GET /b HTTP/1.1\r\n\r\n";
+        let first = Request::read(&mut bytes).unwrap().unwrap();
+        assert_eq!((first.method.as_str(), first.body.as_slice()), ("POST", b"{}".as_slice()));
+        assert!(first.headers.contains(&("x-one".to_owned(), "1".to_owned())));
+        assert_eq!(Request::read(&mut bytes).unwrap().unwrap().method, "GET");
+        assert!(Request::read(&mut bytes).unwrap().is_none());
+    }
 
     #[test]
     fn an_answer_is_whole_or_waited_for() {

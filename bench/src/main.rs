@@ -11,6 +11,8 @@
 mod ack;
 mod delivery;
 mod deploy;
+mod git;
+mod hook;
 mod http;
 mod idle;
 mod insert;
@@ -19,6 +21,7 @@ mod machine;
 mod probe;
 mod push;
 mod script;
+mod smee;
 mod stats;
 mod table;
 mod traffic;
@@ -27,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use deploy::Weight;
 use table::Table;
 
 /// How much is measured.
@@ -39,14 +43,18 @@ struct Effort {
     floods: usize,
     /// Pushes whose way to the executor is measured.
     deliveries: usize,
-    /// Deploys of each kind.
-    deploys: usize,
+    /// Deploys of the light app.
+    light: deploy::Effort,
+    /// Deploys of the heavy one.
+    heavy: deploy::Effort,
     /// Starts of the daemon.
     starts: usize,
     /// How long the daemon idles.
     idle: Duration,
     /// Requests while an app is deployed.
     traffic: traffic::Effort,
+    /// Repositories of which one commit is fetched, and how often from each.
+    git: git::Effort,
     /// How long to wait for a machine that has nothing else to do, in all.
     patience: Duration,
 }
@@ -56,10 +64,12 @@ const WHOLE: Effort = Effort {
     singles: 150,
     floods: 1_500,
     deliveries: 300,
-    deploys: 10,
+    light: deploy::Effort { rounds: 10, cold: 2 },
+    heavy: deploy::Effort { rounds: 6, cold: 2 },
     starts: 10,
     idle: Duration::from_secs(30),
     traffic: traffic::WHOLE,
+    git: git::WHOLE,
     patience: Duration::from_secs(180),
 };
 
@@ -68,17 +78,19 @@ const QUICK: Effort = Effort {
     singles: 100,
     floods: 1_000,
     deliveries: 100,
-    deploys: 4,
+    light: deploy::Effort { rounds: 4, cold: 1 },
+    heavy: deploy::Effort { rounds: 3, cold: 1 },
     starts: 4,
     idle: Duration::from_secs(30),
     traffic: traffic::QUICK,
+    git: git::QUICK,
     patience: Duration::from_secs(30),
 };
 
 /// What is measured when nothing is named.
 const PARTS: [&str; 4] = ["ack", "delivery", "deploy", "idle"];
-/// What is measured only when it is named: it takes as long as all the others.
-const TRAFFIC: &str = "traffic";
+/// What is measured only when it is named: each takes as long as all the others.
+const NAMED: [&str; 3] = ["deploy-heavy", "git", "traffic"];
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -91,8 +103,8 @@ fn main() -> Result<()> {
     for word in words {
         match word.as_str() {
             "--quick" => effort = QUICK,
-            part if part == TRAFFIC || PARTS.contains(&part) => parts.push(part.to_owned()),
-            other => bail!("{other} is neither --quick nor one of load, {TRAFFIC}, {}", PARTS.join(", ")),
+            part if NAMED.contains(&part) || PARTS.contains(&part) => parts.push(part.to_owned()),
+            other => bail!("{other} is neither --quick nor one of load, {}, {}", NAMED.join(", "), PARTS.join(", ")),
         }
     }
     if parts.is_empty() {
@@ -119,21 +131,32 @@ async fn measure(effort: &Effort, parts: &[String]) -> Result<()> {
     }
     if wants("deploy") || wants("idle") {
         loads.push(format!("deploy {}", patience.wait("deploy")));
-        let versions = deploy::Versions::lock();
+        let changes = if wants("deploy") { effort.light.rounds + 1 } else { 0 };
+        let versions = deploy::Versions::lock(Weight::Light, changes)?;
         let mut shop = deploy::open_shop(&versions).await;
         if wants("deploy") {
-            deploy::measure(effort, &versions, &mut shop, &mut table).await?;
+            deploy::measure(&effort.light, Weight::Light, &versions, &mut shop, &mut table).await?;
         }
         if wants("idle") {
             idle::measure(effort, &mut shop, &mut table).await?;
         }
     }
-    if wants(TRAFFIC) {
-        loads.push(format!("{TRAFFIC} {}", patience.wait(TRAFFIC)));
-        traffic::measure(&effort.traffic, &mut table).await?;
+    for part in NAMED.into_iter().filter(|part| wants(part)) {
+        loads.push(format!("{part} {}", patience.wait(part)));
+        match part {
+            "deploy-heavy" => heavy(&effort.heavy, &mut table).await?,
+            "git" => git::measure(&effort.git, &mut table).await?,
+            _ => traffic::measure(&effort.traffic, &mut table).await?,
+        }
     }
     println!("\n{}", machine::class());
     println!("Load before each part: {}. Measured in {:.0} s.\n", loads.join("; "), begun.elapsed().as_secs_f64());
     print!("{}", table.text());
     Ok(())
+}
+
+async fn heavy(effort: &deploy::Effort, table: &mut Table) -> Result<()> {
+    let versions = deploy::Versions::lock(Weight::Heavy, effort.rounds + 1)?;
+    let mut shop = deploy::open_shop(&versions).await;
+    deploy::measure(effort, Weight::Heavy, &versions, &mut shop, table).await
 }

@@ -39,9 +39,15 @@ impl Pushes {
 
     /// The next one, as the bytes of an HTTP request.
     pub fn next(&mut self, path: &str) -> Vec<u8> {
+        let (guid, body) = self.next_parts();
+        request(path, &guid, body.as_bytes())
+    }
+
+    /// The next one, as its GUID and its body.
+    pub fn next_parts(&mut self) -> (String, String) {
         self.made += 1;
         let body = self.template.replace(&self.commit, &format!("{:020x}{:020x}", self.series + 1, self.made));
-        request(path, &format!("{:08x}-0000-4000-8000-{:012x}", self.series, self.made), body.as_bytes())
+        (format!("{:08x}-0000-4000-8000-{:012x}", self.series, self.made), body)
     }
 }
 

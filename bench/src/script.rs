@@ -2,7 +2,7 @@
 //! restart` in the folder where the app runs, on the port where it serves.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,8 +13,10 @@ use doorstep_tests::{App, GitOrigin, Tools, WEBHOOK_SECRET, git, wait};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
+use crate::hook::Hook;
 use crate::http::{self, Connection};
 use crate::push;
+use crate::smee::Smee;
 
 /// `$1` is the folder of the checkout, `$2` the port. A service manager's
 /// restart waits for the old process as this does.
@@ -54,6 +56,16 @@ pub fn as_on_a_host(command: &mut Command) -> &mut Command {
     command.envs(VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?)))).stdin(Stdio::null())
 }
 
+/// What runs the script when GitHub tells of a push.
+#[derive(Clone, Copy, Debug)]
+pub enum Through<'a> {
+    /// `webhook`, where it is installed; else it is started directly.
+    Webhook,
+    /// smee with this client, and behind it `webhook`, where it is installed,
+    /// else a server that only starts the script.
+    Smee(&'a Path),
+}
+
 /// The script with its app.
 #[derive(Debug)]
 pub struct Script {
@@ -62,6 +74,9 @@ pub struct Script {
     /// Where the app serves.
     pub address: SocketAddr,
     webhook: Option<Webhook>,
+    smee: Option<(Smee, Option<Hook>)>,
+    /// A cache of its own for uv.
+    cache: Option<PathBuf>,
     dir: TempDir,
 }
 
@@ -73,23 +88,40 @@ struct Webhook {
 
 impl Script {
     /// An app that the script has started.
-    pub fn open(first: &App, address: SocketAddr, hook: SocketAddr) -> Result<Self> {
-        let (origin, dir) = (GitOrigin::new("me/script"), tempfile::tempdir()?);
+    pub fn open(first: &App, through: Through<'_>) -> Result<Self> {
+        let mut opened = Self::cloned(first, None)?;
+        // Before the webhook is there, so that this one is run directly.
+        opened.trigger("first", b"{}")?;
+        opened.webhook = opened.start_webhook()?;
+        if let Through::Smee(program) = through {
+            let plain = if opened.webhook.is_some() { None } else { Some(opened.start_plain()?) };
+            let behind = opened.webhook.as_ref().map(|webhook| webhook.address).or(plain.as_ref().map(|plain| plain.address));
+            let target = behind.map(|address| format!("http://{address}/hooks/deploy")).unwrap_or_default();
+            opened.smee = Some((Smee::open(program, &target, &opened.dir.path().join("smee.log"))?, plain));
+        }
+        Ok(opened)
+    }
+
+    /// A checkout where nothing was built yet, perhaps with a cache for uv that
+    /// is not the user's.
+    pub fn cloned(first: &App, cache: Option<PathBuf>) -> Result<Self> {
+        let (origin, dir, address) = (GitOrigin::new("me/script"), tempfile::tempdir()?, free_address()?);
         first.push_to(&origin, "first");
         git(dir.path(), &["clone", "-q", &origin.url(), "app"]);
         let script = dir.path().join("deploy.sh");
         fs::write(&script, SCRIPT)?;
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-        let mut opened = Self { origin, address, webhook: None, dir };
-        // Before the webhook is there, so that this one is run directly.
-        opened.trigger("first", b"{}")?;
-        opened.webhook = opened.start_webhook(hook)?;
-        Ok(opened)
+        Ok(Self { origin, address, webhook: None, smee: None, cache, dir })
     }
 
     /// What runs the script.
     pub fn runner(&self) -> &'static str {
-        if self.webhook.is_some() { "webhook (the Debian package)" } else { "started directly, without a webhook server" }
+        match (&self.smee, &self.webhook) {
+            (None, None) => "started directly, without a webhook server",
+            (None, Some(_)) => "webhook (the Debian package)",
+            (Some(_), Some(_)) => "smee and webhook (the Debian package)",
+            (Some(_), None) => "smee and a server that does nothing else",
+        }
     }
 
     /// The checkout.
@@ -99,6 +131,9 @@ impl Script {
 
     /// GitHub tells of a push; returns when it began to.
     pub fn trigger(&self, guid: &str, body: &[u8]) -> Result<Instant> {
+        if let Some((smee, _)) = &self.smee {
+            return smee.tell(guid, body);
+        }
         let Some(webhook) = &self.webhook else {
             let begun = Instant::now();
             let status = self.command().status().context("sh does not start")?;
@@ -121,11 +156,12 @@ impl Script {
         let mut command = Command::new(self.dir.path().join("deploy.sh"));
         command.arg(self.checkout()).arg(self.address.port().to_string());
         as_on_a_host(&mut command).stdout(Stdio::null());
+        command.envs(self.cache.iter().map(|cache| ("UV_CACHE_DIR", cache)));
         command
     }
 
-    fn start_webhook(&self, address: SocketAddr) -> Result<Option<Webhook>> {
-        let dir = self.dir.path();
+    fn start_webhook(&self) -> Result<Option<Webhook>> {
+        let (dir, address) = (self.dir.path(), free_address()?);
         let hooks = HOOKS.replace("@DIR@", &dir.to_string_lossy()).replace("@PORT@", &self.address.port().to_string()).replace("@SECRET@", WEBHOOK_SECRET);
         fs::write(dir.join("hooks.json"), hooks)?;
         let log = fs::File::create(dir.join("webhook.log"))?;
@@ -143,18 +179,35 @@ impl Script {
         }
         Ok(Some(webhook))
     }
+
+    /// A server that starts the script at each request.
+    fn start_plain(&self) -> Result<Hook> {
+        let mut command = self.command();
+        Hook::start(move || {
+            // A script that fails brings no new version, which is waited for.
+            let _ = command.status();
+        })
+    }
+}
+
+impl Drop for Webhook {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Script {
     fn drop(&mut self) {
-        if let Some(webhook) = &mut self.webhook {
-            let _ = webhook.child.kill();
-            let _ = webhook.child.wait();
-        }
         if let Some(pid) = pid_in(&self.dir.path().join("pid")) {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
+}
+
+/// An address that nothing listens at now.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 fn pid_in(file: &Path) -> Option<Pid> {
