@@ -4,6 +4,7 @@
 //! leaves objects that nothing points at, never a ref that points at nothing.
 //! One fetch per store at a time is the caller's promise.
 
+use super::claims::{Claims, State};
 use super::error::{FetchError, clean};
 use super::origin::{Origin, Place};
 use super::store::Store;
@@ -71,12 +72,17 @@ impl Store {
         bounds: &Bounds,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Fetched, FetchError> {
-        let session = Session::new(web, origin, branch, bounds)?;
+        let mut session = Session::new(web, origin, branch, bounds, Claims::Allowed)?;
         self.drop_half_packs();
         self.drop_stale_locks(branch);
         let previous = self.tip(branch);
         let packs_before = self.pack_names();
-        let (commit, received) = session.download(self, progress)?;
+        let mut downloaded = session.download(self, progress);
+        if downloaded.is_err() && session.call.claims.get() == Claims::Refuted {
+            session = Session::new(web, origin, branch, bounds, Claims::None)?;
+            downloaded = session.download(self, progress);
+        }
+        let (commit, received) = downloaded?;
         self.sync_packs(&packs_before)
             .map_err(|e| FetchError::Disk { why: e.to_string() })?;
         let forced = match previous {
@@ -155,7 +161,7 @@ pub fn remote_head(
     branch: &str,
     bounds: &Bounds,
 ) -> Result<Option<String>, FetchError> {
-    let session = Session::new(web, origin, branch, bounds)?;
+    let session = Session::new(web, origin, branch, bounds, Claims::None)?;
     let mut remote = Remote::create_detached(origin.url.as_str()).map_err(|e| session.named(&e))?;
     match session.head(&mut remote) {
         Ok(commit) => Ok(Some(commit.to_string())),
@@ -200,6 +206,7 @@ impl<'a> Session<'a> {
         origin: &'a Origin,
         branch: &'a str,
         bounds: &Bounds,
+        claims: Claims,
     ) -> Result<Self, FetchError> {
         let shown = origin.shown();
         super::prepare().map_err(|e| FetchError::from_git(&shown, &e))?;
@@ -221,6 +228,7 @@ impl<'a> Session<'a> {
             shown,
             token: origin.token.clone(),
             bounds: bounds.clone(),
+            claims: State::new(claims),
             failure: Mutex::default(),
         });
         call.check()?;

@@ -22,6 +22,7 @@
 //! are global, and [`prepare`] sets them once for everybody.
 
 mod changes;
+mod claims;
 mod error;
 mod fetch;
 mod links;

@@ -8,6 +8,7 @@
 //! that fetches, and a fetch does not leave that thread. The other way, a key
 //! hidden in the URL, would put a made-up address into every error text.
 
+use super::claims::{self, Claims};
 use super::error::FetchError;
 use super::web::Call;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
@@ -112,12 +113,19 @@ struct Exchange {
 }
 
 struct Answer {
-    response: Response,
+    /// `None` when nobody was asked.
+    response: Option<Response>,
     piece: bytes::Bytes,
 }
 
 impl Exchange {
     fn send(&mut self) -> Result<Answer, FetchError> {
+        if let Some(told) = self.claimed() {
+            return Ok(Answer {
+                response: None,
+                piece: told.into(),
+            });
+        }
         let mut base = self.base.lock().unwrap_or_else(|e| e.into_inner());
         let response = if self.lists {
             let (response, found) = self.call.list_refs()?;
@@ -132,9 +140,41 @@ impl Exchange {
             self.call
                 .upload_pack(found, std::mem::take(&mut self.request))?
         };
+        drop(base);
+        self.judged(response)
+    }
+
+    /// What is said in the origin's place, if anything is.
+    fn claimed(&self) -> Option<Vec<u8>> {
+        let told = match (self.lists, self.call.claims.get()) {
+            (false, Claims::Allowed) => claims::answer(&self.request)?,
+            _ => return None,
+        };
+        self.call.claims.set(Claims::Made);
+        Some(told)
+    }
+
+    /// Looks at what the origin says to a claim; one that it refutes ends this
+    /// try before the pack has come.
+    fn judged(&self, mut response: Response) -> Result<Answer, FetchError> {
+        let mut start = Vec::new();
+        if !self.lists && self.call.claims.get() == Claims::Made {
+            while start.len() < claims::REFUTED.len()
+                && let Some(piece) = self.call.next_piece(&mut response)?
+            {
+                start.extend_from_slice(&piece);
+            }
+            if start.starts_with(claims::REFUTED) {
+                self.call.claims.set(Claims::Refuted);
+                return Err(FetchError::Other {
+                    url: self.call.shown.clone(),
+                    why: "it has nothing of what is here".into(),
+                });
+            }
+        }
         Ok(Answer {
-            response,
-            piece: bytes::Bytes::new(),
+            response: Some(response),
+            piece: start.into(),
         })
     }
 
@@ -146,7 +186,10 @@ impl Exchange {
             return Ok(0);
         };
         while answer.piece.is_empty() {
-            match self.call.next_piece(&mut answer.response)? {
+            let Some(response) = &mut answer.response else {
+                return Ok(0);
+            };
+            match self.call.next_piece(response)? {
                 Some(piece) => answer.piece = piece,
                 None => return Ok(0),
             }
@@ -159,8 +202,8 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(answer) = &mut self.answer {
-            self.call.drain(&mut answer.response);
+        if let Some(response) = self.answer.as_mut().and_then(|answer| answer.response.as_mut()) {
+            self.call.drain(response);
         }
     }
 }

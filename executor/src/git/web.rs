@@ -7,6 +7,7 @@
 //! Redirects are followed by hand, for the first request only: the rest of the
 //! fetch goes where it led. The token goes to the origin's own host only.
 
+use super::claims::State;
 use super::error::{FetchError, clean};
 use super::fetch::Bounds;
 use super::origin::Token;
@@ -91,6 +92,8 @@ pub(super) struct Call {
     pub shown: String,
     pub token: Option<Token>,
     pub bounds: Bounds,
+    /// How the first round of the negotiation is answered.
+    pub claims: State,
     /// What went wrong in our code below libgit2, which passes only text on.
     pub failure: Mutex<Option<FetchError>>,
 }

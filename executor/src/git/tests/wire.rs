@@ -62,6 +62,37 @@ fn fetches_share_connections() {
 }
 
 #[test]
+fn a_long_history_costs_no_request_more_unless_it_begins_anew() {
+    let world = World::new();
+    let (server, origin) = serve(&world, Manners::default());
+    for n in 0..30 {
+        world.commit_file("a", n.to_string());
+    }
+    world.fetch(&origin, "main").unwrap();
+    let before = server.seen().len();
+    let commit = world.commit_file("a", "new");
+    let fetched = world.fetch(&origin, "main").unwrap();
+    assert_eq!((&fetched.commit, fetched.forced), (&commit, false));
+    assert!(fetched.received_objects <= 3, "{fetched:?}");
+    assert_eq!(server.seen().len() - before, 2, "the list and the pack");
+    // Some of what is offered is unknown to the origin, and some is known.
+    git(&world.work(), &["reset", "-q", "--hard", "HEAD~3"]);
+    let commit = world.commit_file("a", "instead");
+    let before = server.seen().len();
+    let fetched = world.fetch(&origin, "main").unwrap();
+    assert_eq!((&fetched.commit, fetched.forced), (&commit, true));
+    assert!(fetched.received_objects <= 3, "{fetched:?}");
+    assert_eq!(server.seen().len() - before, 2);
+    // None is known to it.
+    git(&world.work(), &["checkout", "-q", "--orphan", "anew"]);
+    git(&world.work(), &["branch", "-q", "-D", "main"]);
+    git(&world.work(), &["checkout", "-q", "-b", "main"]);
+    let commit = world.commit_file("b", "a beginning");
+    let fetched = world.fetch(&origin, "main").unwrap();
+    assert_eq!((&fetched.commit, fetched.forced), (&commit, true));
+}
+
+#[test]
 fn a_wrong_or_missing_token_is_denied_in_words_and_never_shown() {
     let world = World::new();
     world.commit_file("a", "1");
