@@ -85,10 +85,7 @@ fn listener(line: &str, inodes: &BTreeSet<u64>) -> Option<SocketAddr> {
 #[must_use]
 pub fn memory(id: u32) -> Memory {
     let text = std::fs::read_to_string(of(id).join("smaps_rollup")).unwrap();
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
-    };
+    let field = |name| kib(&text, name).unwrap_or_else(|| panic!("no {name} in {text}"));
     Memory { rss: field("Rss"), pss: field("Pss"), anonymous: field("Anonymous") }
 }
 
@@ -109,9 +106,7 @@ impl MemoryWatch {
         std::thread::spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
                 let Ok(text) = std::fs::read_to_string(of(id).join("status")) else { return };
-                let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-                let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-                peak.fetch_max(kib.unwrap_or_default(), Ordering::Relaxed);
+                peak.fetch_max(kib(&text, "RssAnon").unwrap_or_default(), Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
@@ -129,6 +124,12 @@ impl Drop for MemoryWatch {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
+}
+
+/// A field of so many KiB.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line?.split_whitespace().next()?.parse().ok()
 }
 
 fn of(id: u32) -> PathBuf {

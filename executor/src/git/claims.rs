@@ -10,7 +10,7 @@
 //! fetch begins again without the guess. Absent: guessing what a branch's head
 //! is.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// A packet without a text, which ends a round.
 const FLUSH: &[u8] = b"0000";
@@ -21,7 +21,6 @@ const LENGTH_DIGITS: usize = 4;
 
 /// How a fetch stands with its guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(super) enum Claims {
     /// None is made.
     None,
@@ -35,23 +34,19 @@ pub(super) enum Claims {
 
 /// That, shared with a transport.
 #[derive(Debug)]
-pub(super) struct State(AtomicU8);
+pub(super) struct State(Mutex<Claims>);
 
 impl State {
     pub fn new(claims: Claims) -> Self {
-        Self(AtomicU8::new(claims as u8))
+        Self(Mutex::new(claims))
     }
 
     pub fn set(&self, claims: Claims) {
-        self.0.store(claims as u8, Ordering::Relaxed);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = claims;
     }
 
     pub fn get(&self) -> Claims {
-        let all = [Claims::None, Claims::Allowed, Claims::Made, Claims::Refuted];
-        let now = self.0.load(Ordering::Relaxed);
-        all.into_iter()
-            .find(|claims| *claims as u8 == now)
-            .unwrap_or(Claims::None)
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

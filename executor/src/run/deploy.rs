@@ -296,6 +296,8 @@ impl Runner {
     }
 
     async fn start_in_place(&mut self, release: &Release) -> Result<Process, Failed> {
+        // Made while the old one still serves.
+        let client = health::client();
         self.begin(Point::Replacing, "stop").map_err(failed)?;
         let detail = match self.shared.supervisor.take(&self.project.name) {
             Some(old) => self.stop_process(&old).await,
@@ -306,7 +308,7 @@ impl Runner {
         }
         let started = match self.begin(Point::Starting, "start") {
             Ok(()) => {
-                let launched = match self.heard_before().await {
+                let launched = match self.heard_before(&client).await {
                     Some(other) => Err(Wrong::host(other)),
                     None => self.launch(release).await,
                 };
@@ -322,9 +324,9 @@ impl Runner {
 
     /// Who answers where the check will ask, before the release starts. The
     /// manager of a unit may hold its socket.
-    async fn heard_before(&self) -> Option<String> {
+    async fn heard_before(&self, client: &reqwest::Client) -> Option<String> {
         match (&self.project.health, &self.project.systemd) {
-            (Some(health), None) => health::answered_by_another(health, &health::client()).await,
+            (Some(health), None) => health::answered_by_another(health, client).await,
             _ => None,
         }
     }

@@ -88,8 +88,12 @@ fn a_long_history_costs_no_request_more_unless_it_begins_anew() {
     git(&world.work(), &["branch", "-q", "-D", "main"]);
     git(&world.work(), &["checkout", "-q", "-b", "main"]);
     let commit = world.commit_file("b", "a beginning");
+    git(&world.work(), &["reflog", "expire", "--expire=now", "--all"]);
+    git(&world.work(), &["gc", "-q", "--prune=now"]);
+    let before = server.seen().len();
     let fetched = world.fetch(&origin, "main").unwrap();
     assert_eq!((&fetched.commit, fetched.forced), (&commit, true));
+    assert!(server.seen().len() - before > 3, "it began again");
 }
 
 #[test]
