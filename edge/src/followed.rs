@@ -101,6 +101,7 @@ mod tests {
             live: None,
             address: None,
             shows_logs: false,
+            services: Vec::new(),
         }
     }
 

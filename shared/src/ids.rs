@@ -61,6 +61,59 @@ impl fmt::Display for Name {
     }
 }
 
+/// Longest name of a service of a compose project, in bytes: it is part of the
+/// name of a container, and so of a host name (253).
+pub const SERVICE_BYTES_MAX: usize = 200;
+
+/// The name of a service as Compose allows it, without a leading dash, since it
+/// becomes an argument: `^[a-zA-Z0-9._][a-zA-Z0-9._-]*$`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServiceName(String);
+
+/// Why a text is not a [`ServiceName`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the name of a service: it is made of letters, digits, `.`, `_` and `-`, at most 200, and does not begin with `-`")]
+pub struct BadServiceName(String);
+
+impl ServiceName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ServiceName {
+    type Err = BadServiceName;
+
+    fn from_str(text: &str) -> Result<Self, BadServiceName> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let good = !text.is_empty() && text.len() <= SERVICE_BYTES_MAX && !text.starts_with('-') && text.bytes().all(plain);
+        if good { Ok(Self(text.to_owned())) } else { Err(BadServiceName(text.chars().take(80).collect())) }
+    }
+}
+
+impl TryFrom<String> for ServiceName {
+    type Error = BadServiceName;
+
+    fn try_from(text: String) -> Result<Self, BadServiceName> {
+        text.parse()
+    }
+}
+
+impl From<ServiceName> for String {
+    fn from(name: ServiceName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Number of a job, given by the hub: its time in milliseconds times 1,024
 /// plus a counter, so numbers rise with time and stay below 2^53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -218,6 +271,38 @@ words! {
 }
 
 words! {
+    /// How a service of a compose project is: its worst container.
+    ServiceState {
+        /// Every container of it runs.
+        Running = "running",
+        /// A container was made and not started.
+        Created = "created",
+        /// It ended and is started again by the engine.
+        Restarting = "restarting",
+        /// Its processes are frozen.
+        Paused = "paused",
+        /// It ended; its exit code says how.
+        Exited = "exited",
+        /// The engine could not remove it.
+        Dead = "dead",
+        /// It has no container.
+        Absent = "absent",
+    }
+}
+
+words! {
+    /// What a container's own health check says.
+    ContainerHealth {
+        /// It has not passed yet.
+        Starting = "starting",
+        /// It passed.
+        Healthy = "healthy",
+        /// It failed again and again.
+        Unhealthy = "unhealthy",
+    }
+}
+
+words! {
     /// What kind of thing went wrong; decides whether a job is tried again.
     FailureKind {
         /// A network on the way to the origin or an index; tried again many times.
@@ -268,6 +353,17 @@ mod tests {
             assert!(bad.parse::<Name>().is_err(), "{bad:?}");
         }
         assert!(serde_json::from_str::<Name>("\"../x\"").is_err());
+    }
+
+    #[test]
+    fn names_of_services_are_arguments() {
+        for good in ["web", "Web_1", "a.b-c", "_x", &"a".repeat(200)] {
+            assert!(good.parse::<ServiceName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-web", "a b", "a/b", "ä", "a\n", &"a".repeat(201)] {
+            assert!(bad.parse::<ServiceName>().is_err(), "{bad:?}");
+        }
+        assert!(serde_json::from_str::<ServiceName>("\"--all\"").is_err());
     }
 
     #[test]

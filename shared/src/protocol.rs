@@ -12,15 +12,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Action, Attempt, Cause, FailureKind, JobId, Name, ProjectState, RunState, StepState};
+use crate::ids::{Action, Attempt, Cause, ContainerHealth, FailureKind, JobId, Name, ProjectState, RunState, ServiceName, ServiceState, StepState};
 use crate::time::Timestamp;
 
-/// The version this build speaks; either end understands the one before too.
+/// The version this build speaks; either end understands those before too.
 ///
+/// 3 adds to 2: a grant that names a `service`, and the `services` of a project.
 /// 2 adds to 1: `behind`, `parked`, `watch`, `printed`, and the failures `crash`
 /// and `disk`.
 /// [`fit`] says what of it a peer of version 1 is told.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// The oldest version this build understands.
 pub const VERSION_MIN: u16 = 1;
 
@@ -37,6 +38,11 @@ pub const RUN_LOG_BYTES_MAX: usize = 1024 * 1024;
 pub const WATCH_MS: u64 = 60_000;
 /// Lines of the past that are shown first.
 pub const WATCH_TAIL_LINES: usize = 200;
+/// The oldest version whose hosts understand a grant that names a service; one
+/// that is older would do to the whole project what was asked of one service.
+pub const SERVICE_VERSION: u16 = 3;
+/// Most services of one project that are told.
+pub const SERVICES_MAX: usize = 100;
 /// Most projects one host announces.
 pub const PROJECTS_MAX: usize = 200;
 /// Longest free text of a report (a message, a detail), in bytes.
@@ -136,6 +142,10 @@ pub struct Grant {
     /// The commit that the push named: for display, never fetched by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint_commit: Option<String>,
+    /// The one service that is meant, by its name in the host's live release;
+    /// all of them when there is none. Since version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
 }
 
 /// Why the hub refuses an executor.
@@ -284,6 +294,45 @@ pub struct ProjectView {
     /// May the edge show what the app prints?
     #[serde(default)]
     pub shows_logs: bool,
+    /// The services of a compose project, by name; at most [`SERVICES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceView>,
+}
+
+/// A service of a compose project, as the engine on its host shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceView {
+    /// Its name in the compose file.
+    pub name: ServiceName,
+    /// How it is.
+    pub state: ServiceState,
+    /// What its own health check says, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<ContainerHealth>,
+    /// The image as the compose file names it, or as it was built.
+    #[serde(default)]
+    pub image: String,
+    /// The image's identity: `sha256:` and 64 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// When its container was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// When it was started last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// How often the engine started it again by itself.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Its exit code, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// Its ports, such as `127.0.0.1:8080->80/tcp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
+    /// How many containers it has.
+    #[serde(default)]
+    pub containers: u32,
 }
 
 /// The live release of a project.
@@ -384,18 +433,18 @@ pub struct Failure {
 }
 
 /// A frame as a hub of this version understands it; `None` when it has no word
-/// for it at all.
+/// for it at all. What version 3 added are fields that an older hub passes over.
 #[must_use]
 pub fn fit(mut frame: ToEdge, version: u16) -> Option<ToEdge> {
-    if version >= VERSION {
+    if let ToEdge::Hello { version: spoken, .. } = &mut frame {
+        *spoken = version.min(VERSION);
+    }
+    if version >= 2 {
         return Some(frame);
     }
     match &mut frame {
         ToEdge::Parked { .. } | ToEdge::Behind { .. } | ToEdge::Printed { .. } => return None,
-        ToEdge::Hello { parked, version: spoken, .. } => {
-            *parked = None;
-            *spoken = version;
-        }
+        ToEdge::Hello { parked, .. } => *parked = None,
         ToEdge::Report { report: Report::Outcome { failure: Some(failure), .. }, .. } => {
             if matches!(failure.kind, FailureKind::Crash | FailureKind::Disk) {
                 failure.kind = FailureKind::Host;

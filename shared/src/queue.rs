@@ -225,6 +225,7 @@ impl Queue {
             action: new.action,
             cause: new.cause,
             hint_commit: new.hint_commit,
+            service: new.service,
             state: JobState::Waiting,
             attempt: 0,
             failures: 0,
@@ -392,6 +393,7 @@ fn grant_of(job: &Job) -> Grant {
         action: job.action,
         cause: job.cause,
         hint_commit: job.hint_commit.clone(),
+        service: job.service.clone(),
     }
 }
 

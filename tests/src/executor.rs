@@ -74,6 +74,7 @@ pub fn project(name: &str, repo: &str) -> ProjectView {
         live: None,
         address: None,
         shows_logs: false,
+        services: Vec::new(),
     }
 }
 

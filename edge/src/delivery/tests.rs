@@ -18,6 +18,7 @@ fn project(name: &str, branch: &str, paths: &[&str]) -> ProjectView {
         live: None,
         address: None,
         shows_logs: false,
+        services: Vec::new(),
     }
 }
 

@@ -58,6 +58,7 @@ fn view(shared: &Shared, project: &Project) -> Option<ProjectView> {
         live: live.as_ref().map(live_view),
         address: address(shared, project),
         shows_logs: project.remote.logs,
+        services: Vec::new(),
     })
 }
 
@@ -149,6 +150,7 @@ mod tests {
                 live: None,
                 address: None,
                 shows_logs: false,
+                services: Vec::new(),
             };
             degrade(&mut view, "the disk is full");
             let why = if state == ProjectState::Running { "the disk is full" } else { "its own" };

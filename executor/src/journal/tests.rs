@@ -6,7 +6,7 @@ use doorstep_shared::protocol::{Failure, Grant, Holding, Report};
 use doorstep_shared::time::Timestamp;
 
 fn grant(job: u64, attempt: u32) -> Grant {
-    Grant { job: JobId(job), attempt, project: "shop".parse().unwrap(), action: Action::Deploy, cause: Cause::Push, hint_commit: None }
+    Grant { job: JobId(job), attempt, project: "shop".parse().unwrap(), action: Action::Deploy, cause: Cause::Push, hint_commit: None, service: None }
 }
 
 /// A deploy that was just begun.

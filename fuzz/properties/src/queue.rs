@@ -75,6 +75,7 @@ impl Hub {
                 action: Action::ALL[(which + variant) % Action::ALL.len()],
                 cause: Cause::Push,
                 hint_commit: None,
+                service: None,
             }),
             3 => Input::Enqueue(NewJob {
                 id: JobId(self.rows.keys().next_back().map_or(1, |last| last.0 + 1)),
@@ -83,6 +84,7 @@ impl Hub {
                 action: Action::Deploy,
                 cause: Cause::Push,
                 hint_commit: None,
+                service: None,
             }),
             4 => Input::Connected { holding: self.held(&host, variant), host },
             5 => Input::Disconnected { host },

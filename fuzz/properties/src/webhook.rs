@@ -67,6 +67,7 @@ fn project(host: &str, name: &str, repo: &str, branch: &str, paths: Vec<String>)
         live: None,
         address: None,
         shows_logs: false,
+        services: Vec::new(),
     };
     Some((host.parse().ok()?, view))
 }

@@ -69,7 +69,7 @@ fn silence_is_found_within_forty_seconds() {
 fn grants_that_come_while_nothing_gets_through_do_not_hide_the_silence() {
     let mut link = Link::new(1, []);
     up(&mut link, T0, 0);
-    let grant = Grant { job: crate::ids::JobId(1), attempt: 1, project: "shop".parse().unwrap(), action: crate::ids::Action::Deploy, cause: crate::ids::Cause::Push, hint_commit: None };
+    let grant = Grant { job: crate::ids::JobId(1), attempt: 1, project: "shop".parse().unwrap(), action: crate::ids::Action::Deploy, cause: crate::ids::Cause::Push, hint_commit: None, service: None };
     for now in (0..=SILENCE_MS_MAX).step_by(1_000).map(|ms| T0.plus_ms(ms)) {
         link.handle(Input::Frame(ToExecutor::Grant { grant: grant.clone() }), now);
         link.handle(Input::Tick, now);

@@ -75,9 +75,10 @@ fn a_grant_carries_no_command_path_address_or_branch() {
         action: Action::Deploy,
         cause: Cause::Push,
         hint_commit: Some("ab".into()),
+        service: Some("web".parse().unwrap()),
     })
     .unwrap();
     let mut keys: Vec<_> = text.as_object().unwrap().keys().cloned().collect();
     keys.sort();
-    assert_eq!(keys, ["action", "attempt", "cause", "hint_commit", "job", "project"]);
+    assert_eq!(keys, ["action", "attempt", "cause", "hint_commit", "job", "project", "service"]);
 }

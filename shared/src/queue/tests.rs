@@ -19,6 +19,7 @@ fn push(id: u64) -> Input {
         action: Action::Deploy,
         cause: Cause::Push,
         hint_commit: None,
+        service: None,
     })
 }
 
@@ -289,6 +290,7 @@ fn clicks_in_bad_faith_are_bounded() {
                 action: Action::Restart,
                 cause: Cause::Dashboard,
                 hint_commit: None,
+                service: None,
             }),
             T0,
         );
@@ -444,6 +446,7 @@ fn a_job_that_is_buried_makes_way_in_the_same_turn() {
         action: Action::Restart,
         cause: Cause::Dashboard,
         hint_commit: None,
+        service: None,
     };
     q.handle(Input::Enqueue(restart), T0);
     connect(&mut q, &[], T0);

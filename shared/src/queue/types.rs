@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Action, Attempt, Cause, FailureKind, JobId, JobState, Name};
+use crate::ids::{Action, Attempt, Cause, FailureKind, JobId, JobState, Name, ServiceName};
 use crate::protocol::{Grant, Holding};
 use crate::time::Timestamp;
 
@@ -23,6 +23,9 @@ pub struct Job {
     pub cause: Cause,
     /// The commit a push named, for display.
     pub hint_commit: Option<String>,
+    /// The one service that is meant, of a compose project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
     /// Where it stands.
     pub state: JobState,
     /// How often it was granted.
@@ -105,6 +108,8 @@ pub struct NewJob {
     pub cause: Cause,
     /// The commit a push named, for display.
     pub hint_commit: Option<String>,
+    /// The one service that is meant, of a compose project.
+    pub service: Option<ServiceName>,
 }
 
 /// What happened.

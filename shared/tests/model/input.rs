@@ -6,7 +6,7 @@ use doorstep_shared::queue::{Input, NewJob, Verdict};
 use super::state::{Held, Said, holding, host, project};
 
 pub fn enqueue(id: JobId, cause: Cause) -> Input {
-    Input::Enqueue(NewJob { id, host: host(), project: project(), action: Action::Deploy, cause, hint_commit: None })
+    Input::Enqueue(NewJob { id, host: host(), project: project(), action: Action::Deploy, cause, hint_commit: None, service: None })
 }
 
 pub fn connected(held: &[Held]) -> Input {

@@ -164,6 +164,7 @@ impl Row {
             action: _,
             cause,
             hint_commit: _,
+            service: _,
             state,
             attempt,
             failures: _,
@@ -415,7 +416,7 @@ impl Said {
 }
 
 pub fn grant(job: JobId, attempt: Attempt, cause: Cause) -> Grant {
-    Grant { job, attempt, project: project(), action: Action::Deploy, cause, hint_commit: None }
+    Grant { job, attempt, project: project(), action: Action::Deploy, cause, hint_commit: None, service: None }
 }
 
 pub fn holding((job, attempt): Held) -> Holding {

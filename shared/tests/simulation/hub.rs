@@ -241,7 +241,7 @@ impl Hub {
         let target = &self.targets[target];
         let (host, project) = (target.host.clone(), target.project.clone());
         let hint_commit = Some(stage.branches[target.repo].head().moment.to_string());
-        Input::Enqueue(NewJob { id, host, project, action, cause, hint_commit })
+        Input::Enqueue(NewJob { id, host, project, action, cause, hint_commit, service: None })
     }
 
     /// A person clicks.
@@ -362,5 +362,6 @@ fn grant_of(job: &Job) -> Grant {
         action: job.action,
         cause: job.cause,
         hint_commit: job.hint_commit.clone(),
+        service: job.service.clone(),
     }
 }

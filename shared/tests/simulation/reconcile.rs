@@ -116,6 +116,7 @@ impl World {
             action: Action::Deploy,
             cause: Cause::Reconcile,
             hint_commit: None,
+            service: None,
         };
         host.journal.store(grant, true, false);
         self.start_next(h, project)
