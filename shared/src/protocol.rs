@@ -437,7 +437,7 @@ pub struct Failure {
 #[must_use]
 pub fn fit(mut frame: ToEdge, version: u16) -> Option<ToEdge> {
     if let ToEdge::Hello { version: spoken, .. } = &mut frame {
-        *spoken = version.min(VERSION);
+        *spoken = version.min(*spoken);
     }
     if version >= 2 {
         return Some(frame);

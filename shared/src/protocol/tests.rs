@@ -48,6 +48,18 @@ fn a_hub_of_version_1_is_told_only_what_it_knows() {
     }
 }
 
+/// What a hub of version 2 passes over.
+#[test]
+fn services_are_fields_that_an_older_hub_need_not_know() {
+    let text = r#"{"type":"projects","projects":[{"name":"media","repo":"o/media","branch":"main","paths":[],"remote":[],"state":"running","reason":null,"live":null,"address":null,"shows_logs":false,"services":[{"name":"web","state":"running","health":"healthy","image":"web:1","digest":"sha256:ab","created":1,"started":2,"restarts":0,"ports":["127.0.0.1:80->80/tcp"],"containers":1}]}]}"#;
+    let frame: ToEdge = decode(text).unwrap();
+    assert_eq!(&encode(&frame).unwrap(), text);
+    assert_eq!(fit(frame.clone(), 2), Some(frame));
+    let grant = r#"{"type":"grant","grant":{"job":1,"attempt":1,"project":"media","action":"restart","cause":"dashboard","service":"web"}}"#;
+    assert_eq!(&encode(&decode::<ToExecutor>(grant).unwrap()).unwrap(), grant);
+    assert!(decode::<ToExecutor>(&grant.replace("\"web\"", "\"--all\"")).is_err());
+}
+
 #[test]
 fn golden_frames_are_read_and_written_back() {
     for text in GOLDEN_TO_EXECUTOR {
