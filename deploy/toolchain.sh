@@ -11,6 +11,7 @@
 #   need_uv                  uv; exports UV and puts its folder first on PATH
 #   need_git_http_backend    git's HTTP server half; exports GIT_HTTP_BACKEND
 #   need_netns               network namespaces with a packet filter (root, iproute2, nftables)
+#   need_docker              dockerd and docker with Compose 2; exports DOCKER_CONFIG where Compose is ours
 #   build_edge               edge/build/index.js and edge/build/index_bg.wasm
 #   build_executor [release|dev]   the executor; exports DOORSTEP_BIN
 #   build_demo               the program behind ./demo; exports DEMO_BIN
@@ -203,11 +204,12 @@ _ds_wasm_put() {
   rm -rf "$dir" && mv "$dir.doorstep" "$dir"
 }
 
-# _ds_rust_src VERSION FOLDER: the standard library's source, from Debian's package of that version,
-# with apt's own mirror and keys, without changing anything of the system. Fills FOLDER (which then
-# has library/). The suites are tried in turn: the machine's own first.
-_ds_rust_src() {
-  local version=$1 out=$2 work uri own suite opts found
+# _ds_debian_unpack PACKAGE VERSION FOLDER SUITE...: Debian's package of that version (any one that begins
+# so; any at all when it is empty), from the first of the suites that has it, with apt's own mirror and
+# keys, without changing anything of the system. Its files are put below FOLDER.
+_ds_debian_unpack() {
+  local package=$1 version=$2 out=$3 work uri suite opts found
+  shift 3
   if ! _ds_has apt-get || ! _ds_has dpkg-deb; then
     echo "no apt-get here"
     return 1
@@ -217,15 +219,13 @@ _ds_rust_src() {
   # apt-get is not cut short under pipefail.)
   uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
     awk '/\/debian\/?$/ && !seen { print; seen = 1 }')
-  # shellcheck disable=SC2016
-  own=$(apt-get indextargets --format '$(CODENAME)' 'Created-By: Packages' | awk '!seen { print; seen = 1 }')
   [ -n "$uri" ] || {
     echo "apt has no Debian mirror"
     return 1
   }
   work=$(mktemp -d) || return 1
-  for suite in "$own" "$own-backports" trixie-backports trixie forky sid; do
-    echo "--- looking for rust-src $version in $suite"
+  for suite in "$@"; do
+    echo "--- looking for $package $version in $suite"
     rm -rf "${work:?}/apt"
     mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial" || break
     printf 'deb %s %s main\n' "$uri" "$suite" >"$work/apt/sources.list"
@@ -235,24 +235,37 @@ _ds_rust_src() {
     # shellcheck disable=SC2086
     _ds_limit 120 apt-get $opts update || continue
     # shellcheck disable=SC2086
-    found=$(apt-cache $opts madison rust-src | awk -F' *[|] *' -v v="$version" \
-      '!seen && (index($2, v "+") == 1 || index($2, v "-") == 1 || $2 == v) { print $2; seen = 1 }')
+    found=$(apt-cache $opts madison "$package" | awk -F' *[|] *' -v v="$version" \
+      '!seen && (v == "" || index($2, v "+") == 1 || index($2, v "-") == 1 || $2 == v) { print $2; seen = 1 }')
     [ -n "$found" ] || continue
     # shellcheck disable=SC2086
-    (cd "$work" && _ds_limit 240 apt-get $opts download "rust-src=$found") || continue
-    dpkg-deb -x "$work"/rust-src_*.deb "$work/deb" || break
-    [ -d "$work/deb/usr/src/rustc-$version/library" ] || break
-    rm -rf "$out.new" && mkdir -p "$out.new" &&
-      cp -R "$work/deb/usr/src/rustc-$version/library" "$out.new/" &&
-      cp "$work/deb/usr/src/rustc-$version"/Cargo.* "$out.new/" &&
-      rm -rf "$out" && mv "$out.new" "$out"
+    (cd "$work" && _ds_limit 240 apt-get $opts download "$package=$found") || continue
+    mkdir -p "$out" && dpkg-deb -x "$work/${package}"_*.deb "$out"
     found=$?
     rm -rf "$work"
     return "$found"
   done
   rm -rf "$work"
-  echo "no rust-src $version found"
+  echo "no $package $version found"
   return 1
+}
+
+# _ds_rust_src VERSION FOLDER: the standard library's source, from Debian's package of that version. Fills
+# FOLDER (which then has library/). The suites are tried in turn: the machine's own first.
+_ds_rust_src() {
+  local version=$1 out=$2 work own done
+  work=$(mktemp -d) || return 1
+  # shellcheck disable=SC2016
+  own=$(apt-get indextargets --format '$(CODENAME)' 'Created-By: Packages' | awk '!seen { print; seen = 1 }')
+  _ds_debian_unpack rust-src "$version" "$work/deb" "$own" "$own-backports" trixie-backports trixie forky sid &&
+    [ -d "$work/deb/usr/src/rustc-$version/library" ] &&
+    rm -rf "$out.new" && mkdir -p "$out.new" &&
+    cp -R "$work/deb/usr/src/rustc-$version/library" "$out.new/" &&
+    cp "$work/deb/usr/src/rustc-$version"/Cargo.* "$out.new/" &&
+    rm -rf "$out" && mv "$out.new" "$out"
+  done=$?
+  rm -rf "$work"
+  return "$done"
 }
 
 # Whether $1 is a link to a source of ours (one that an interrupted build left behind).
@@ -521,6 +534,64 @@ need_netns() {
     return 1
   fi
   _ds_locked netns _ds_netns_install
+}
+
+# ------------------------------------------------------------------------------------------------ docker
+
+# Whether this user can start a Docker engine of its own, and has Compose 2.
+_ds_docker_ready() {
+  [ "$(id -u)" = 0 ] && _ds_has dockerd && _ds_has docker && _ds_has iptables && [ -x /bin/busybox ] &&
+    docker compose version --short 2>/dev/null </dev/null | grep -q '^v\?[2-9]'
+}
+
+# Debian 12 has Compose 1 only; the next one has the plugin.
+_ds_compose_install() {
+  local plugin=$DOORSTEP_CACHE/docker/cli-plugins/docker-compose work
+  [ ! -x "$plugin" ] || return 0
+  work=$(mktemp -d) || return 1
+  _ds_debian_unpack docker-compose "" "$work" trixie forky sid &&
+    mkdir -p "${plugin%/*}" &&
+    cp "$work/usr/libexec/docker/cli-plugins/docker-compose" "$plugin.new" &&
+    mv "$plugin.new" "$plugin"
+  local done=$?
+  rm -rf "$work"
+  return "$done"
+}
+
+_ds_docker_install() {
+  local log packages='docker.io iptables busybox-static iproute2'
+  log=$(_ds_log docker) || return 1
+  if ! _ds_has dockerd || ! _ds_has docker || ! _ds_has iptables || [ ! -x /bin/busybox ]; then
+    _ds_say "installing $packages with apt-get (about 20 s)"
+    # Nothing of it is started here: the stories start engines of their own.
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive _ds_limit 300 sh -c '
+      install() { apt-get install -y --no-install-recommends "$@"; }
+      install "$@" || { apt-get update && install "$@"; }' sh $packages >"$log" 2>&1 </dev/null
+  fi
+  if ! docker compose version >/dev/null 2>&1 </dev/null; then
+    _ds_say "unpacking Compose 2 from Debian's package (about 5 s)"
+    _ds_compose_install >>"$log" 2>&1 </dev/null
+  fi
+}
+
+need_docker() {
+  if ! docker compose version >/dev/null 2>&1 </dev/null && [ -x "$DOORSTEP_CACHE/docker/cli-plugins/docker-compose" ]; then
+    export DOCKER_CONFIG=$DOORSTEP_CACHE/docker
+  fi
+  ! _ds_docker_ready || return 0
+  if [ "$(id -u)" != 0 ] || ! _ds_has apt-get; then
+    _ds_fail "the stories with Docker start engines of their own: they need root, dockerd, docker with Compose 2, iptables and a static busybox in /bin; install what is missing and run this as root"
+    return 1
+  fi
+  _ds_locked docker _ds_docker_install
+  if ! docker compose version >/dev/null 2>&1 </dev/null; then
+    export DOCKER_CONFIG=$DOORSTEP_CACHE/docker
+  fi
+  if ! _ds_docker_ready; then
+    _ds_fail "Docker with Compose 2 could not be put in place (log: $DOORSTEP_CACHE/logs/docker.log)"
+    return 1
+  fi
 }
 
 # ------------------------------------------------------------------------------------------------ builds
