@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use doorstep_shared::ids::ServiceName;
 
 /// Where state lives when nothing says otherwise.
 const STATE_DIR_DEFAULT: &str = "/var/lib/doorstep";
@@ -43,13 +44,13 @@ pub enum Verb {
     /// Go back to the release before the live one, or to another that is kept
     Rollback(RollbackArgs),
     /// Start a project's live release again: beside the old process where it can be
-    Restart(ActArgs),
+    Restart(ServiceArgs),
     /// Stop a project's app until it is started, or another release is deployed
-    Stop(ActArgs),
+    Stop(ServiceArgs),
     /// Start a project's live release, if it does not run
-    Start(ActArgs),
-    /// Deploy the newest commit in a fresh checkout and a fresh environment
-    Rebuild(ActArgs),
+    Start(ServiceArgs),
+    /// Deploy the newest commit in a fresh checkout and a fresh environment, or build one service again
+    Rebuild(ServiceArgs),
     /// Show the releases and the last runs of a project
     History(HistoryArgs),
     /// Show what a project's app, or one of its runs, printed
@@ -121,6 +122,16 @@ pub struct ActArgs {
     /// Print each event as a line of JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of the verbs that may mean one service of a compose project.
+#[derive(Debug, Args)]
+pub struct ServiceArgs {
+    /// What, and how it is told.
+    #[command(flatten)]
+    pub act: ActArgs,
+    /// One service of a compose project [default: all]
+    pub service: Option<ServiceName>,
 }
 
 /// Arguments of `rollback`.

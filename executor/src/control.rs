@@ -10,14 +10,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use doorstep_shared::ids::{Action, RunState, StepState};
+use doorstep_shared::ids::{Action, RunState, ServiceName, StepState};
 use doorstep_shared::protocol::Report;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, oneshot};
 
-use crate::cli::{ActArgs, DeployArgs, Exit, Failure, failure};
+use crate::cli::{DeployArgs, Exit, Failure, RollbackArgs, ServiceArgs, failure};
 use crate::daemon::{Ask, Wake};
 use crate::run::{ROLL_BACK, Shared};
 
@@ -45,6 +45,9 @@ pub enum Ordered {
         /// The release to go back to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<u64>,
+        /// The one service that is meant, of a compose project.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<ServiceName>,
     },
 }
 
@@ -162,11 +165,11 @@ async fn converse(stream: UnixStream, shared: &Shared) -> Result<()> {
             ask(shared, Ask::Projects(reply))?;
             say(&mut write, &Answer::End(answer.await?.into())).await
         }
-        Ordered::Act { project, action, to } => {
+        Ordered::Act { project, action, to, service } => {
             // Watched before it begins, so that no report is missed.
             let reports = shared.watchers.subscribe();
             let (reply, answer) = oneshot::channel();
-            ask(shared, Ask::Act { project, action, to, reply })?;
+            ask(shared, Ask::Act { project, action, to, service, reply })?;
             match answer.await? {
                 Ok(run) => follow(&mut write, shared, reports, &run).await,
                 Err(why) => say(&mut write, &Answer::Error(why)).await,
@@ -253,19 +256,37 @@ pub async fn deploy(args: &DeployArgs, state: &Path) -> Result<Exit, Failure> {
         if !args.json {
             eprintln!("{project}:");
         }
-        let ended = carried_out(state, project, Action::Deploy, None, args.json).await?;
+        let ended = carried_out(state, project, Asked { action: Action::Deploy, to: None, service: None }, args.json).await?;
         exit = worse(exit, ended.exit(Action::Deploy));
     }
     Ok(exit)
 }
 
-/// `doorstep rollback|restart|stop|start|rebuild P`.
+/// `doorstep rollback P`.
 ///
 /// # Errors
 ///
 /// When no daemon runs, or it says no.
-pub async fn act(args: &ActArgs, action: Action, to: Option<u64>, state: &Path) -> Result<Exit, Failure> {
-    Ok(carried_out(state, args.project.clone(), action, to, args.json).await?.exit(action))
+pub async fn roll_back(args: &RollbackArgs, state: &Path) -> Result<Exit, Failure> {
+    let asked = Asked { action: Action::Rollback, to: args.to, service: None };
+    Ok(carried_out(state, args.act.project.clone(), asked, args.act.json).await?.exit(Action::Rollback))
+}
+
+/// `doorstep restart|stop|start|rebuild P [SERVICE]`.
+///
+/// # Errors
+///
+/// When no daemon runs, or it says no.
+pub async fn act(args: &ServiceArgs, action: Action, state: &Path) -> Result<Exit, Failure> {
+    let asked = Asked { action, to: None, service: args.service.clone() };
+    Ok(carried_out(state, args.act.project.clone(), asked, args.act.json).await?.exit(action))
+}
+
+/// What is asked of a project.
+struct Asked {
+    action: Action,
+    to: Option<u64>,
+    service: Option<ServiceName>,
 }
 
 /// How what was asked for ended.
@@ -304,8 +325,9 @@ fn no_daemon(state: &Path) -> Failure {
 }
 
 /// Has the daemon do it, shows how it goes, and says how it ended.
-async fn carried_out(state: &Path, project: String, action: Action, to: Option<u64>, json: bool) -> Result<RunEnd, Failure> {
-    let ordered = Ordered::Act { project, action, to };
+async fn carried_out(state: &Path, project: String, asked: Asked, json: bool) -> Result<RunEnd, Failure> {
+    let Asked { action, to, service } = asked;
+    let ordered = Ordered::Act { project, action, to, service };
     let mut ended = RunEnd::default();
     let on_report = |report: &Report| {
         ended.note(report);

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use doorstep_shared::ids::{Action, Cause};
+use doorstep_shared::ids::{Action, Cause, ServiceName};
 use doorstep_shared::link::{Input, Link, Output};
 use doorstep_shared::protocol::{Holding, Refusal, Report, ToExecutor, decode};
 use tokio::signal::unix::{SignalKind, signal};
@@ -86,7 +86,7 @@ pub enum Ask {
     /// How everything is, as JSON.
     Status(oneshot::Sender<serde_json::Value>),
     /// A run of this action for a project; the answer is the run's id, or why not.
-    Act { project: String, action: Action, to: Option<u64>, reply: oneshot::Sender<std::result::Result<String, String>> },
+    Act { project: String, action: Action, to: Option<u64>, service: Option<ServiceName>, reply: oneshot::Sender<std::result::Result<String, String>> },
     /// The projects' names.
     Projects(oneshot::Sender<Vec<String>>),
 }
@@ -178,6 +178,7 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     if let Err(fault) = shared.supervisor.start_all().await {
         error!("not all of what should run was brought up: {fault:#}");
     }
+    shared.supervisor.stacks().watch();
     let mut daemon = Daemon::new(Rc::clone(&shared), &state)?;
     daemon.look_for_room();
     daemon.take_up()?;
@@ -461,7 +462,7 @@ impl Daemon {
             Ask::Projects(reply) => {
                 let _ = reply.send(self.shared.config.projects.keys().cloned().collect());
             }
-            Ask::Act { project, action, to, reply } => {
+            Ask::Act { project, action, to, service, reply } => {
                 if !self.shared.config.projects.contains_key(&project) {
                     let _ = reply.send(Err(format!("{project} is not in the host's file")));
                     return;
@@ -478,7 +479,7 @@ impl Daemon {
                     return;
                 }
                 let id = clock::new_id();
-                let request = Request { project: project.clone(), action, cause: Cause::Manual, job: None, to };
+                let request = Request { project: project.clone(), action, cause: Cause::Manual, job: None, to, service };
                 let _ = reply.send(Ok(id.clone()));
                 self.enqueue(project, Work::Fresh { request, id });
             }

@@ -7,6 +7,7 @@
 mod child;
 mod cli;
 mod clock;
+mod compose;
 mod config;
 mod control;
 mod crash;
@@ -83,11 +84,11 @@ async fn dispatch(cli: Cli) -> Result<Exit, cli::Failure> {
         Verb::Run => daemon::run(config.as_deref(), &state).await,
         Verb::Status(args) => status::run(&args, &state).await,
         Verb::Deploy(args) => control::deploy(&args, &state).await,
-        Verb::Rollback(args) => control::act(&args.act, Action::Rollback, args.to, &state).await,
-        Verb::Restart(args) => control::act(&args, Action::Restart, None, &state).await,
-        Verb::Stop(args) => control::act(&args, Action::Stop, None, &state).await,
-        Verb::Start(args) => control::act(&args, Action::Start, None, &state).await,
-        Verb::Rebuild(args) => control::act(&args, Action::Rebuild, None, &state).await,
+        Verb::Rollback(args) => control::roll_back(&args, &state).await,
+        Verb::Restart(args) => control::act(&args, Action::Restart, &state).await,
+        Verb::Stop(args) => control::act(&args, Action::Stop, &state).await,
+        Verb::Start(args) => control::act(&args, Action::Start, &state).await,
+        Verb::Rebuild(args) => control::act(&args, Action::Rebuild, &state).await,
         Verb::History(args) => history::run(&args, &state),
         Verb::Logs(args) => logs::run(&args, &state).await,
         Verb::Workerd { command } => Err(edge::become_workerd(&command)),

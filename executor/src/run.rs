@@ -14,6 +14,7 @@ mod other;
 mod recover;
 mod roll_back;
 mod settle;
+mod stack;
 mod steps;
 mod sync;
 
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use doorstep_shared::ids::{Action, Attempt, Cause, FailureKind, JobId, RunState};
+use doorstep_shared::ids::{Action, Attempt, Cause, FailureKind, JobId, RunState, ServiceName};
 use doorstep_shared::protocol::{Failure, MESSAGE_BYTES_MAX, Report};
 use doorstep_shared::text::cut;
 use tokio::sync::{Notify, broadcast, mpsc};
@@ -122,6 +123,8 @@ pub struct Request {
     /// The release to go back to; `None`: the one before. Only a person here
     /// names one.
     pub to: Option<u64>,
+    /// The one service that is meant, of a compose project.
+    pub service: Option<ServiceName>,
 }
 
 impl Request {
@@ -143,6 +146,7 @@ impl Request {
             begun: 0,
             forgiven: 0,
             to: self.to,
+            service: self.service.clone(),
             steps: 0,
             commit: None,
             failure: None,
@@ -170,6 +174,8 @@ pub struct Runner {
     unwritten: Vec<Report>,
     /// The stamp of the environment, until it is written.
     stamp: Option<String>,
+    /// What is put back is not cut short by a cancel.
+    restoring: bool,
 }
 
 impl Runner {
@@ -182,7 +188,7 @@ impl Runner {
         let project = shared.config.projects.get(&record.project).cloned();
         let project = project.ok_or_else(|| anyhow::anyhow!("{} is not in the host's file", record.project))?;
         let log = RunLog::open(&shared.state, &project.name, &record.id, redactor(&shared, &project))?;
-        Ok(Self { shared, project, record, cancel, log, step: None, unwritten: Vec::new(), stamp: None })
+        Ok(Self { shared, project, record, cancel, log, step: None, unwritten: Vec::new(), stamp: None, restoring: false })
     }
 
     /// Carries the run out; when this returns, its outcome is in the journal.
@@ -220,6 +226,10 @@ impl Runner {
         }
         if self.record.deaths() >= DEATHS_MAX {
             return Err(failed(Fault { kind: FailureKind::Crash, ..self.fault("start", GIVEN_UP) }));
+        }
+        if self.record.service.is_some() && !self.is_stack() {
+            let why = format!("{} has no services: it is no compose project", self.project.name);
+            return Err((Fault { kind: FailureKind::Policy, ..self.fault("start", &why) }, RunState::Refused));
         }
         match self.record.action {
             Action::Deploy | Action::Rebuild => self.deploy().await,

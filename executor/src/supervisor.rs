@@ -7,6 +7,7 @@
 
 mod companions;
 mod routes;
+mod stacks;
 mod take_up;
 mod units;
 
@@ -23,6 +24,7 @@ use doorstep_shared::ids::ProjectState;
 use tracing::warn;
 
 use crate::child::{self, PATH_DEFAULT};
+use crate::compose::Stacks;
 use crate::config::{self, PORT_PLACEHOLDER, Project, Vars};
 use crate::journal::{Journal, ProcessRow, Release};
 use crate::process::{self, Launch, Process};
@@ -84,6 +86,7 @@ pub struct Supervisor {
     vars: Vars,
     fates: RefCell<BTreeMap<String, Fate>>,
     companions: companions::Companions,
+    stacks: Rc<Stacks>,
     /// Projects whose address the proxy cannot serve, and why.
     unrouted: RefCell<BTreeMap<String, String>>,
     proxy: tokio::sync::OnceCell<ProxyClient>,
@@ -95,7 +98,8 @@ impl Supervisor {
     /// A supervisor of these projects.
     #[must_use]
     pub fn new(state: PathBuf, journal: Rc<Journal>, projects: BTreeMap<String, Project>, vars: Vars, changed: Rc<tokio::sync::Notify>) -> Self {
-        Self { state, journal, projects, vars, fates: RefCell::default(), companions: companions::Companions::default(), unrouted: RefCell::default(), proxy: tokio::sync::OnceCell::new(), changed }
+        let stacks = Rc::new(Stacks::new(projects.values(), Rc::clone(&changed)));
+        Self { state, journal, projects, vars, fates: RefCell::default(), companions: companions::Companions::default(), stacks, unrouted: RefCell::default(), proxy: tokio::sync::OnceCell::new(), changed }
     }
 
     /// The folders of a project.
@@ -420,6 +424,9 @@ impl Supervisor {
     /// How a project is, and why.
     #[must_use]
     pub fn project_state(&self, project: &Project) -> (ProjectState, Option<String>) {
+        if project.compose.is_some() {
+            return self.stack_state(project);
+        }
         let fates = self.fates.borrow();
         let fate = fates.get(&project.name);
         let unrouted = self.unrouted.borrow().get(&project.name).cloned();
@@ -462,7 +469,14 @@ fn restart_wait_ms(restarts: u32) -> u64 {
 /// The address that the proxy owns for a project.
 #[must_use]
 pub fn listen_of(project: &Project) -> Option<SocketAddr> {
-    project.process.as_ref()?.listen
+    let of_stack = || project.compose.as_ref()?.listen;
+    project.process.as_ref().and_then(|process| process.listen).or_else(of_stack)
+}
+
+/// A port of this machine.
+#[must_use]
+pub fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 /// Is the app told a port of its own?

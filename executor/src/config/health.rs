@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::address::{self, PORT_PLACEHOLDER};
 use super::fault::shown;
 use super::model::{Expected, Health, Hooks, Probe};
-use super::process::{ProcessRead, WAIT_MAX};
+use super::process::WAIT_MAX;
 use super::reader::Reader;
 use super::section::Section;
 use super::{duration, url, variable};
@@ -38,11 +38,11 @@ pub(super) fn health<'t>(
     reader: &mut Reader<'_>,
     parent: &mut Section<'t>,
     sections: &mut Vec<Section<'t>>,
-    process: &ProcessRead,
+    has_port: bool,
 ) -> Option<Health> {
     let mut section = reader.section(parent, "health");
     let known_faults = reader.faults.len();
-    let probe = probe(reader, &mut section, process);
+    let probe = probe(reader, &mut section, has_port);
     let probe_wrong = reader.faults.len() > known_faults;
     let expected = expected(reader, &mut section, probe.as_ref());
     let good = reader.number(&mut section, "good", 1..=GOOD_MAX);
@@ -153,7 +153,7 @@ pub(super) fn hooks<'t>(
 fn probe(
     reader: &mut Reader<'_>,
     section: &mut Section<'_>,
-    process: &ProcessRead,
+    has_port: bool,
 ) -> Option<Probe> {
     let http = reader.parsed(section, "http", |text| {
         url::health(text).map(|text| {
@@ -178,10 +178,10 @@ fn probe(
         reader.fault(&section.spot, message);
     }
     let (probe, spot) = probes.into_iter().next()?;
-    if needs_port(&probe) && !process.has_port() {
+    if needs_port(&probe) && !has_port {
         let title = section.title().replace(".health]", ".process]");
         let message = format!(
-            "this check needs a port of the release: give {title} a `listen` or a {PORT_PLACEHOLDER} in its `command`, or check a fixed address"
+            "this check needs a port of the release: give {title} a `listen` or a {PORT_PLACEHOLDER} in its `command`, a compose project `serves`, or check a fixed address"
         );
         reader.absent(&spot, message);
     }

@@ -12,12 +12,14 @@
 mod address;
 mod branch;
 mod check;
+mod compose;
 mod dotenv;
 mod duration;
 mod fault;
 mod health;
 mod load;
 mod model;
+pub mod permission;
 mod process;
 mod project;
 mod reader;
@@ -39,7 +41,7 @@ pub use fault::Faults;
 #[cfg(test)]
 pub use load::Loaded;
 pub use load::{LoadError, load};
-pub use model::{Companion, Config, Expected, Health, Probe, Project, RemotePolicy, Repo, Signal, Stop, Sync, Systemd};
+pub use model::{Companion, Compose, Config, Expected, Health, Probe, Project, Recreate, RemotePolicy, Repo, Serves, Signal, Stop, Sync, Systemd};
 #[cfg(test)]
 pub use secret::Secret;
 pub use secret::{Vars, git_token};

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use doorstep_shared::ids::Action;
 
+use super::permission::Allow;
+
 /// The whole file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -107,13 +109,20 @@ pub struct Project {
     pub health: Option<Health>,
     /// `[project.NAME.hooks]`.
     pub hooks: Hooks,
-    /// `[project.NAME.compose]`; never together with `process`.
+    /// `[project.NAME.compose]`; never together with `process` or `systemd`.
     pub compose: Option<Compose>,
     /// `[project.NAME.command]`.
     pub command: Option<Command>,
 }
 
 impl Project {
+    /// What Compose calls the project: only a-z, 0-9, `_` and `-`.
+    #[must_use]
+    pub fn compose_name(&self) -> String {
+        let named = self.compose.as_ref().and_then(|compose| compose.name.clone());
+        named.unwrap_or_else(|| self.name.replace('.', "-"))
+    }
+
     /// Whether something runs: a process of ours or a unit.
     #[must_use]
     pub fn runs(&self) -> bool {
@@ -290,12 +299,48 @@ pub struct Hooks {
 }
 
 /// `[project.NAME.compose]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Compose {
-    /// Path inside the repository. `None`: found by itself.
-    pub file: Option<PathBuf>,
+    /// Paths inside the repository, each laid over those before it. Empty: found
+    /// as Compose finds them.
+    pub files: Vec<PathBuf>,
     /// What the dashboard shows. `None`: all.
     pub services: Option<Vec<String>>,
+    /// Profiles that are active.
+    pub profiles: Vec<String>,
+    /// What Compose calls the project. `None`: the name of ours.
+    pub name: Option<String>,
+    /// Containers of that name that somebody else started are taken over.
+    pub adopt: bool,
+    /// Folders of this host that binds may lie in; absolute.
+    pub binds: Vec<PathBuf>,
+    /// What compose files may ask of this host beyond the harmless.
+    pub allow: Allow,
+    /// The service that answers: the health check asks it, `listen` leads to it.
+    pub serves: Option<Serves>,
+    /// The address that the proxy owns.
+    pub listen: Option<SocketAddr>,
+    /// What a rebuild recreates.
+    pub rebuild: Recreate,
+}
+
+/// A service and its port in its container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serves {
+    /// The service.
+    pub service: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// What is recreated although nothing about it changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recreate {
+    /// Nothing.
+    #[default]
+    Changed,
+    /// Every container, after all of them were taken down.
+    All,
 }
 
 /// `[project.NAME.command]`: any program that a command builds.

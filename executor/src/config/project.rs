@@ -9,12 +9,12 @@ use std::path::{Component, Path, PathBuf};
 
 use doorstep_shared::ids::Action;
 
-use super::model::{Command, Compose, Project, Python, RemotePolicy, Sync, Systemd};
+use super::model::{Command, Project, Python, RemotePolicy, Sync, Systemd};
 use super::process::{self, ProcessRead};
 use super::reader::{ITEMS_MAX, Reader, choose};
 use super::section::{Found, Section};
 use super::tree::Entry;
-use super::{branch, health, url, variable};
+use super::{branch, compose, health, url, variable};
 
 /// Globs of one project: every changed file of a push is matched against each.
 pub const PATHS_MAX: usize = 64;
@@ -114,15 +114,16 @@ fn body(
     let process = process::process(reader, top_ref, &mut sections);
     let processes = process::companions(reader, top_ref, &mut sections, &process);
     let systemd = systemd(reader, top_ref, &mut sections, &process);
-    let health = health::health(reader, top_ref, &mut sections, &process);
-    let hooks = health::hooks(reader, top_ref, &mut sections);
     let runs = if systemd.is_some() { "systemd" } else { "process" };
-    let compose = compose(reader, top_ref, &mut sections, (process.present || systemd.is_some()).then_some(runs));
+    let compose = compose::compose(reader, top_ref, &mut sections, (process.present || systemd.is_some()).then_some(runs));
+    let has_port = process.has_port() || compose.has_port();
+    let health = health::health(reader, top_ref, &mut sections, has_port);
+    let hooks = health::hooks(reader, top_ref, &mut sections);
     let command = command(reader, top_ref, &mut sections);
     sections.push(top);
     reader.finish(&sections);
 
-    read.listen = process.listen;
+    read.listen = process.listen.or(compose.listen);
     Some(Project {
         name: read.name.clone(),
         repo: repo?.value,
@@ -139,7 +140,7 @@ fn body(
         processes,
         health,
         hooks,
-        compose,
+        compose: compose.compose,
         command,
     })
 }
@@ -216,28 +217,6 @@ fn unit(text: &str) -> Result<String, String> {
     Ok(format!("{stem}.service"))
 }
 
-fn compose<'t>(
-    reader: &mut Reader<'_>,
-    parent: &mut Section<'t>,
-    sections: &mut Vec<Section<'t>>,
-    other: Option<&str>,
-) -> Option<Compose> {
-    let mut section = reader.section(parent, "compose");
-    let file = reader.parsed(&mut section, "file", inner_file);
-    let services = reader.list(&mut section, "services", 1..=ITEMS_MAX, service);
-    let (present, spot) = (section.present, section.spot.clone());
-    if present && let Some(other) = other {
-        let message = format!(
-            "{} has both `{other}` and `compose`; a project is one or the other",
-            parent.title()
-        );
-        reader.fault(&spot, message);
-    }
-    sections.push(section);
-    let file = file.map(|found| found.value);
-    present.then_some(Compose { file, services })
-}
-
 fn command<'t>(
     reader: &mut Reader<'_>,
     parent: &mut Section<'t>,
@@ -276,7 +255,7 @@ fn glob(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn absolute_dir(text: &str) -> Result<PathBuf, String> {
+pub(super) fn absolute_dir(text: &str) -> Result<PathBuf, String> {
     let path = plain_path(text)?;
     if !path.is_absolute() {
         return Err("an absolute path, such as \"/srv/shop\", is needed".to_owned());
@@ -295,7 +274,7 @@ fn file(text: &str) -> Result<PathBuf, String> {
 }
 
 /// A path that stays inside the checkout.
-fn inner_file(text: &str) -> Result<PathBuf, String> {
+pub(super) fn inner_file(text: &str) -> Result<PathBuf, String> {
     let path = file(text)?;
     if path.is_absolute() || text.starts_with('-') {
         return Err("a path inside the repository is needed, such as \"compose.yaml\"".to_owned());
@@ -320,16 +299,6 @@ fn plain_path(text: &str) -> Result<PathBuf, String> {
         .components()
         .filter(|part| *part != Component::CurDir)
         .collect())
-}
-
-/// Compose's own rule for the name of a service, with no leading dash: the name
-/// becomes an argument.
-fn service(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if text.is_empty() || text.starts_with('-') || !text.chars().all(plain) {
-        return Err("a service is named with letters, digits, `.`, `_` and `-`".to_owned());
-    }
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -207,7 +207,7 @@ impl Daemon {
             }
         } else if self.link.is_up() || self.rounds.is_alone(now) {
             info!(project = name, "the branch is at {head}, and there is no edge to make a job of it; it is deployed from here");
-            let request = Request { project: name.to_owned(), action: Action::Deploy, cause: Cause::Reconcile, job: None, to: None };
+            let request = Request { project: name.to_owned(), action: Action::Deploy, cause: Cause::Reconcile, job: None, to: None, service: None };
             self.enqueue(name.to_owned(), Work::Fresh { request, id: clock::new_id() });
         }
     }

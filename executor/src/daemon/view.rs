@@ -58,7 +58,7 @@ fn view(shared: &Shared, project: &Project) -> Option<ProjectView> {
         live: live.as_ref().map(live_view),
         address: address(shared, project),
         shows_logs: project.remote.logs,
-        services: Vec::new(),
+        services: shared.supervisor.services(project),
     })
 }
 

@@ -19,7 +19,7 @@ use crate::run::{Cancel, RETRY_WRITE, Request, Runner, Shared};
 impl Daemon {
     /// A stored grant: checked against the host's file, then queued here.
     pub(super) fn accept(&mut self, grant: &Grant) {
-        let request = Request { project: grant.project.to_string(), action: grant.action, cause: grant.cause, job: Some((grant.job, grant.attempt)), to: None };
+        let request = Request { project: grant.project.to_string(), action: grant.action, cause: grant.cause, job: Some((grant.job, grant.attempt)), to: None, service: grant.service.clone() };
         let allowed = match self.shared.config.projects.get(&request.project) {
             None => Err(format!("{} is not in this host's file", request.project)),
             // A push, heard of or found, is not an ask of the edge: what it starts is this host's own rule.
@@ -40,6 +40,7 @@ impl Daemon {
             cause: grant.cause,
             job: Some((grant.job, grant.attempt)),
             to: None,
+            service: grant.service.clone(),
         };
         self.conclude(request.record(clock::new_id()), RunState::Refused, FailureKind::Policy, "policy", why);
     }

@@ -87,6 +87,24 @@ pub(super) fn bad_name(name: &[u8]) -> Option<&'static str> {
 }
 
 impl Store {
+    /// The identity of what a commit holds at a path inside it, 40 hex digits: of
+    /// a folder, a file or, at the empty path, of everything. `None`: nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the commit is not in the store, or the store is damaged.
+    pub fn object_at(&self, commit: &str, path: &std::path::Path) -> Result<Option<String>, StoreError> {
+        let tree = self.commit(commit)?.tree().map_err(|fault| self.damaged(&fault))?;
+        if path.as_os_str().is_empty() {
+            return Ok(Some(tree.id().to_string()));
+        }
+        match tree.get_path(path) {
+            Ok(entry) => Ok(Some(entry.id().to_string())),
+            Err(fault) if fault.code() == git2::ErrorCode::NotFound => Ok(None),
+            Err(fault) => Err(self.damaged(&fault)),
+        }
+    }
+
     /// Walks the whole tree of a commit and says what is wrong with it.
     pub fn check_tree(&self, commit: &str) -> Result<TreeCheck, StoreError> {
         let root = self.commit(commit)?.tree_id();

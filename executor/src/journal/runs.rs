@@ -1,7 +1,7 @@
 //! Runs: how far each has come, so that a new daemon knows what an old one did.
 
 use anyhow::Result;
-use doorstep_shared::ids::{Action, Attempt, Cause, FailureKind, JobId, RunState};
+use doorstep_shared::ids::{Action, Attempt, Cause, FailureKind, JobId, RunState, ServiceName};
 use doorstep_shared::protocol::{Failure, Holding, Report};
 use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -128,6 +128,9 @@ pub struct RunRecord {
     /// The release that a person wants to go back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,
+    /// The one service that is meant, of a compose project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
     /// Steps that ended; the next one's index.
     #[serde(default)]
     pub steps: u16,

@@ -26,6 +26,7 @@ pub(crate) fn run(id: &str, job: u64) -> RunRecord {
         begun: 1,
         forgiven: 0,
         to: None,
+        service: None,
         steps: 0,
         commit: None,
         failure: None,

@@ -27,9 +27,16 @@ impl Runner {
             return Ok(());
         }
         let release = self.release_to_go_back_to().map_err(|fault| (fault, RunState::Refused))?;
+        if self.is_stack() {
+            let gone = |why: String| Fault { kind: FailureKind::Policy, ..self.fault("rollback", &why) };
+            self.has_images(&release).await.map_err(|why| (gone(why), RunState::Refused))?;
+        }
         self.record.commit = Some(release.commit.clone());
         self.record.release = Some(release.id);
         self.say(&format!("going back to release {} ({} {})", release.id, short(&release.commit), release.subject));
+        if self.is_stack() {
+            return self.take_over_stack(release).await;
+        }
         self.take_over(takeover(self.project.runs(), owns_port(&self.project)), release).await
     }
 
@@ -44,6 +51,9 @@ impl Runner {
         let layout = self.shared.supervisor.layout(&self.project);
         if !layout.slot(release.slot).is_dir() {
             return Err(no(format!("release {} is not in its slot any more ({})", release.id, layout.slot(release.slot).display())));
+        }
+        if self.is_stack() {
+            return Ok(release.clone());
         }
         let env = layout.env(release.slot);
         if self.plan(release)?.0.environment != Environment::None && !env.join("bin/python").exists() {

@@ -16,7 +16,7 @@ use crate::plan::{Facts, Plan, Takeover, plan};
 use crate::process::Process;
 use crate::python::{self, Found};
 use crate::release::choose_slot;
-use crate::supervisor::{CommandMissing, owns_port};
+use crate::supervisor::{CommandMissing, local, owns_port};
 use crate::systemd::UnitEnded;
 
 /// A fetch that takes longer than this is given up: 1 GB at 1 MB/s.
@@ -48,11 +48,14 @@ fn kind_of(fault: &anyhow::Error) -> FailureKind {
 impl Runner {
     /// The whole deploy.
     pub(super) async fn deploy(&mut self) -> Result<(), Failed> {
-        if self.project.compose.is_some() || self.project.command.is_some() {
-            let message = "this version deploys Python and plain processes; [compose] and [command] projects come with a later one";
+        if self.project.command.is_some() {
+            let message = "this version deploys Python, plain processes and compose projects; [command] projects come with a later one";
             return Err(failed(Fault { kind: FailureKind::Policy, ..self.fault("plan", message) }));
         }
-        let target = self.fetch().await.map_err(failed)?;
+        let target = match self.same_commit().map_err(failed)? {
+            Some(target) => target,
+            None => self.fetch().await.map_err(failed)?,
+        };
         if self.is_live_already(&target.id) {
             self.say(&format!("{} is live already", short(&target.id)));
             return Ok(());
@@ -60,11 +63,34 @@ impl Runner {
         self.is_quarantined(&target.id).map_err(|fault| (fault, RunState::Refused))?;
         self.verify(&target).await.map_err(failed)?;
         let release = self.build(&target).await.map_err(failed)?;
+        if self.is_stack() {
+            return self.deploy_stack(release).await;
+        }
         let (plan, found) = self.plan(&release).map_err(failed)?;
         self.sync(&plan, &found, &release).await.map_err(failed)?;
         self.has_its_command(&release).map_err(failed)?;
         self.before_switch(&release).await.map_err(failed)?;
         self.take_over(plan.takeover, release).await
+    }
+
+    /// A rebuild of one service is one of the live commit: nothing is fetched.
+    fn same_commit(&mut self) -> Result<Option<CommitInfo>, Fault> {
+        if self.record.service.is_none() {
+            return Ok(None);
+        }
+        let live = self.shared.journal.live_release(&self.project.name).map_err(|fault| self.fault("rebuild", &format!("{fault:#}")))?;
+        let refused = |why: String| Fault { kind: FailureKind::Policy, ..self.fault("rebuild", &why) };
+        let live = live.ok_or_else(|| refused("nothing is live yet; deploy first".to_owned()))?;
+        let service = self.record.service.clone();
+        if let (Some(service), Ok(stack)) = (service, self.stack_of(&live))
+            && !stack.parts.contains_key(service.as_str())
+        {
+            return Err(refused(format!("the live release has no service {service}")));
+        }
+        let dir = self.shared.supervisor.layout(&self.project).dir().to_path_buf();
+        let info = git::open_store(&dir).and_then(|store| store.commit_info(&live.commit)).map_err(|fault| self.fault("rebuild", &fault.to_string()))?;
+        self.record.commit = Some(info.id.clone());
+        Ok(Some(info))
     }
 
     /// Fetch and say what is there.
@@ -79,7 +105,7 @@ impl Runner {
         // A person who asks for a deploy wants one; an event wants the commit live.
         let by_event = matches!(self.record.cause, Cause::Push | Cause::Reconcile | Cause::Replay);
         let live = self.shared.journal.live_release(&self.project.name).ok().flatten();
-        let runs = !self.project.runs() || self.shared.supervisor.live_process(&self.project.name).is_some();
+        let runs = if self.is_stack() { self.shared.supervisor.stack_is_up(&self.project) } else { !self.project.runs() || self.shared.supervisor.live_process(&self.project.name).is_some() };
         by_event && runs && live.is_some_and(|live| live.commit == commit)
     }
 
@@ -280,7 +306,7 @@ impl Runner {
         // The address is claimed first: a port that somebody else has is found
         // before anything was started.
         let live = self.shared.supervisor.live_process(&self.project.name).and_then(|process| process.port);
-        if let Err(fault) = self.shared.supervisor.route(&self.project, live).await {
+        if let Err(fault) = self.shared.supervisor.route(&self.project, live.map(local)).await {
             return self.end(Err(Wrong::host(format!("{fault:#}"))));
         }
         let started = self.launch(release).await;
@@ -346,12 +372,12 @@ impl Runner {
 
     /// Writes everything of the project's file system to the disk: after a power
     /// cut `current` must not name a release of empty files.
-    fn make_durable(&self) -> tokio::task::JoinHandle<std::io::Result<()>> {
+    pub(super) fn make_durable(&self) -> tokio::task::JoinHandle<std::io::Result<()>> {
         let dir = self.shared.supervisor.layout(&self.project).dir().to_path_buf();
         tokio::task::spawn_blocking(move || Ok(rustix::fs::syncfs(std::fs::File::open(dir)?)?))
     }
 
-    async fn is_durable(&mut self, durable: tokio::task::JoinHandle<std::io::Result<()>>, release: &Release) -> Result<(), Fault> {
+    pub(super) async fn is_durable(&mut self, durable: tokio::task::JoinHandle<std::io::Result<()>>, release: &Release) -> Result<(), Fault> {
         let done = durable.await.unwrap_or_else(|fault| Err(std::io::Error::other(fault)));
         done.map_err(|fault| self.fault("switch", &format!("the release cannot be written to the disk for good: {fault}")))?;
         if let Some(stamp) = self.stamp.take() {
@@ -372,7 +398,12 @@ impl Runner {
     pub(super) async fn switch_to(&mut self, process: Option<&Process>, release: &Release) -> Result<((), String), Wrong> {
         self.shared.supervisor.layout(&self.project).switch(release.slot).map_err(Wrong::host)?;
         let port = process.and_then(|process| process.port);
-        self.shared.supervisor.route(&self.project, port).await.map_err(Wrong::host)?;
+        self.shared.supervisor.route(&self.project, port.map(local)).await.map_err(Wrong::host)?;
+        self.written_as_live(release)
+    }
+
+    /// The journal says that a release is live.
+    pub(super) fn written_as_live(&mut self, release: &Release) -> Result<((), String), Wrong> {
         let point = if self.settles(release) { Point::Settling } else { Point::Retiring };
         let switched = RunRecord { point, ..self.record.clone() };
         self.shared.journal.switch(&switched, release, clock::wall()).map_err(Wrong::host)?;
@@ -390,7 +421,7 @@ impl Runner {
         if let Some(port) = old.port.filter(|_| crate::supervisor::listen_of(&self.project).is_some())
             && let Ok(proxy) = self.shared.supervisor.proxy().await
         {
-            let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+            let address = local(port);
             left = proxy.drain(address, DRAIN_LIMIT).await.unwrap_or(0);
             if left > 0 {
                 let _ = proxy.cut(address).await;

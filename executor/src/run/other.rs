@@ -17,6 +17,9 @@ impl Runner {
 
     /// Starts what is live again: beside the running process where it can be.
     pub(super) async fn restart(&mut self) -> Result<(), (Fault, RunState)> {
+        if self.is_stack() {
+            return self.restart_stack().await;
+        }
         let failed = |fault| (fault, RunState::Failed);
         let release = self.live("restart").map_err(failed)?;
         self.record.commit = Some(release.commit.clone());
@@ -27,6 +30,9 @@ impl Runner {
 
     /// Stops what is live and keeps it stopped.
     pub(super) async fn stop(&mut self) -> Result<(), Fault> {
+        if self.is_stack() {
+            return self.stop_stack().await;
+        }
         let release = self.live("stop")?;
         self.record.commit = Some(release.commit);
         // What is wanted is this run's doing too: its row comes first.
@@ -48,6 +54,9 @@ impl Runner {
 
     /// Starts what is live, if it does not run.
     pub(super) async fn start(&mut self) -> Result<(), Fault> {
+        if self.is_stack() {
+            return self.start_stack().await;
+        }
         let release = self.live("start")?;
         self.record.commit = Some(release.commit.clone());
         self.begin(Point::Starting, "start")?;
@@ -56,7 +65,7 @@ impl Runner {
         self.end(started.map(|()| ((), format!("release {}", release.id))).map_err(|fault| Wrong::host(format!("{fault:#}"))))
     }
 
-    fn want(&self, running: bool) -> Result<(), Fault> {
+    pub(super) fn want(&self, running: bool) -> Result<(), Fault> {
         self.shared.journal.want_running(&self.project.name, running).map_err(|fault| self.fault("journal", &format!("{fault:#}")))
     }
 }

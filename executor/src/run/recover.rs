@@ -47,7 +47,8 @@ impl Runner {
     /// Puts everything back so that the run can be begun again. What could not
     /// be put back is said; it does not keep the new release from coming.
     async fn undo(&mut self) -> bool {
-        if let Err(fault) = self.restore().await {
+        let touched = !self.is_stack() || self.touched_containers();
+        if touched && let Err(fault) = self.restore().await {
             self.say(&format!("not everything was put back: {}", fault.message));
         }
         self.record.release = None;
@@ -78,9 +79,28 @@ impl Runner {
             self.end(Ok(((), "the new process is gone; the run begins again".to_owned())))?;
             return Ok(None);
         }
-        let outcome = self.switch_to(process.as_ref(), release).await;
+        let outcome = match self.stack_to_switch_to(release).await {
+            Ok(Some(stack)) => self.switch_stack(release, &stack).await,
+            Ok(None) => self.switch_to(process.as_ref(), release).await,
+            Err(changed) => {
+                self.end(Ok(((), changed)))?;
+                return Ok(None);
+            }
+        };
         self.end(outcome)?;
         Ok(Some(process))
+    }
+
+    /// The stack whose containers were found well before the crash, if it is one
+    /// of compose; or why they are not what they were.
+    async fn stack_to_switch_to(&self, release: &Release) -> Result<Option<crate::compose::Stack>, String> {
+        if !self.is_stack() {
+            return Ok(None);
+        }
+        let stack = self.stack_of(release).map_err(|fault| fault.message)?;
+        let containers = self.containers_now().await.map_err(|wrong| wrong.message)?;
+        let serves = stack.parts.iter().all(|(service, part)| containers.iter().any(|container| container.service == *service && part.is_of(container) && container.is_well()));
+        if serves { Ok(Some(stack)) } else { Err("the new containers are not what they were; the run begins again".to_owned()) }
     }
 
     /// The process that this run started, if it still runs.
@@ -111,7 +131,7 @@ impl Runner {
         }
         let point = if self.record.point == Point::Settling { Point::Settling } else { Point::Retiring };
         self.begin_anyway(point, "switch")?;
-        let runs = self.shared.supervisor.ensure_live(&self.project).await;
+        let runs = self.live_serves().await;
         let runs = runs.map(|()| ((), format!("release {} is live", release.id)));
         self.end(runs.map_err(Wrong::host))
     }

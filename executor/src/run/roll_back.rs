@@ -11,6 +11,7 @@ use super::steps::Wrong;
 use super::{Fault, ROLL_BACK, Runner};
 use crate::journal::{Point, Release, ReleaseState};
 use crate::process::Process;
+use crate::supervisor::local;
 
 impl Runner {
     /// The new release is not well: it goes, and the old one serves.
@@ -21,8 +22,7 @@ impl Runner {
             tracing::warn!("{}", fault.message);
         }
         // The proxy first, then `current`: they may lead to what is stopped next.
-        let port = self.shared.supervisor.live_process(&self.project.name).and_then(|live| live.port);
-        if let Err(fault) = self.shared.supervisor.route(&self.project, port).await {
+        if let Err(fault) = self.route_to_live().await {
             tracing::warn!("{fault:#}");
         }
         if let Err(fault) = self.restore_current() {
@@ -60,9 +60,29 @@ impl Runner {
         // Each is done whatever became of the one before: above all, the old one serves.
         let ended = self.shared.supervisor.end_others(&self.project.name, &self.record.id).await;
         let current = self.restore_current();
-        let serves = self.shared.supervisor.ensure_live(&self.project).await;
+        let serves = self.live_serves().await;
         let all = ended.and(current.map_err(anyhow::Error::new)).and(serves);
         all.map_err(|fault| self.fault("recover", &format!("{fault:#}")))
+    }
+
+    /// Sees that what the journal calls live runs.
+    pub(super) async fn live_serves(&mut self) -> anyhow::Result<()> {
+        if self.is_stack() {
+            return self.restore_stack().await.map_err(|fault| anyhow::anyhow!(fault.message));
+        }
+        self.shared.supervisor.ensure_live(&self.project).await
+    }
+
+    /// Points the project's address at what the journal calls live.
+    async fn route_to_live(&self) -> anyhow::Result<()> {
+        if self.is_stack() {
+            let live = self.shared.journal.live_release(&self.project.name)?;
+            let Some(stack) = live.and_then(|live| self.stack_of(&live).ok()) else { return Ok(()) };
+            let upstream = self.upstream_of(&stack).await.map_err(|wrong| anyhow::anyhow!(wrong.message))?;
+            return self.shared.supervisor.route(&self.project, upstream).await.map(drop);
+        }
+        let port = self.shared.supervisor.live_process(&self.project.name).and_then(|live| live.port);
+        self.shared.supervisor.route(&self.project, port.map(local)).await.map(drop)
     }
 
     fn restore_current(&self) -> std::io::Result<()> {

@@ -49,6 +49,10 @@ impl Runner {
     async fn soak(&mut self, process: Option<&Process>, release: &Release) -> Result<(), Fault> {
         let Some(health) = self.soaking(release) else { return Ok(()) };
         self.begin(Point::Settling, "soak")?;
+        if self.is_stack() {
+            let outcome = self.soak_stack(release, &health).await;
+            return self.end(outcome);
+        }
         let place = self.place(release, process.and_then(|process| process.port));
         let (client, cancel) = (health::client(), self.cancel.clone());
         let asked = Asked { health: Some(&health), process, place: &place, client: &client };

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use tracing::warn;
 
-use super::{Supervisor, listen_of};
+use super::{Supervisor, listen_of, local};
 use crate::config::Project;
 use crate::crash;
 use crate::proxy::{ClientError, ProxyClient};
@@ -29,14 +29,13 @@ impl Supervisor {
         self.proxy.get_or_try_init(|| start).await
     }
 
-    /// Points the project's address at a port; nothing to do without `listen`.
+    /// Points the project's address at another; nothing to do without `listen`.
     ///
     /// # Errors
     ///
     /// When the proxy cannot listen there.
-    pub async fn route(&self, project: &Project, port: Option<u16>) -> Result<Option<SocketAddr>> {
+    pub async fn route(&self, project: &Project, upstream: Option<SocketAddr>) -> Result<Option<SocketAddr>> {
         let Some(listen) = listen_of(project) else { return Ok(None) };
-        let upstream = port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let client = self.proxy().await?;
         crash::before(format_args!("effect proxy"));
         let set = match client.set(&project.name, listen, upstream).await {
@@ -100,8 +99,8 @@ impl Supervisor {
     }
 
     pub(super) async fn route_live(&self, project: &Project) -> Result<()> {
-        let port = self.live_process(&project.name).and_then(|process| process.port);
-        let routed = self.route(project, port).await;
+        let upstream = if project.compose.is_some() { self.stack_address(project) } else { self.live_process(&project.name).and_then(|process| process.port).map(local) };
+        let routed = self.route(project, upstream).await;
         let fault = routed.as_ref().err().map(|fault| format!("{fault:#}"));
         let before = match &fault {
             Some(fault) => self.unrouted.borrow_mut().insert(project.name.clone(), fault.clone()),

@@ -88,7 +88,7 @@ fn a_file_with_everything() {
     assert_eq!(health.interval, Duration::from_millis(20));
     assert_eq!(health.within, Duration::from_mins(2));
     let compose = config.projects["media"].compose.as_ref().unwrap();
-    assert_eq!(compose.file.as_deref(), Some(Path::new("compose.yaml")));
+    assert_eq!(compose.files, [Path::new("compose.yaml")]);
     assert_eq!(compose.services.as_ref().unwrap(), &["web", "jobs"]);
     let command = config.projects["broker"].command.as_ref().unwrap();
     assert_eq!(command.build, [["make", "build"], ["make", "docs"]]);
@@ -146,6 +146,8 @@ fn texts_that_are_right() {
         "health.http = 'https://shop.example/health'",
         "compose = {}",
         "compose.services = ['web']\nhealth.http = 'http://127.0.0.1:8080/'",
+        "compose = { files = ['a.yaml', 'b.yaml'], profiles = ['prod'], name = 'a_b', adopt = 'yes', rebuild = 'all' }",
+        "compose = { serves = 'web:8000', listen = '127.0.0.1:80', binds = ['/srv/media'], allow = ['web:privileged'] }\nhealth.http = '/'",
         "policy.remote = []",
         "health = { command = ['true'], good = 1000, interval = '1ms', within = '1h' }",
         "process = { command = ['x'], stop = { grace = '0s' } }",

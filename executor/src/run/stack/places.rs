@@ -1,0 +1,143 @@
+//! Where what a container mounts from the checkout lies, so that it outlives it.
+//!
+//! Slots are used again, and a container may stay for many releases. So what the
+//! commit holds is copied to a folder named by its content, which is the same as
+//! long as the content is; what the commit does not hold is the container's own
+//! data, and lies beside the releases. Invariant: a folder in `binds` is whole,
+//! and is never written to here again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use doorstep_shared::ids::FailureKind;
+
+use super::super::Runner;
+use super::super::steps::Wrong;
+use crate::compose::model::{Model, Mounted};
+use crate::git;
+use crate::journal::Release;
+use crate::release::Layout;
+
+/// Where each mounted path leads, and the folders of `binds` among them.
+pub(super) struct Places {
+    pub of: BTreeMap<PathBuf, PathBuf>,
+    pub binds: Vec<String>,
+}
+
+impl Runner {
+    /// Finds a place for everything that the model mounts from the checkout.
+    pub(super) async fn places(&self, release: &Release, model: &Model) -> Result<Places, Wrong> {
+        let layout = self.shared.supervisor.layout(&self.project);
+        let mounted = model.mounted(&layout.slot(release.slot));
+        let (kept, release) = (self.project.data.clone(), release.clone());
+        let found = tokio::task::spawn_blocking(move || find(&layout, &release, mounted, &kept));
+        found.await.map_err(Wrong::host)?
+    }
+}
+
+fn find(layout: &Layout, release: &Release, mounted: BTreeMap<PathBuf, Mounted>, kept: &[String]) -> Result<Places, Wrong> {
+    let store = git::open_store(layout.dir()).map_err(Wrong::host)?;
+    let slot = layout.slot(release.slot);
+    let mut places = Places { of: BTreeMap::new(), binds: Vec::new() };
+    for (path, how) in mounted {
+        let inside = path.strip_prefix(&slot).unwrap_or(&path).to_path_buf();
+        let is_kept = kept.iter().any(|data| inside.starts_with(data.trim_end_matches('/')));
+        let object = if is_kept { None } else { store.object_at(&release.commit, &inside).map_err(Wrong::host)? };
+        let place = match object {
+            Some(object) => {
+                let name = inside.file_name().map_or_else(|| "all".into(), |name| name.to_owned());
+                let folder = object[..object.len().min(16)].to_owned();
+                let place = layout.dir().join("binds").join(&folder).join(name);
+                copy_once(&path, &place).map_err(|fault| Wrong::host(format!("{} cannot be put in place: {fault}", inside.display())))?;
+                places.binds.push(folder);
+                place
+            }
+            None => of_data(layout, &inside, how)?,
+        };
+        places.of.insert(path, place);
+    }
+    places.binds.sort();
+    places.binds.dedup();
+    Ok(places)
+}
+
+/// A place beside the releases; a folder that is bound is made, as the engine
+/// would make it.
+fn of_data(layout: &Layout, inside: &Path, how: Mounted) -> Result<PathBuf, Wrong> {
+    let place = layout.data().join(inside);
+    match how {
+        Mounted::Bind => std::fs::create_dir_all(&place).or_else(|fault| if place.exists() { Ok(()) } else { Err(fault) }).map_err(Wrong::host)?,
+        Mounted::File if !place.is_file() => {
+            let message = format!("a config or secret is read from {}, which the repository does not hold; put it at {}", inside.display(), place.display());
+            return Err(Wrong { kind: FailureKind::Source, message });
+        }
+        Mounted::File => {}
+    }
+    Ok(place)
+}
+
+/// Copies what a commit holds to its place, unless it is there.
+fn copy_once(from: &Path, to: &Path) -> io::Result<()> {
+    if std::fs::symlink_metadata(to).is_ok() {
+        return Ok(());
+    }
+    let parent = to.parent().unwrap_or(to);
+    std::fs::create_dir_all(parent)?;
+    let fresh = parent.join(".new");
+    remove(&fresh)?;
+    copy(from, &fresh)?;
+    std::fs::rename(&fresh, to)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let meta = std::fs::symlink_metadata(from)?;
+    if meta.is_symlink() {
+        return std::os::unix::fs::symlink(std::fs::read_link(from)?, to);
+    }
+    if meta.is_file() {
+        return std::fs::copy(from, to).map(drop);
+    }
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    std::fs::set_permissions(to, meta.permissions())
+}
+
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let gone = match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(fault) => Err(fault),
+    };
+    match gone {
+        Err(fault) if fault.kind() != io::ErrorKind::NotFound => Err(fault),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_whole_and_made_once() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("conf"), dir.path().join("binds/aa/conf"));
+        std::fs::create_dir_all(from.join("sub")).unwrap();
+        std::fs::write(from.join("sub/run.sh"), "one").unwrap();
+        std::fs::set_permissions(from.join("sub/run.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("sub/run.sh", from.join("link")).unwrap();
+        // What a crash left half copied.
+        std::fs::create_dir_all(dir.path().join("binds/aa/.new/x")).unwrap();
+        copy_once(&from, &to).unwrap();
+        assert_eq!(std::fs::read_to_string(to.join("link")).unwrap(), "one");
+        assert_eq!(std::fs::metadata(to.join("sub/run.sh")).unwrap().permissions().mode() & 0o777, 0o755);
+        std::fs::write(from.join("sub/run.sh"), "two").unwrap();
+        copy_once(&from, &to).unwrap();
+        assert_eq!(std::fs::read_to_string(to.join("link")).unwrap(), "one");
+    }
+}

@@ -1,0 +1,98 @@
+//! Putting the containers of the live release back, whatever they are now.
+//!
+//! Nothing of the repository, a registry or a builder is asked: the model, the
+//! images and the environment of the live release are on this host. It may be
+//! done twice, and is not cut short by a cancel. Only an engine that stays away
+//! keeps it from being done, and that is waited for.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::super::steps::Wrong;
+use super::super::{Fault, Runner};
+use super::engine_wrong;
+use crate::compose::progress::Progress;
+use crate::compose::{LABEL_PROJECT, Stack};
+use crate::health::Verdict;
+use crate::journal::{Point, Release};
+
+/// An engine that was restarted is back within seconds, after an update of the
+/// system within minutes.
+const ENGINE_LIMIT: Duration = Duration::from_mins(10);
+/// How often it is looked for.
+const ENGINE_AGAIN: Duration = Duration::from_secs(1);
+
+impl Runner {
+    /// Did the run come so far that containers may not be those of the live release?
+    pub(in super::super) fn touched_containers(&self) -> bool {
+        matches!(self.record.point, Point::Replacing | Point::Starting | Point::Checking | Point::Switching | Point::Stopping | Point::RollingBack)
+    }
+
+    /// Makes the containers those of the live release, and sees that they are well.
+    pub(in super::super) async fn restore_stack(&mut self) -> Result<(), Fault> {
+        self.restoring = true;
+        let restored = self.restored().await;
+        self.restoring = false;
+        restored.map_err(|wrong| self.fault("recover", &wrong.message))
+    }
+
+    async fn restored(&mut self) -> Result<(), Wrong> {
+        self.engine_is_back().await?;
+        let live = self.shared.journal.live_release(&self.project.name).map_err(Wrong::host)?;
+        let Some(live) = live else { return self.take_down().await };
+        if !self.shared.journal.wants_running(&self.project.name).map_err(Wrong::host)? {
+            return Ok(());
+        }
+        let stack = self.stack_of(&live).map_err(|fault| Wrong { kind: fault.kind, message: fault.message })?;
+        match self.brought_back(&live, &stack, false).await {
+            Ok(()) => Ok(()),
+            Err(wrong) => {
+                self.say(&format!("{}; every container is made anew", wrong.message));
+                self.brought_back(&live, &stack, true).await
+            }
+        }
+    }
+
+    async fn brought_back(&mut self, live: &Release, stack: &Stack, anew: bool) -> Result<(), Wrong> {
+        self.put_away(stack).await?;
+        let containers = self.containers_now().await?;
+        let differing = stack.differing(&containers);
+        let order: Vec<&str> = stack.order.iter().map(String::as_str).filter(|service| anew || differing.contains(service)).collect();
+        self.stop_services(&order, &containers).await?;
+        let options: &[&str] = if anew { &["--remove-orphans", "--force-recreate"] } else { &["--remove-orphans"] };
+        self.up(live.id, stack, options, &[], &mut Progress::default()).await?;
+        if let Verdict::Unwell(why) = self.stack_verdict(live, stack).await {
+            return Err(Wrong { kind: doorstep_shared::ids::FailureKind::Health, message: why });
+        }
+        let upstream = self.upstream_of(stack).await?;
+        self.shared.supervisor.route(&self.project, upstream).await.map_err(Wrong::host)?;
+        Ok(())
+    }
+
+    /// There is no release to go back to: what a first one left goes. Volumes stay.
+    async fn take_down(&mut self) -> Result<(), Wrong> {
+        let engine = Rc::clone(self.shared.supervisor.stacks().engine());
+        let owned = format!("{LABEL_PROJECT}={}", self.project.name);
+        for container in engine.containers(&[owned]).await.map_err(engine_wrong)? {
+            engine.stop(&container.id).await.map_err(engine_wrong)?;
+            engine.remove(&container.id).await.map_err(engine_wrong)?;
+        }
+        Ok(())
+    }
+
+    async fn engine_is_back(&mut self) -> Result<(), Wrong> {
+        let engine = Rc::clone(self.shared.supervisor.stacks().engine());
+        let begun = Instant::now();
+        let mut said = false;
+        loop {
+            let Err(fault) = engine.ping().await else { return Ok(()) };
+            if begun.elapsed() >= ENGINE_LIMIT {
+                return Err(engine_wrong(fault));
+            }
+            if !std::mem::replace(&mut said, true) {
+                self.say(&format!("{fault}; waiting for it, at most {} minutes", ENGINE_LIMIT.as_secs() / 60));
+            }
+            tokio::time::sleep(ENGINE_AGAIN).await;
+        }
+    }
+}

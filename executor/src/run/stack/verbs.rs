@@ -1,0 +1,118 @@
+//! Restart, stop and start of a compose project or of one of its services.
+//!
+//! Nothing is resolved, built or pulled: the live release's own model says what
+//! there is. What is absent: remembering that one service of several was stopped.
+
+use std::rc::Rc;
+
+use doorstep_shared::ids::FailureKind;
+
+use super::super::steps::Wrong;
+use super::super::{Fault, Runner};
+use super::{Failed, failed};
+use crate::compose::Stack;
+use crate::compose::progress::Progress;
+use crate::journal::{Point, Release};
+
+impl Runner {
+    /// The live release, what it is made of, and the services that are meant.
+    fn meant(&self, step: &str) -> Result<(Release, Stack, Vec<String>), Fault> {
+        let refused = |why: &str| Fault { kind: FailureKind::Policy, ..self.fault(step, why) };
+        let live = self.shared.journal.live_release(&self.project.name).map_err(|fault| self.fault(step, &format!("{fault:#}")))?;
+        let live = live.ok_or_else(|| refused("nothing is live yet; deploy first"))?;
+        let stack = self.stack_of(&live)?;
+        let Some(service) = &self.record.service else {
+            let all = stack.order.clone();
+            return Ok((live, stack, all));
+        };
+        if !stack.parts.contains_key(service.as_str()) {
+            let names: Vec<&str> = stack.parts.keys().map(String::as_str).collect();
+            return Err(refused(&format!("the live release has no service {service}; it has {}", names.join(", "))));
+        }
+        let one = vec![service.to_string()];
+        Ok((live, stack, one))
+    }
+
+    /// Stops what is meant and starts it again.
+    pub(in super::super) async fn restart_stack(&mut self) -> Result<(), Failed> {
+        let (live, stack, services) = self.meant("restart").map_err(failed)?;
+        self.about(&live);
+        self.want(true).map_err(failed)?;
+        let outcome = match self.begin(Point::Replacing, "stop") {
+            Ok(()) => {
+                let stopped = self.stopped(&services).await;
+                self.end(stopped)
+            }
+            Err(fault) => return Err(failed(fault)),
+        };
+        if let Err(fault) = outcome {
+            return Err(self.put_back(None, None, fault).await);
+        }
+        match self.started(&live, &stack, &services).await {
+            Ok(()) => Ok(()),
+            Err(fault) => Err(self.put_back(None, None, fault).await),
+        }
+    }
+
+    /// Stops what is meant; the whole project stays stopped until it is started.
+    pub(in super::super) async fn stop_stack(&mut self) -> Result<(), Fault> {
+        let (live, _, services) = self.meant("stop")?;
+        self.about(&live);
+        self.begin(Point::Stopping, "stop")?;
+        if self.record.service.is_none() {
+            self.want(false)?;
+            if let Err(fault) = self.shared.supervisor.route(&self.project, None).await {
+                tracing::warn!("{fault:#}");
+            }
+        }
+        let stopped = self.stopped(&services).await;
+        self.end(stopped)
+    }
+
+    /// Starts what is meant, and makes what is missing.
+    pub(in super::super) async fn start_stack(&mut self) -> Result<(), Fault> {
+        let (live, stack, services) = self.meant("start")?;
+        self.about(&live);
+        if self.record.service.is_none() {
+            self.want(true)?;
+        }
+        self.started(&live, &stack, &services).await
+    }
+
+    fn about(&mut self, live: &Release) {
+        self.record.commit = Some(live.commit.clone());
+        self.record.release = Some(live.id);
+    }
+
+    async fn stopped(&mut self, services: &[String]) -> Result<((), String), Wrong> {
+        let containers = self.containers_now().await?;
+        let order: Vec<&str> = services.iter().map(String::as_str).collect();
+        self.stop_services(&order, &containers).await
+    }
+
+    async fn started(&mut self, live: &Release, stack: &Stack, services: &[String]) -> Result<(), Fault> {
+        self.begin(Point::Starting, "start")?;
+        let mut progress = Progress::default();
+        let names: Vec<&str> = if self.record.service.is_some() { services.iter().map(String::as_str).collect() } else { Vec::new() };
+        let up = self.up(live.id, stack, &[], &names, &mut progress).await;
+        self.end(up.map(|()| ((), progress.words())))?;
+        // Of one service only that one is asked after: others may be stopped.
+        let checked = Stack { parts: stack.parts.iter().filter(|(name, _)| names.is_empty() || names.contains(&name.as_str())).map(|(name, part)| (name.clone(), part.clone())).collect(), ..stack.clone() };
+        self.check_stack(live, &checked).await?;
+        let upstream = self.upstream_of(stack).await.map_err(|wrong| self.fault("start", &wrong.message))?;
+        let routed = self.shared.supervisor.route(&self.project, upstream).await;
+        routed.map(drop).map_err(|fault| self.fault("start", &format!("{fault:#}")))
+    }
+
+    /// Is everything that a release is made of still on this host?
+    pub(in super::super) async fn has_images(&self, release: &Release) -> Result<(), String> {
+        let stack = self.stack_of(release).map_err(|fault| fault.message)?;
+        let engine = Rc::clone(self.shared.supervisor.stacks().engine());
+        for (service, part) in &stack.parts {
+            if engine.image(&part.id).await.map_err(|fault| fault.to_string())?.is_none() {
+                return Err(format!("the image of the service {service} ({}) was removed from this host", part.image));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! Compose projects as the supervisor sees them: the engine keeps them up, and
+//! this says how they are.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use doorstep_shared::ids::{ProjectState, ServiceState};
+use doorstep_shared::protocol::ServiceView;
+
+use super::Supervisor;
+use crate::compose::container::Container;
+use crate::compose::{Stack, Stacks, stacks};
+use crate::config::Project;
+
+impl Supervisor {
+    /// The containers of the compose projects.
+    #[must_use]
+    pub fn stacks(&self) -> &Rc<Stacks> {
+        &self.stacks
+    }
+
+    fn live_stack(&self, project: &Project) -> Option<Stack> {
+        let live = self.journal.live_release(&project.name).ok().flatten()?;
+        Stack::load(self.layout(project).dir(), live.id)
+    }
+
+    /// The services of a compose project.
+    #[must_use]
+    pub fn services(&self, project: &Project) -> Vec<ServiceView> {
+        if project.compose.is_none() {
+            return Vec::new();
+        }
+        let images = self.live_stack(project).map_or_else(BTreeMap::new, |stack| stack.images());
+        self.stacks.services(project, &images)
+    }
+
+    pub(super) fn stack_state(&self, project: &Project) -> (ProjectState, Option<String>) {
+        if self.live_stack(project).is_none() {
+            return (ProjectState::Stopped, self.stacks.fault());
+        }
+        let wanted = self.journal.wants_running(&project.name).unwrap_or(true);
+        let unrouted = self.unrouted.borrow().get(&project.name).cloned();
+        let (state, reason) = stacks::state(&self.services(project), wanted, self.stacks.fault());
+        match (state, unrouted) {
+            (ProjectState::Running, Some(why)) => (ProjectState::Degraded, Some(why)),
+            (state, _) => (state, reason),
+        }
+    }
+
+    /// Are all containers of the live release there, and well?
+    #[must_use]
+    pub fn stack_is_up(&self, project: &Project) -> bool {
+        let containers = self.stacks.containers(project);
+        self.stacks.fault().is_none() && self.live_stack(project).is_some_and(|stack| stack.differing(&containers).is_empty())
+    }
+
+    /// Where the proxy leads for a compose project: the container of the live
+    /// release that answers, or the newest one that does.
+    pub(super) fn stack_address(&self, project: &Project) -> Option<SocketAddr> {
+        let serves = project.compose.as_ref()?.serves.as_ref()?;
+        let stack = self.live_stack(project)?;
+        let part = stack.parts.get(&serves.service)?;
+        let containers = self.stacks.containers(project);
+        let is_it = |container: &&Container| container.service == serves.service && part.is_of(container) && container.state == ServiceState::Running;
+        containers.iter().find(is_it).and_then(|container| container.address(serves.port))
+    }
+}
