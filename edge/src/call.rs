@@ -3,7 +3,7 @@
 //! Only the Worker can reach the hub, so a call carries no proof of who asks:
 //! whoever adds one here adds its check in the Worker first.
 
-use doorstep_shared::ids::{Action, JobId, JobState, Name};
+use doorstep_shared::ids::{Action, JobId, JobState, Name, ServiceName};
 use serde::{Deserialize, Serialize};
 use worker::{Env, Method, Request, RequestInit, RequestRedirect, Response, Result, Stub};
 
@@ -157,6 +157,8 @@ pub enum Call {
         project: Name,
         /// The action.
         action: Action,
+        /// The one service that is meant, if it is one.
+        service: Option<ServiceName>,
         /// Who reads the answer.
         client: Client,
     },

@@ -3,8 +3,8 @@
 //! The same values are serialised as JSON and rendered as pages, so the two
 //! cannot disagree. Times are milliseconds since the Unix epoch.
 
-use doorstep_shared::ids::{Action, Cause, DeliveryState, JobId, JobState, Name, ProjectState, RunState, StepState};
-use doorstep_shared::protocol::{Failure, LiveView};
+use doorstep_shared::ids::{Action, Cause, DeliveryState, JobId, JobState, Name, ProjectState, RunState, ServiceName, StepState};
+use doorstep_shared::protocol::{Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,8 @@ pub struct ProjectRow {
     pub remote: Vec<Action>,
     /// May it show what the app prints?
     pub shows_logs: bool,
+    /// Its services, by name, as they were when its host last spoke.
+    pub services: Vec<ServiceView>,
     /// Its jobs that have not ended, oldest first.
     pub jobs: Vec<JobRow>,
     /// Its dead jobs of the last 7 days, newest first. On the first page and in
@@ -72,6 +74,8 @@ pub struct JobRow {
     pub project: Name,
     /// What is asked.
     pub action: Action,
+    /// The one service that is meant, if it is one.
+    pub service: Option<ServiceName>,
     /// Why.
     pub cause: Cause,
     /// Where it stands.
@@ -109,6 +113,9 @@ pub struct RunRow {
     pub attempt: u32,
     /// What was done.
     pub action: Action,
+    /// The one service that its job meant, if it was one.
+    #[serde(default)]
+    pub service: Option<ServiceName>,
     /// Why.
     pub cause: Cause,
     /// Where it stands.

@@ -18,6 +18,7 @@ mod parts;
 mod project;
 mod projects;
 mod run;
+mod services;
 #[cfg(test)]
 mod testing;
 mod when;

@@ -1,7 +1,7 @@
 //! Views for tests, and what a person sees of a page.
 
 use doorstep_shared::ids::{Action, Cause, JobId, Name, ProjectState};
-use doorstep_shared::protocol::{Failure, LiveView};
+use doorstep_shared::protocol::{Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 
 use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectRow, RunRow, StepRow};
@@ -68,6 +68,7 @@ pub fn a_project(host: &str, of: &str) -> ProjectRow {
         }),
         address: Some("https://shop.example".into()),
         shows_logs: true,
+        services: vec![],
         remote: Action::ALL.to_vec(),
         jobs: vec![],
         dead: vec![],
@@ -81,6 +82,7 @@ pub fn a_job(action: &str, state: &str) -> JobRow {
         host: name("attic"),
         project: name("shop"),
         action: action.parse().unwrap(),
+        service: None,
         cause: Cause::Push,
         state: state.parse().unwrap(),
         attempt: 1,
@@ -116,6 +118,7 @@ pub fn a_run(id: &str, state: &str) -> RunRow {
         job: Some(JobId(1_832_960_000_001)),
         attempt: 1,
         action: Action::Deploy,
+        service: None,
         cause: Cause::Push,
         state: state.parse().unwrap(),
         started: before(started),
@@ -145,6 +148,38 @@ pub fn a_delivery(id: &str, status: &str, ago_ms: u64) -> DeliveryRow {
         commit: Some(COMMIT.into()),
         received_at: before(ago_ms),
         jobs: vec![JobId(1_832_960_000_000)],
+    }
+}
+
+pub fn a_service(of: &str, state: &str) -> ServiceView {
+    let runs = state == "running";
+    ServiceView {
+        name: of.parse().unwrap(),
+        state: state.parse().unwrap(),
+        health: runs.then(|| "healthy".parse().unwrap()),
+        image: "ghcr.io/me/web:1.2".into(),
+        digest: Some(format!("sha256:{}", "a".repeat(64))),
+        created: Some(before(10_900_000)),
+        started: Some(before(10_800_000)),
+        restarts: 2,
+        exit_code: None,
+        ports: vec!["127.0.0.1:8080->80/tcp".into(), "443/tcp".into()],
+        containers: 1,
+    }
+}
+
+/// A service that says `word` wherever it may say anything.
+pub fn hostile_service(word: &str) -> ServiceView {
+    ServiceView {
+        image: word.into(),
+        digest: Some(word.into()),
+        created: Some(Timestamp(u64::MAX)),
+        started: Some(Timestamp(u64::MAX)),
+        restarts: u32::MAX,
+        exit_code: Some(i64::MIN),
+        ports: vec![word.into(); 3],
+        containers: u32::MAX,
+        ..a_service("web", "running")
     }
 }
 
@@ -196,6 +231,7 @@ pub fn hostile_project(word: &str) -> ProjectRow {
             since: Timestamp(u64::MAX),
         }),
         address: Some(word.into()),
+        services: vec![hostile_service(word)],
         jobs: vec![JobRow { reason: Some(word.into()), hint_commit: Some(word.into()), waits_until: Some(Timestamp(u64::MAX)), ..a_job("deploy", "waiting") }],
         dead: vec![JobRow { died: Some(Timestamp(u64::MAX)), hint_commit: Some(word.into()), ..a_dead_job(word) }],
         host_last_seen: Some(Timestamp(u64::MAX)),

@@ -1,0 +1,84 @@
+//! What people ask projects to do: one of them, or one service of it.
+//!
+//! Invariant: nothing is enqueued that the host's file, as it was announced,
+//! does not allow; nor, for one service, while the host speaks a version that
+//! would do it to the whole project. What was queued before such a host came
+//! back is withheld from it and ends with a reason. The host decides again by
+//! its own file.
+
+use doorstep_shared::ids::{Action, Cause, FailureKind, JobState, Name, ServiceName};
+use doorstep_shared::protocol::{Holding, ProjectView, SERVICE_VERSION};
+use doorstep_shared::queue::{Input, Job, Verdict};
+use worker::{Response, Result};
+
+use super::deliver::{Wanted, enqueue_one};
+use super::jobs::No;
+use super::sockets::version_of;
+use super::{Hub, Memory, turn::Turn};
+use crate::ask::takes_service;
+use crate::call::Client;
+use crate::followed::Key;
+use crate::reply::{self, refused};
+use crate::services;
+
+impl Hub {
+    /// A person asks a project, or one service of it, for an action.
+    pub(super) async fn act(&self, key: &Key, action: Action, service: Option<ServiceName>, client: Client) -> Result<Response> {
+        if let Some((status, code, message)) = self.refuse_ask(key, action, service.as_ref())? {
+            return refused(client, status, code, &message);
+        }
+        let wanted = Wanted { action, cause: Cause::Dashboard, hint_commit: None, service };
+        let job = self.turn(|memory, turn| Ok(enqueue_one(key, wanted, memory, turn))).await?;
+        // The queue has the last word: so many jobs of a project and no more.
+        if let Some(Job { state: JobState::Dead, reason, .. }) = self.stored_job(job)? {
+            return refused(client, 409, "busy", &reason.unwrap_or_default());
+        }
+        let (host, project) = key;
+        match client {
+            Client::Api => reply::json(202, &serde_json::json!({"job": job, "host_online": self.is_online(host)})),
+            Client::Page => reply::redirect(&format!("/projects/{host}/{project}"), None),
+        }
+    }
+
+    fn refuse_ask(&self, key: &Key, action: Action, service: Option<&ServiceName>) -> Result<Option<No>> {
+        let host = &key.0;
+        let memory = self.memory()?;
+        let Some(project) = memory.projects.get(key) else {
+            return Ok(Some((404, "not_found", "no host announced a project of this name".to_owned())));
+        };
+        if !project.remote.contains(&action) {
+            return Ok(Some((403, "not_allowed", format!("the file of {host} does not allow `{action}` from here"))));
+        }
+        let Some(service) = service else { return Ok(None) };
+        if !takes_service(action) {
+            return Ok(Some((400, "service_not_allowed", format!("`{action}` is for a whole project; a service can be restarted, stopped, started and rebuilt"))));
+        }
+        if self.is_too_old_for_services(host) {
+            return Ok(Some((409, "host_too_old", format!("the doorstep on {host} is too old to act on one service; update it, or ask the whole project"))));
+        }
+        Ok((!has_service(project, service)).then(|| {
+            let message = format!("{} on {host} has no service `{service}`; {}", key.1, services::names(&project.services));
+            (404, "unknown_service", message)
+        }))
+    }
+
+    /// Would the doorstep that is connected for this host not know that a grant
+    /// is for one service? One that is away may be updated until it comes back.
+    fn is_too_old_for_services(&self, host: &Name) -> bool {
+        self.peer(host).is_some_and(|peer| version_of(&peer) < SERVICE_VERSION)
+    }
+
+    /// Takes back every grant of a turn that its host would do to a whole project
+    /// where one service is meant. Each time a job ends, so this does too.
+    pub(super) fn withhold(&self, memory: &mut Memory, turn: &mut Turn) {
+        while let Some((host, grant)) = turn.take_grant(|host, grant| grant.service.is_some() && self.is_too_old_for_services(host)) {
+            let reason = format!("the doorstep on {host} is too old to act on one service");
+            let verdict = Verdict::Failed { kind: FailureKind::Policy, reason };
+            turn.queue(memory, Input::Settle { host, holding: Holding { job: grant.job, attempt: grant.attempt }, verdict });
+        }
+    }
+}
+
+fn has_service(project: &ProjectView, service: &ServiceName) -> bool {
+    project.services.iter().any(|known| &known.name == service)
+}
