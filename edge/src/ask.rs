@@ -1,18 +1,37 @@
 //! What an ask for an action says beside its host, its project and its action:
-//! one service, perhaps.
+//! one service, perhaps, and for a form where its button stood.
 //!
 //! Pure. Invariant: what is not understood is refused and never passed over,
 //! for without its service an ask is one for the whole project. What is absent:
 //! whether there is such a service, which is the hub's to know.
 
 use doorstep_shared::ids::{Action, BadServiceName, ServiceName};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Longest body of an ask: one name of 200 bytes, however it is written.
 pub const BODY_BYTES_MAX: u64 = 4 * 1024;
 
 /// A field's name and its value.
 pub type Field = (String, String);
+
+/// Where a button stood, and so where its person goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Back {
+    /// The project's page.
+    #[default]
+    Project,
+    /// The page of all services.
+    Containers,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The one service that is meant; all of them when there is none.
+    pub service: Option<ServiceName>,
+    /// Where its person goes on.
+    pub back: Back,
+}
 
 /// Why an ask was not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,21 +72,21 @@ pub fn takes_service(action: Action) -> bool {
 /// # Errors
 ///
 /// When either is not understood, or they name two services.
-pub fn of_api(query: &[Field], body: &[u8]) -> Result<Option<ServiceName>, BadAsk> {
-    let mut named = None;
+pub fn of_api(query: &[Field], body: &[u8]) -> Result<Asked, BadAsk> {
+    let mut asked = Asked::default();
     for (name, value) in query {
         match name.as_str() {
-            "service" => name_it(&mut named, value)?,
+            "service" => asked.name(value)?,
             other => return Err(unknown(other)),
         }
     }
     if !body.trim_ascii().is_empty() {
         let body: Body = serde_json::from_slice(body).map_err(|fault| BadAsk::Body(fault.to_string()))?;
         if let Some(service) = body.service {
-            name_it(&mut named, &service)?;
+            asked.name(&service)?;
         }
     }
-    Ok(named)
+    Ok(asked)
 }
 
 /// What a person asks for, by the fields of a page's form.
@@ -75,21 +94,24 @@ pub fn of_api(query: &[Field], body: &[u8]) -> Result<Option<ServiceName>, BadAs
 /// # Errors
 ///
 /// When a field is not understood.
-pub fn of_form(fields: &[Field]) -> Result<Option<ServiceName>, BadAsk> {
-    let mut named = None;
+pub fn of_form(fields: &[Field]) -> Result<Asked, BadAsk> {
+    let mut asked = Asked::default();
     for (name, value) in fields {
-        match name.as_str() {
-            "service" => name_it(&mut named, value)?,
-            other => return Err(unknown(other)),
+        match (name.as_str(), value.as_str()) {
+            ("service", service) => asked.name(service)?,
+            ("back", "containers") => asked.back = Back::Containers,
+            (other, _) => return Err(unknown(other)),
         }
     }
-    Ok(named)
+    Ok(asked)
 }
 
-fn name_it(named: &mut Option<ServiceName>, service: &str) -> Result<(), BadAsk> {
-    match named.replace(service.parse()?) {
-        None => Ok(()),
-        Some(_) => Err(BadAsk::Twice),
+impl Asked {
+    fn name(&mut self, service: &str) -> Result<(), BadAsk> {
+        match self.service.replace(service.parse()?) {
+            None => Ok(()),
+            Some(_) => Err(BadAsk::Twice),
+        }
     }
 }
 
@@ -106,7 +128,7 @@ mod tests {
     }
 
     fn api(query: &[(&str, &str)], body: &str) -> Result<Option<String>, BadAsk> {
-        of_api(&fields(query), body.as_bytes()).map(|named| named.map(String::from))
+        of_api(&fields(query), body.as_bytes()).map(|asked| asked.service.map(String::from))
     }
 
     #[test]
@@ -134,11 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn a_form_names_a_service_or_none() {
+    fn a_form_says_where_its_button_stood() {
         let form = |pairs: &[(&str, &str)]| of_form(&fields(pairs));
-        assert_eq!(form(&[]), Ok(None));
-        assert_eq!(form(&[("service", "web")]), Ok(Some("web".parse().unwrap())));
-        for bad in [[("service", "")], [("next", "/")]] {
+        assert_eq!(form(&[]), Ok(Asked::default()));
+        let web = Some("web".parse().unwrap());
+        assert_eq!(form(&[("service", "web"), ("back", "containers")]), Ok(Asked { service: web, back: Back::Containers }));
+        for bad in [[("back", "//evil.example")], [("service", "")], [("next", "/")]] {
             assert!(form(&bad).is_err(), "{bad:?}");
         }
     }

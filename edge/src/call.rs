@@ -7,6 +7,7 @@ use doorstep_shared::ids::{Action, JobId, JobState, Name, ServiceName};
 use serde::{Deserialize, Serialize};
 use worker::{Env, Method, Request, RequestInit, RequestRedirect, Response, Result, Stub};
 
+use crate::ask::Back;
 use crate::delivery::Headers;
 
 /// Name of the one hub of a fleet. It names stored data: never change it.
@@ -99,6 +100,10 @@ pub enum Call {
     },
     /// The deliveries' page.
     DeliveriesPage,
+    /// The page of all services.
+    ContainersPage,
+    /// Every service.
+    Containers,
     /// What the hub cost since it woke.
     Usage,
     /// How deliveries fare.
@@ -159,6 +164,17 @@ pub enum Call {
         action: Action,
         /// The one service that is meant, if it is one.
         service: Option<ServiceName>,
+        /// Who reads the answer.
+        client: Client,
+        /// Where a person goes on.
+        back: Back,
+    },
+    /// Ask every project with services of a host for an action.
+    ActAll {
+        /// The host.
+        host: Name,
+        /// The action.
+        action: Action,
         /// Who reads the answer.
         client: Client,
     },

@@ -14,6 +14,7 @@ mod act;
 mod answer;
 mod arrivals;
 mod clean;
+mod containers;
 mod deliver;
 mod greet;
 mod jobs;

@@ -31,12 +31,12 @@ mod store;
 use std::cell::Cell;
 
 use delivery::{Disbelief, Headers};
-use doorstep_shared::ids::{Action, Name, ServiceName};
+use doorstep_shared::ids::{Action, Name};
 use doorstep_shared::time::Timestamp;
 use route::{Access, Route};
 use worker::{Context, Env, Method, Request, Response, Result, console_error, event};
 
-use ask::BadAsk;
+use ask::{Asked, BadAsk};
 use call::{Believed, Call, Client};
 use platform::{Settings, now};
 
@@ -106,6 +106,8 @@ fn call_of(route: Route, req: &Request) -> Option<Call> {
         Route::Project(host, project) => Call::ProjectPage { host, project },
         Route::Run(id) => Call::RunPage { id },
         Route::Deliveries => Call::DeliveriesPage,
+        Route::Containers => Call::ContainersPage,
+        Route::ApiContainers => Call::Containers,
         Route::WebhookHealth => Call::Health,
         Route::Events => req.query::<call::EventsQuery>().map(Call::Events).unwrap_or(Call::BadQuery),
         Route::Event(id) => Call::Event { id },
@@ -123,6 +125,8 @@ fn call_of(route: Route, req: &Request) -> Option<Call> {
         Route::ApiCancel(job) => Call::Cancel { job, client: Client::Api },
         Route::Revive(job) => Call::Revive { job, client: Client::Page },
         Route::ApiRevive(job) => Call::Revive { job, client: Client::Api },
+        Route::ActAll(host, action) => Call::ActAll { host, action, client: Client::Page },
+        Route::ApiActAll(host, action) => Call::ActAll { host, action, client: Client::Api },
         Route::Enroll => Call::Enroll { origin: origin_of(req), client: Client::Page },
         Route::ApiEnroll => Call::Enroll { origin: origin_of(req), client: Client::Api },
         Route::ApiRevoke(host) => Call::Revoke { host },
@@ -282,12 +286,12 @@ async fn act(mut req: Request, env: &Env, client: Client, (host, project, action
         return reply::refused(client, 413, "body_too_large", "an ask is smaller than this");
     };
     match asked(&req, client, &body) {
-        Ok(service) => Call::Act { host, project, action, service, client }.ask(env).await,
+        Ok(Asked { service, back }) => Call::Act { host, project, action, service, client, back }.ask(env).await,
         Err(bad) => reply::refused(client, 400, "bad_ask", &bad.to_string()),
     }
 }
 
-fn asked(req: &Request, client: Client, body: &[u8]) -> std::result::Result<Option<ServiceName>, BadAsk> {
+fn asked(req: &Request, client: Client, body: &[u8]) -> std::result::Result<Asked, BadAsk> {
     match client {
         Client::Page => ask::of_form(&platform::fields(body)),
         Client::Api => {

@@ -1,12 +1,15 @@
-//! Services of compose projects, made fit to show.
+//! Services of compose projects: made fit to show, and which of them need a look.
 //!
 //! Pure. Invariant: what comes out of [`made_fit`] has each name once, and no
 //! list and no text of it is longer than its limit here, whatever the host said.
 
 use std::collections::BTreeSet;
 
+use doorstep_shared::ids::{ContainerHealth, ProjectState, ServiceState};
 use doorstep_shared::protocol::{SERVICES_MAX, ServiceView};
 use doorstep_shared::text::{clean_line, cut};
+
+use crate::view::Problem;
 
 /// Ports of one service that are kept.
 const PORTS_MAX: usize = 20;
@@ -38,6 +41,30 @@ fn line(text: &str, bytes_max: usize) -> String {
     cut(&clean_line(text), bytes_max).to_owned()
 }
 
+/// What needs a look: the project itself first, if it is failing, then its
+/// services in their order.
+#[must_use]
+pub fn problems(state: ProjectState, reason: Option<&str>, services: &[ServiceView]) -> Vec<Problem> {
+    let failing = (state == ProjectState::Failing).then(|| {
+        let why = reason.map_or_else(|| "failing".to_owned(), |reason| format!("failing: {reason}"));
+        Problem { service: None, why }
+    });
+    let of = |service: &ServiceView| Some(Problem { service: Some(service.name.clone()), why: trouble(state, service)? });
+    failing.into_iter().chain(services.iter().filter_map(of)).collect()
+}
+
+/// What is wrong with a service. One that was stopped with its project ended as
+/// it was told to, whatever its exit code.
+fn trouble(project: ProjectState, service: &ServiceView) -> Option<String> {
+    match (service.state, service.exit_code) {
+        (ServiceState::Restarting, _) => Some("restarting".to_owned()),
+        (ServiceState::Dead, _) => Some("dead: the engine could not remove it".to_owned()),
+        (ServiceState::Exited, Some(code)) if code != 0 && project != ProjectState::Stopped => Some(format!("exited with {code}")),
+        (ServiceState::Running | ServiceState::Paused, _) if service.health == Some(ContainerHealth::Unhealthy) => Some("unhealthy".to_owned()),
+        (ServiceState::Running | ServiceState::Paused | ServiceState::Exited | ServiceState::Created | ServiceState::Absent, _) => None,
+    }
+}
+
 /// The names of services that there are, for somebody who named another.
 #[must_use]
 pub fn names(services: &[ServiceView]) -> String {
@@ -51,7 +78,6 @@ pub fn names(services: &[ServiceView]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doorstep_shared::ids::ServiceState;
 
     fn service(name: &str, state: ServiceState) -> ServiceView {
         ServiceView {
@@ -85,6 +111,26 @@ mod tests {
         assert!(web.ports.len() == PORTS_MAX && web.ports.iter().all(|port| port.len() <= PORT_BYTES_MAX && !port.contains('\n')));
         let many = (0..1_000).map(|n| service(&format!("s{n}"), ServiceState::Running)).collect();
         assert_eq!(made_fit(many).len(), SERVICES_MAX);
+    }
+
+    fn told(project: ProjectState, service: &ServiceView) -> Vec<String> {
+        problems(project, None, std::slice::from_ref(service)).into_iter().map(|problem| problem.why).collect()
+    }
+
+    #[test]
+    fn what_needs_a_look() {
+        let exited = |code| ServiceView { exit_code: Some(code), ..service("web", ServiceState::Exited) };
+        let sick = ServiceView { health: Some(ContainerHealth::Unhealthy), ..service("web", ServiceState::Running) };
+        assert_eq!(told(ProjectState::Running, &exited(1)), ["exited with 1"]);
+        assert_eq!(told(ProjectState::Running, &sick), ["unhealthy"]);
+        assert_eq!(told(ProjectState::Running, &service("web", ServiceState::Restarting)), ["restarting"]);
+        for fine in [exited(0), service("web", ServiceState::Running), service("web", ServiceState::Absent)] {
+            assert!(told(ProjectState::Running, &fine).is_empty(), "{fine:?}");
+        }
+        assert!(told(ProjectState::Stopped, &exited(143)).is_empty(), "it was told to end");
+        let failing = problems(ProjectState::Failing, Some("no such image"), &[exited(1)]);
+        let whys: Vec<_> = failing.iter().map(|problem| (problem.service.is_some(), problem.why.as_str())).collect();
+        assert_eq!(whys, [(false, "failing: no such image"), (true, "exited with 1")]);
     }
 
     #[test]

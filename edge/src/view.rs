@@ -174,6 +174,75 @@ pub struct FleetView {
     pub projects: Vec<ProjectRow>,
 }
 
+/// Something that needs a look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The service; the project itself when there is none.
+    pub service: Option<ServiceName>,
+    /// What is wrong, in words.
+    pub why: String,
+}
+
+/// A project that has services.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ContainersProject {
+    /// Its name.
+    pub name: Name,
+    /// How it was when its host last spoke.
+    pub state: ProjectState,
+    /// Why, when there is more to say.
+    pub reason: Option<String>,
+    /// What the dashboard may ask for.
+    pub remote: Vec<Action>,
+    /// What needs a look.
+    pub problems: Vec<Problem>,
+    /// Its services, by name.
+    pub services: Vec<ServiceView>,
+    /// Its jobs that have not ended, oldest first.
+    pub jobs: Vec<JobRow>,
+}
+
+/// A host with projects that have services.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ContainersHost {
+    /// Its name.
+    pub name: Name,
+    /// Is its socket up? If not, the rest is as it last was.
+    pub online: bool,
+    /// When it was last heard: since then nothing is known.
+    pub last_seen: Option<Timestamp>,
+    /// Why it takes no jobs now, if so.
+    pub parked: Option<String>,
+    /// Its projects that have services, by name.
+    pub projects: Vec<ContainersProject>,
+}
+
+/// Every service of the fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ContainersView {
+    /// Every host that has any, by name.
+    pub hosts: Vec<ContainersHost>,
+}
+
+/// What became of an ask to every project with services of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AskedAll {
+    /// The host.
+    pub host: Name,
+    /// What was asked.
+    pub action: Action,
+    /// Is the host's socket up? If not, the jobs wait for it.
+    pub host_online: bool,
+    /// The jobs that were made.
+    pub jobs: Vec<JobId>,
+    /// The projects that they are for, in the same order.
+    pub queued: Vec<Name>,
+    /// Projects whose host's file does not allow it from here.
+    pub not_allowed: Vec<Name>,
+    /// Projects that have too many jobs waiting already.
+    pub busy: Vec<Name>,
+}
+
 /// One delivery, without its payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryRow {

@@ -34,6 +34,8 @@ impl Hub {
                 let view = DeliveriesView { rows: self.events(&EventsQuery::default())?, missed_last_day: self.missed_last_day()? };
                 reply::page(200, pages::deliveries(&view, now()))
             },
+            Call::ContainersPage => reply::page(200, pages::containers(&self.containers()?, now())),
+            Call::Containers => reply::json(200, &self.containers()?),
             Call::Health => reply::json(200, &self.health()?),
             Call::Events(query) => reply::json(200, &serde_json::json!({"events": self.events(&query)?})),
             Call::BadQuery => reply::error(400, "bad_query", "a part of the query is not what it should be"),
@@ -56,7 +58,8 @@ impl Hub {
                 Some(view) => reply::json(200, &serde_json::json!({"lines": view.log})),
                 None => missing("no run has this id"),
             },
-            Call::Act { host, project, action, service, client } => self.act(&(host, project), action, service, client).await,
+            Call::Act { host, project, action, service, client, back } => self.act(&(host, project), action, service, (client, back)).await,
+            Call::ActAll { host, action, client } => self.act_all(&host, action, client).await,
             Call::Enroll { origin, client } => self.enroll(&origin, client).await,
             Call::Revoke { host } => self.revoke(host).await,
             Call::Login { client, right } => self.login(&client, right).await,

@@ -70,6 +70,14 @@ fn known_badge(tone: &'static str, sign: &'static str, word: &str, online: bool)
     if online { badge(tone, sign, word) } else { badge("idle", sign, &format!("last known: {word}")) }
 }
 
+/// What needs a look, in somebody's words.
+pub fn problem_badge(why: &str, online: bool) -> Html {
+    let mut html = Html::new();
+    html.raw(if online { "<span class=\"bad" } else { "<span class=\"muted" }).raw("\"><span aria-hidden=\"true\">✕</span> ");
+    html.raw(if online { "" } else { "last known: " }).add(&quote(why)).raw("</span>");
+    html
+}
+
 /// Where a job stands.
 pub fn job_badge(state: JobState) -> Html {
     let (tone, sign) = match state {
@@ -213,6 +221,8 @@ pub struct Asks<'a> {
     pub project: &'a str,
     /// What may be asked from here.
     pub remote: &'a [Action],
+    /// Do the buttons lead back to the page of all services?
+    pub is_on_containers: bool,
 }
 
 impl Asks<'_> {
@@ -222,7 +232,7 @@ impl Asks<'_> {
         let mut html = Html::new();
         for (action, words) in offered.iter().filter(|(action, _)| self.remote.contains(action)) {
             html.raw("<form method=\"post\" action=\"").href(&Href::local(&["projects", self.host, self.project, action.as_str()]));
-            html.raw("\">").add(&field(service)).raw("<button class=\"small\">").raw(words).raw("<span class=\"vh\">: ");
+            html.raw("\">").add(&self.fields(service)).raw("<button class=\"small\">").raw(words).raw("<span class=\"vh\">: ");
             if let Some(service) = service {
                 html.text(service.as_str()).raw(" of ");
             }
@@ -239,14 +249,17 @@ impl Asks<'_> {
         }
         html
     }
-}
 
-fn field(service: Option<&ServiceName>) -> Html {
-    let mut html = Html::new();
-    if let Some(service) = service {
-        html.raw("<input type=\"hidden\" name=\"service\" value=\"").text(service.as_str()).raw("\">");
+    fn fields(&self, service: Option<&ServiceName>) -> Html {
+        let mut html = Html::new();
+        if let Some(service) = service {
+            html.raw("<input type=\"hidden\" name=\"service\" value=\"").text(service.as_str()).raw("\">");
+        }
+        if self.is_on_containers {
+            html.raw("<input type=\"hidden\" name=\"back\" value=\"containers\">");
+        }
+        html
     }
-    html
 }
 
 /// What can be done about a job: a dead one is tried again, a live one cancelled.

@@ -102,7 +102,7 @@ fn actions(project: &ProjectRow) -> Html {
 }
 
 fn asks(project: &ProjectRow) -> Asks<'_> {
-    Asks { host: project.host.as_str(), project: project.name.as_str(), remote: &project.remote }
+    Asks { host: project.host.as_str(), project: project.name.as_str(), remote: &project.remote, is_on_containers: false }
 }
 
 fn queue(project: &ProjectRow, now: Timestamp) -> Html {
@@ -193,7 +193,7 @@ mod tests {
         shop.jobs = vec![a_job("deploy", "waiting")];
         assert_eq!(
             seen(&page(shop, vec![a_run("r3", "running"), a_run("r2", "rolled_back"), a_run("r1", "succeeded")])),
-            "Doorstep\nProjects\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
              # shop on attic\n● running\n[Deploy shop on attic]\n\
              Live\na1b2c3d Add the cart\nlive 3 min ago\n\
              Address\nshop.example\n\

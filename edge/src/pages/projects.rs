@@ -297,7 +297,7 @@ mod tests {
         let page = projects(&FleetView::default(), NOW);
         assert_eq!(
             seen(&page),
-            "Doorstep\nProjects\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
              # Projects\n\
              ## No host yet\n\
              A host is a machine of yours that runs doorstep. It dials out; nothing listens on it for us.\n\
@@ -330,7 +330,7 @@ mod tests {
         let above = text.split("Add a host or a project").next().unwrap();
         assert_eq!(
             above.trim_end(),
-            "Doorstep\nProjects\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
              # Projects\n\
              4 projects on 2 hosts, 1 host offline, 1 failing, 1 degraded.\n\
              ## attic\n● online executor 0.1.0\n▲ takes no jobs: the disk is full\n\

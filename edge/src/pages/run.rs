@@ -150,7 +150,7 @@ mod tests {
         ];
         assert_eq!(
             seen(&page("r2", "rolled_back", steps, &["", "GET /health -> 500", "<b>not bold</b>"])),
-            "Doorstep\nProjects\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
              # deploy of shop on attic\n↺ rolled back\n\
              ## The new release was not healthy\n\
              Step check: /health answered 500\n\

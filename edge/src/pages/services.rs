@@ -1,6 +1,7 @@
 //! Services as a table, with what can be asked of each.
 //!
-//! A host's file says which buttons there are.
+//! Shared by a project's page and the page of all services, so that a service
+//! looks the same on both.
 
 use doorstep_shared::ids::{Action, ServiceState};
 use doorstep_shared::protocol::ServiceView;
@@ -9,13 +10,14 @@ use doorstep_shared::time::Timestamp;
 use super::html::Html;
 use super::parts::{self, Asks, Table};
 use super::when;
+use crate::view::JobRow;
 
 /// Digits of a digest that are shown, as the engine itself does.
 const DIGEST_DIGITS: usize = 12;
 
 /// What can be asked of a whole project that has services, in this order: some
 /// may run while others do not.
-const OF_A_PROJECT: &[(Action, &str)] =
+pub const OF_A_PROJECT: &[(Action, &str)] =
     &[(Action::Restart, "Restart"), (Action::Stop, "Stop"), (Action::Start, "Start"), (Action::Rebuild, "Rebuild")];
 const OF_WHAT_RUNS: &[(Action, &str)] = &[(Action::Restart, "Restart"), (Action::Stop, "Stop"), (Action::Rebuild, "Rebuild")];
 const OF_WHAT_DOES_NOT: &[(Action, &str)] = &[(Action::Start, "Start"), (Action::Rebuild, "Rebuild")];
@@ -32,15 +34,20 @@ pub fn table(services: &[ServiceView], asks: &Asks<'_>, online: bool, now: Times
             ports(service),
             buttons(service, asks),
         ];
-        table.row(&format!("service/{}", service.name), &cells);
+        table.row(&row_id(asks, service.name.as_str()), &cells);
     }
     let mut html = table.html();
     html.add(&not_allowed(asks.remote));
     html
 }
 
+/// The id of a service's row.
+pub fn row_id(asks: &Asks<'_>, service: &str) -> String {
+    format!("service/{}/{}/{service}", asks.host, asks.project)
+}
+
 /// What can be asked of one service, as it last was.
-fn buttons(service: &ServiceView, asks: &Asks<'_>) -> Html {
+pub fn buttons(service: &ServiceView, asks: &Asks<'_>) -> Html {
     let offered = match service.state {
         ServiceState::Running | ServiceState::Restarting | ServiceState::Paused => OF_WHAT_RUNS,
         ServiceState::Created | ServiceState::Exited | ServiceState::Dead | ServiceState::Absent => OF_WHAT_DOES_NOT,
@@ -108,6 +115,21 @@ fn ports(service: &ServiceView) -> Html {
     html
 }
 
+/// The jobs of a project that have not ended, so that a press of a button shows.
+pub fn jobs(jobs: &[JobRow], last_seen: Option<Timestamp>, now: Timestamp) -> Html {
+    let mut html = Html::new();
+    for job in jobs {
+        html.raw("<div class=\"line\" id=\"job/").number(job.id.0).raw("\"><p>").text(&parts::job_words(job.action, job.service.as_ref()));
+        html.raw(" ").add(&parts::job_badge(job.state));
+        let waits = parts::job_waits(job, last_seen, now);
+        if !waits.is_empty() {
+            html.raw(": ").add(&waits);
+        }
+        html.raw("</p>").add(&parts::job_button(job)).raw("</div>");
+    }
+    html
+}
+
 /// Why a button is missing.
 fn not_allowed(remote: &[Action]) -> Html {
     let missing: Vec<&str> = OF_A_PROJECT.iter().filter(|(action, _)| !remote.contains(action)).map(|(action, _)| action.as_str()).collect();
@@ -125,7 +147,7 @@ mod tests {
     use super::*;
 
     fn shown(services: &[ServiceView], remote: &[Action], online: bool) -> String {
-        let asks = Asks { host: "attic", project: "media", remote };
+        let asks = Asks { host: "attic", project: "media", remote, is_on_containers: false };
         let html = table(services, &asks, online, NOW).into_string();
         assert_well_formed(&html);
         seen(&format!("Skip to content</a>{html}"))
@@ -182,7 +204,7 @@ mod tests {
     #[test]
     fn hostile_words_change_no_markup() {
         let with = |word: &str| {
-            let asks = Asks { host: "attic", project: "media", remote: Action::ALL };
+            let asks = Asks { host: "attic", project: "media", remote: Action::ALL, is_on_containers: true };
             skeleton(&table(&[hostile_service(word)], &asks, true, NOW).into_string())
         };
         for hostile in HOSTILE {

@@ -4,7 +4,9 @@ use doorstep_shared::ids::{Action, Cause, JobId, Name, ProjectState};
 use doorstep_shared::protocol::{Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 
-use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectRow, RunRow, StepRow};
+use crate::view::{
+    AskedAll, ContainersHost, ContainersProject, ContainersView, DeliveryRow, FleetView, HostView, JobRow, Problem, ProjectRow, RunRow, StepRow,
+};
 
 pub const NOW: Timestamp = Timestamp(1_790_000_000_000);
 const COMMIT: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334";
@@ -168,6 +170,49 @@ pub fn a_service(of: &str, state: &str) -> ServiceView {
     }
 }
 
+/// Two hosts with a project each, one failing and one whose host is offline.
+pub fn some_containers() -> ContainersView {
+    let problems = vec![
+        Problem { service: None, why: "failing: no such image".into() },
+        Problem { service: Some("jobs".parse().unwrap()), why: "exited with 1".into() },
+    ];
+    let media = ContainersProject {
+        name: name("media"),
+        state: ProjectState::Failing,
+        reason: Some("no such image".into()),
+        remote: Action::ALL.to_vec(),
+        problems,
+        services: vec![ServiceView { exit_code: Some(1), ..a_service("jobs", "exited") }, a_service("web", "running")],
+        jobs: vec![JobRow { service: Some("web".parse().unwrap()), project: name("media"), ..a_job("restart", "leased") }],
+    };
+    let blog = ContainersProject {
+        name: name("blog"),
+        state: ProjectState::Running,
+        reason: None,
+        remote: vec![Action::Restart],
+        problems: vec![],
+        services: vec![a_service("web", "running")],
+        jobs: vec![],
+    };
+    let host = |of: &str, online, project| {
+        let HostView { name, online, last_seen, parked, .. } = a_host(of, online);
+        ContainersHost { name, online, last_seen, parked, projects: vec![project] }
+    };
+    ContainersView { hosts: vec![host("attic", true, media), host("cellar", false, blog)] }
+}
+
+pub fn an_ask_to_all() -> AskedAll {
+    AskedAll {
+        host: name("attic"),
+        action: Action::Restart,
+        host_online: false,
+        jobs: vec![JobId(1), JobId(2)],
+        queued: vec![name("blog"), name("media")],
+        not_allowed: vec![name("shop")],
+        busy: vec![],
+    }
+}
+
 /// A service that says `word` wherever it may say anything.
 pub fn hostile_service(word: &str) -> ServiceView {
     ServiceView {
@@ -181,6 +226,21 @@ pub fn hostile_service(word: &str) -> ServiceView {
         containers: u32::MAX,
         ..a_service("web", "running")
     }
+}
+
+/// Hosts whose services say `word`.
+pub fn hostile_containers(word: &str) -> ContainersView {
+    let mut view = some_containers();
+    for host in &mut view.hosts {
+        host.parked = Some(word.into());
+        host.last_seen = Some(Timestamp(u64::MAX));
+        for project in &mut host.projects {
+            project.reason = Some(word.into());
+            project.problems = vec![Problem { service: None, why: word.into() }, Problem { service: Some("web".parse().unwrap()), why: word.into() }];
+            project.services = vec![hostile_service(word)];
+        }
+    }
+    view
 }
 
 /// Two hosts, one of them offline, and a project in every state but stopped.

@@ -1,10 +1,10 @@
 //! Services of compose projects: what pages and programs see of them, and what
-//! can be asked of one.
+//! can be asked of one, of a project, of all that a host has.
 
-use doorstep_shared::ids::{Action, Cause, RunState, ServiceName, ServiceState};
+use doorstep_shared::ids::{Action, Cause, ContainerHealth, ProjectState, RunState, ServiceName, ServiceState};
 use doorstep_shared::protocol::{Grant, ProjectView, Report, SERVICE_VERSION, SERVICES_MAX, ServiceView, ToEdge, ToExecutor};
 use doorstep_shared::time::Timestamp;
-use doorstep_tests::{Answer, Edge, FakeExecutor, Heard, Socket, project};
+use doorstep_tests::{Answer, Edge, FakeExecutor, Heard, Socket, project, wait};
 use serde_json::{Value, json};
 
 use crate::reports::outcome;
@@ -52,6 +52,13 @@ async fn page(edge: &Edge, path: &str) -> String {
     let answer = edge.request("GET", path, &[("cookie", &edge.session().await)], "").await;
     assert_eq!(answer.status, 200, "{path}");
     answer.text()
+}
+
+/// The services of a host, as `/api/containers` shows them.
+async fn containers(edge: &Edge, host: &str) -> Value {
+    let told = edge.get("/api/containers").await;
+    let hosts = told["hosts"].as_array().unwrap();
+    hosts.iter().find(|of| of["name"] == host).cloned().unwrap_or_default()
 }
 
 /// Says hello as a doorstep that knows nothing of services.
@@ -107,7 +114,9 @@ async fn a_job_and_its_run_say_which_service() {
     assert_eq!(grant.service, web());
     let job = edge.get("/api/jobs?host=svc-run").await["jobs"][0].clone();
     assert_eq!((&job["action"], &job["service"]), (&json!("restart"), &json!("web")), "{job}");
-    assert!(page(&edge, "/projects/svc-run/svc-run").await.contains("restart web"));
+    for path in ["/projects/svc-run/svc-run", "/containers"] {
+        assert!(page(&edge, path).await.contains("restart web"), "{path}");
+    }
     session.report(started("svc-run-1", "svc-run", &grant)).await;
     session.report(outcome("svc-run-1", Some(&grant), RunState::Succeeded, None)).await;
     // Told again, as after a connection that broke, when its job has ended.
@@ -187,6 +196,38 @@ async fn a_doorstep_that_knows_no_services_is_never_asked_for_one() {
 }
 
 #[tokio::test]
+async fn every_service_is_shown_also_while_its_host_is_away() {
+    let edge = shared_edge().await;
+    let mut sick = media("svc-seen");
+    sick.services[0].health = Some(ContainerHealth::Unhealthy);
+    (sick.services[1].state, sick.services[1].exit_code) = (ServiceState::Exited, Some(3));
+    let host = edge.enrolled("svc-seen").await;
+    let session = host.connect(&[sick, project("plain", "svc-seen/plain")]).await;
+    let told = containers(&edge, "svc-seen").await;
+    let projects = told["projects"].as_array().unwrap();
+    assert_eq!((&told["online"], projects.len()), (&json!(true), 1), "a project without services is not here: {told}");
+    let names: Vec<_> = projects[0]["services"].as_array().unwrap().iter().map(|service| service["name"].clone()).collect();
+    assert_eq!(names, [json!("jobs"), json!("web")], "by name");
+    assert_eq!(projects[0]["problems"], json!([{"service": "jobs", "why": "exited with 3"}, {"service": "web", "why": "unhealthy"}]));
+    let of_project = edge.get("/api/projects").await;
+    let of_project = of_project["projects"].as_array().unwrap().iter().find(|of| of["name"] == "svc-seen").unwrap().clone();
+    assert_eq!(of_project["services"], projects[0]["services"]);
+    let html = page(&edge, "/containers").await;
+    let (problems, groups) = html.split_once("id=\"host/").unwrap();
+    assert!(problems.contains("exited with 3") && problems.contains("unhealthy"), "what needs a look comes first: {problems}");
+    assert!(groups.contains("ghcr.io/me/web:1.2\">web:1.2</code>") && groups.contains("127.0.0.1:8080-&gt;80/tcp"), "{groups}");
+    let html = page(&edge, "/projects/svc-seen/svc-seen").await;
+    assert!(html.contains("<h2>Services</h2>") && html.contains("name=\"service\" value=\"web\""), "{html}");
+    drop(session);
+    edge.sees_host("svc-seen", false).await;
+    let away = containers(&edge, "svc-seen").await;
+    assert_eq!((&away["online"], &away["projects"][0]["services"]), (&json!(false), &projects[0]["services"]));
+    assert!(away["last_seen"].as_u64().is_some_and(|at| at > 1_700_000_000_000), "{away}");
+    let html = page(&edge, "/containers").await;
+    assert!(html.contains("all of this was true when it was last heard, <time") && html.contains("last known: exited"), "{html}");
+}
+
+#[tokio::test]
 async fn what_a_host_says_of_its_services_is_made_fit() {
     let edge = shared_edge().await;
     let many = (0..SERVICES_MAX + 20).map(|n| service(&format!("s{n:03}"), ServiceState::Running));
@@ -196,12 +237,68 @@ async fn what_a_host_says_of_its_services_is_made_fit() {
     first.digest = Some("\"><b>".repeat(1_000));
     first.ports = vec!["<i>80".repeat(30); 40];
     let _session = edge.enrolled("svc-liar").await.connect(&[liar]).await;
-    let projects = edge.get("/api/projects").await["projects"].clone();
-    let told = projects.as_array().unwrap().iter().find(|of| of["name"] == "svc-liar").unwrap()["services"].clone();
+    let told = containers(&edge, "svc-liar").await["projects"][0]["services"].clone();
     assert_eq!(told.as_array().unwrap().len(), SERVICES_MAX);
     let (image, ports) = (told[0]["image"].as_str().unwrap(), told[0]["ports"].as_array().unwrap());
     assert!(image.starts_with("<script>xxx") && image.len() <= 512, "{image}");
     assert!(ports.len() == 20 && ports.iter().all(|port| port.as_str().unwrap().len() <= 100), "{ports:?}");
-    let html = page(&edge, "/projects/svc-liar/svc-liar").await;
-    assert!(html.contains("<h2>Services</h2>") && !html.contains("<script>") && !html.contains("<i>") && !html.contains("<b>"), "{html}");
+    let html = page(&edge, "/containers").await;
+    assert!(!html.contains("<script>") && !html.contains("<i>") && !html.contains("<b>"), "{html}");
+}
+
+#[tokio::test]
+async fn a_change_of_a_service_is_shown_on_an_open_page() {
+    let edge = Edge::start().await;
+    let empty = page(&edge, "/containers").await;
+    assert!(empty.contains("No containers yet") && empty.contains("[project.media.compose]"), "{empty}");
+    let mut session = edge.enrolled("attic").await.connect(&[media("media")]).await;
+    let mut open = doorstep_tests::Page::open(&edge, &edge.session().await).await;
+    let mut changed = media("media");
+    (changed.state, changed.reason) = (ProjectState::Failing, Some("no such image".into()));
+    changed.services[0].state = ServiceState::Restarting;
+    session.socket.send(&ToEdge::Projects { projects: vec![changed.clone()] }).await;
+    assert!(open.hear().await["changed"].is_array());
+    let problems = containers(&edge, "attic").await["projects"][0]["problems"].clone();
+    assert_eq!(problems, json!([{"service": null, "why": "failing: no such image"}, {"service": "web", "why": "restarting"}]));
+    // The same again is no change, and no row.
+    let rows = async || edge.get("/api/usage").await["rows_written"].clone();
+    let before = rows().await;
+    session.socket.send(&ToEdge::Projects { projects: vec![changed] }).await;
+    assert_eq!(session.socket.beat().await, Heard::Pong);
+    assert_eq!((rows().await, open.heard().await), (before, vec![]));
+}
+
+#[tokio::test]
+async fn all_projects_of_a_host_are_asked_at_once() {
+    let edge = shared_edge().await;
+    let not_allowed = ProjectView { remote: vec![Action::Deploy], ..media("shut") };
+    let projects = [media("one"), media("two"), not_allowed, project("plain", "svc-all/plain")];
+    let mut session = edge.enrolled("svc-all").await.connect(&projects).await;
+    let answer = edge.api("POST", "/api/containers/svc-all/restart").await;
+    let said = answer.json();
+    assert_eq!((answer.status, said["jobs"].as_array().unwrap().len()), (202, 2), "{said}");
+    assert_eq!((&said["queued"], &said["not_allowed"], &said["busy"]), (&json!(["one", "two"]), &json!(["shut"]), &json!([])));
+    for project in ["one", "two"] {
+        let grant = session.grant().await;
+        assert_eq!((grant.project.as_str(), grant.action, grant.service), (project, Action::Restart, None));
+    }
+    let answer = press(&edge, "/containers/svc-all/stop", "").await;
+    let page = answer.text();
+    assert_eq!(answer.status, 200, "{page}");
+    assert!(page.contains("2 jobs were queued") && page.contains("Not allowed by the host's doorstep.toml: "), "{page}");
+    let of_host = async || edge.get("/api/jobs?host=svc-all").await["jobs"].as_array().unwrap().len();
+    wait::until("the jobs to be there", of_host, |jobs| *jobs == 4).await;
+    for (path, status) in [("svc-all/deploy", 404), ("svc-all/rollback", 404), ("svc-nobody/stop", 404)] {
+        assert_eq!(edge.api("POST", &format!("/api/containers/{path}")).await.status, status, "{path}");
+    }
+    assert_eq!(press(&edge, "/containers/svc-nobody/stop", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_button_on_the_page_of_all_services_leads_back_there() {
+    let edge = shared_edge().await;
+    let mut session = edge.enrolled("svc-back").await.connect(&[media("svc-back")]).await;
+    let answer = press(&edge, "/projects/svc-back/svc-back/stop", "service=web&back=containers").await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/containers#project/svc-back/svc-back")), "{}", answer.text());
+    assert_eq!(session.grant().await.service, web());
 }
