@@ -3,10 +3,11 @@
 //! Only the Worker can reach the hub, so a call carries no proof of who asks:
 //! whoever adds one here adds its check in the Worker first.
 
-use doorstep_shared::ids::{Action, JobId, JobState, Name};
+use doorstep_shared::ids::{Action, JobId, JobState, Name, ServiceName};
 use serde::{Deserialize, Serialize};
 use worker::{Env, Method, Request, RequestInit, RequestRedirect, Response, Result, Stub};
 
+use crate::ask::Back;
 use crate::delivery::Headers;
 
 /// Name of the one hub of a fleet. It names stored data: never change it.
@@ -99,6 +100,10 @@ pub enum Call {
     },
     /// The deliveries' page.
     DeliveriesPage,
+    /// The page of all services.
+    ContainersPage,
+    /// Every service.
+    Containers,
     /// What the hub cost since it woke.
     Usage,
     /// How deliveries fare.
@@ -155,6 +160,19 @@ pub enum Call {
         host: Name,
         /// Its name.
         project: Name,
+        /// The action.
+        action: Action,
+        /// The one service that is meant, if it is one.
+        service: Option<ServiceName>,
+        /// Who reads the answer.
+        client: Client,
+        /// Where a person goes on.
+        back: Back,
+    },
+    /// Ask every project with services of a host for an action.
+    ActAll {
+        /// The host.
+        host: Name,
         /// The action.
         action: Action,
         /// Who reads the answer.

@@ -10,9 +10,11 @@
 //! `GET /executor` and `GET /live` ([`sockets`], [`greet`]) upgrade to WebSockets;
 //! anything else is 404.
 
+mod act;
 mod answer;
 mod arrivals;
 mod clean;
+mod containers;
 mod deliver;
 mod greet;
 mod jobs;
@@ -202,6 +204,7 @@ impl Hub {
         let mut memory = self.memory()?;
         let mut turn = Turn::new(now());
         let outcome = decide(&mut memory, &mut turn)?;
+        self.withhold(&mut memory, &mut turn);
         let (statements, sends) = turn.finish()?;
         self.store()?.commit(statements)?;
         Ok((outcome, sends))

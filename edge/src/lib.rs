@@ -5,10 +5,11 @@
 //! believed to the [`hub`]. Nothing unsigned and nobody unknown costs the hub
 //! more than a note.
 //!
-//! `route`, `delivery`, `followed`, `session`, `enroll`, `health`, `view` and `pages` are pure and
-//! tested natively; they never use the platform. What is absent: anything that
+//! `route`, `ask`, `delivery`, `followed`, `services`, `session`, `enroll`, `health`, `view` and
+//! `pages` are pure and tested natively; they never use the platform. What is absent: anything that
 //! could make a host run a command.
 
+pub mod ask;
 pub mod delivery;
 pub mod enroll;
 pub mod followed;
@@ -16,6 +17,7 @@ pub mod health;
 pub mod kept;
 pub mod pages;
 pub mod route;
+pub mod services;
 pub mod session;
 pub mod view;
 
@@ -29,10 +31,12 @@ mod store;
 use std::cell::Cell;
 
 use delivery::{Disbelief, Headers};
+use doorstep_shared::ids::{Action, Name};
 use doorstep_shared::time::Timestamp;
 use route::{Access, Route};
 use worker::{Context, Env, Method, Request, Response, Result, console_error, event};
 
+use ask::{Asked, BadAsk};
 use call::{Believed, Call, Client};
 use platform::{Settings, now};
 
@@ -79,6 +83,8 @@ async fn serve(req: Request, env: &Env) -> Result<Response> {
         }
         Route::Unknown => reply::error(404, "not_found", "there is nothing at this address"),
         Route::WrongMethod(allowed) => reply::wrong_method(allowed),
+        Route::Act(host, project, action) => act(req, env, Client::Page, (host, project, action)).await,
+        Route::ApiAct(host, project, action) => act(req, env, Client::Api, (host, project, action)).await,
         other => match call_of(other, &req) {
             Some(call) => call.ask(env).await,
             None => reply::error(404, "not_found", "there is nothing at this address"),
@@ -100,6 +106,8 @@ fn call_of(route: Route, req: &Request) -> Option<Call> {
         Route::Project(host, project) => Call::ProjectPage { host, project },
         Route::Run(id) => Call::RunPage { id },
         Route::Deliveries => Call::DeliveriesPage,
+        Route::Containers => Call::ContainersPage,
+        Route::ApiContainers => Call::Containers,
         Route::WebhookHealth => Call::Health,
         Route::Events => req.query::<call::EventsQuery>().map(Call::Events).unwrap_or(Call::BadQuery),
         Route::Event(id) => Call::Event { id },
@@ -117,13 +125,15 @@ fn call_of(route: Route, req: &Request) -> Option<Call> {
         Route::ApiCancel(job) => Call::Cancel { job, client: Client::Api },
         Route::Revive(job) => Call::Revive { job, client: Client::Page },
         Route::ApiRevive(job) => Call::Revive { job, client: Client::Api },
-        Route::Act(host, project, action) => Call::Act { host, project, action, client: Client::Page },
-        Route::ApiAct(host, project, action) => Call::Act { host, project, action, client: Client::Api },
+        Route::ActAll(host, action) => Call::ActAll { host, action, client: Client::Page },
+        Route::ApiActAll(host, action) => Call::ActAll { host, action, client: Client::Api },
         Route::Enroll => Call::Enroll { origin: origin_of(req), client: Client::Page },
         Route::ApiEnroll => Call::Enroll { origin: origin_of(req), client: Client::Api },
         Route::ApiRevoke(host) => Call::Revoke { host },
         Route::ApiUsage => Call::Usage,
         Route::Deliver
+        | Route::Act(..)
+        | Route::ApiAct(..)
         | Route::Healthz
         | Route::LoginPage
         | Route::Login
@@ -267,6 +277,27 @@ async fn login(mut req: Request, env: &Env, settings: &Settings) -> Result<Respo
         429 => reply::page(429, pages::login(Some("Too many wrong passwords. Wait a few minutes."), &next)),
         401 => reply::page(401, pages::login(Some("That is not the password."), &next)),
         other => reply::error(500, "internal", &format!("the hub answered {other}")),
+    }
+}
+
+async fn act(mut req: Request, env: &Env, client: Client, (host, project, action): (Name, Name, Action)) -> Result<Response> {
+    let length = req.headers().get("content-length")?.and_then(|text| text.parse().ok());
+    let Some(body) = platform::read_capped(&mut req, length, ask::BODY_BYTES_MAX).await? else {
+        return reply::refused(client, 413, "body_too_large", "an ask is smaller than this");
+    };
+    match asked(&req, client, &body) {
+        Ok(Asked { service, back }) => Call::Act { host, project, action, service, client, back }.ask(env).await,
+        Err(bad) => reply::refused(client, 400, "bad_ask", &bad.to_string()),
+    }
+}
+
+fn asked(req: &Request, client: Client, body: &[u8]) -> std::result::Result<Asked, BadAsk> {
+    match client {
+        Client::Page => ask::of_form(&platform::fields(body)),
+        Client::Api => {
+            let query = req.url().ok().and_then(|url| url.query().map(str::to_owned)).unwrap_or_default();
+            ask::of_api(&platform::fields(query.as_bytes()), body)
+        }
     }
 }
 

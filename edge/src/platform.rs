@@ -111,12 +111,17 @@ pub async fn read_capped(req: &mut Request, length: Option<u64>, bytes_max: u64)
 /// `password` and `next` of a sign-in form.
 pub fn login_fields(body: &[u8]) -> (String, String) {
     let (mut password, mut next) = (String::new(), String::new());
-    for (key, value) in worker::url::form_urlencoded::parse(body) {
-        match key.as_ref() {
-            "password" => password = value.into_owned(),
-            "next" => next = value.into_owned(),
+    for (key, value) in fields(body) {
+        match key.as_str() {
+            "password" => password = value,
+            "next" => next = value,
             _ => {}
         }
     }
     (password, next)
+}
+
+/// The fields of a form or a query.
+pub fn fields(encoded: &[u8]) -> Vec<(String, String)> {
+    worker::url::form_urlencoded::parse(encoded).into_owned().collect()
 }

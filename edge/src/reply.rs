@@ -3,6 +3,7 @@
 use serde::Serialize;
 use worker::{Headers, Response, Result};
 
+use crate::call::Client;
 use crate::pages;
 
 /// Pages run our own script and style and nothing else.
@@ -21,6 +22,14 @@ pub fn json_text(status: u16, text: String) -> Result<Response> {
 /// `{"error": code, "message": sentence}`.
 pub fn error(status: u16, code: &str, message: &str) -> Result<Response> {
     json(status, &serde_json::json!({"error": code, "message": message}))
+}
+
+/// A refusal for whoever reads it.
+pub fn refused(client: Client, status: u16, code: &str, message: &str) -> Result<Response> {
+    match client {
+        Client::Api => error(status, code, message),
+        Client::Page => page(status, pages::problem(status, "That was not done", message)),
+    }
 }
 
 /// 405 with the methods that are allowed.

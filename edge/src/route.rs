@@ -5,6 +5,8 @@
 
 use doorstep_shared::ids::{Action, JobId, Name};
 
+use crate::ask::takes_service;
+
 /// Everything a request can mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -36,6 +38,8 @@ pub enum Route {
     Run(String),
     /// The deliveries' page.
     Deliveries,
+    /// The page of all services.
+    Containers,
     /// Page updates.
     Live,
     /// The executor's socket.
@@ -44,6 +48,8 @@ pub enum Route {
     ApiHosts,
     /// `/api/projects`.
     ApiProjects,
+    /// `/api/containers`.
+    ApiContainers,
     /// `/api/runs`.
     ApiRuns,
     /// `/api/runs/{id}`.
@@ -64,6 +70,10 @@ pub enum Route {
     ApiAct(Name, Name, Action),
     /// Ask a project for an action, from a page's form.
     Act(Name, Name, Action),
+    /// Ask every project with services of a host for an action, as JSON.
+    ApiActAll(Name, Action),
+    /// The same, from a page's form.
+    ActAll(Name, Action),
     /// A one-time code, as JSON.
     ApiEnroll,
     /// A one-time code, from a page's form.
@@ -109,8 +119,10 @@ impl Route {
             | Self::Project(..)
             | Self::Run(_)
             | Self::Deliveries
+            | Self::Containers
             | Self::Live
             | Self::Act(..)
+            | Self::ActAll(..)
             | Self::Cancel(_)
             | Self::Revive(_)
             | Self::Enroll => Access::SignedIn,
@@ -119,6 +131,7 @@ impl Route {
             | Self::Replay(_)
             | Self::ApiHosts
             | Self::ApiProjects
+            | Self::ApiContainers
             | Self::ApiRuns
             | Self::ApiRun(_)
             | Self::ApiRunLog(_)
@@ -126,6 +139,7 @@ impl Route {
             | Self::ApiCancel(_)
             | Self::ApiRevive(_)
             | Self::ApiAct(..)
+            | Self::ApiActAll(..)
             | Self::ApiEnroll
             | Self::ApiRevoke(_)
             | Self::ApiUsage => Access::SignedInOrBearer,
@@ -146,6 +160,8 @@ impl Route {
                 | Self::Revive(_)
                 | Self::ApiAct(..)
                 | Self::Act(..)
+                | Self::ApiActAll(..)
+                | Self::ActAll(..)
                 | Self::ApiEnroll
                 | Self::Enroll
                 | Self::ApiRevoke(_)
@@ -161,7 +177,9 @@ impl Route {
                 | Self::Project(..)
                 | Self::Run(_)
                 | Self::Deliveries
+                | Self::Containers
                 | Self::Act(..)
+                | Self::ActAll(..)
                 | Self::Cancel(_)
                 | Self::Revive(_)
                 | Self::Enroll
@@ -189,6 +207,8 @@ pub fn route(method: &str, path: &str) -> Route {
         ["assets", "live.js"] => get(method, Route::Asset("live.js")),
         [""] => get(method, Route::Fleet),
         ["deliveries"] => get(method, Route::Deliveries),
+        ["containers"] => get(method, Route::Containers),
+        ["containers", host, action] => only(method, "POST", act_all(host, action, Route::ActAll)),
         ["runs", id] => get(method, id_route(id, Route::Run)),
         ["projects", host, project] => match (host.parse(), project.parse()) {
             (Ok(host), Ok(project)) => get(method, Route::Project(host, project)),
@@ -212,6 +232,8 @@ fn api(method: &str, parts: &[&str]) -> Route {
         ["hosts", host] => host.parse().map_or(Route::Unknown, |host| only(method, "DELETE", Route::ApiRevoke(host))),
         ["projects"] => get(method, Route::ApiProjects),
         ["usage"] => get(method, Route::ApiUsage),
+        ["containers"] => get(method, Route::ApiContainers),
+        ["containers", host, action] => only(method, "POST", act_all(host, action, Route::ApiActAll)),
         ["projects", host, project, action] => only(method, "POST", act(host, project, action, Route::ApiAct)),
         ["jobs"] => get(method, Route::ApiJobs),
         ["jobs", id, "cancel"] => only(method, "POST", job_route(id, Route::ApiCancel)),
@@ -226,6 +248,14 @@ fn api(method: &str, parts: &[&str]) -> Route {
 fn act(host: &str, project: &str, action: &str, make: fn(Name, Name, Action) -> Route) -> Route {
     match (host.parse(), project.parse(), action.parse()) {
         (Ok(host), Ok(project), Ok(action)) => make(host, project, action),
+        _ => Route::Unknown,
+    }
+}
+
+/// Only what can be asked of services can be asked of all that a host has.
+fn act_all(host: &str, action: &str, make: fn(Name, Action) -> Route) -> Route {
+    match (host.parse(), action.parse()) {
+        (Ok(host), Ok(action)) if takes_service(action) => make(host, action),
         _ => Route::Unknown,
     }
 }
@@ -280,6 +310,12 @@ mod tests {
         assert!(matches!(route("POST", "/api/projects/attic/shop/deploy"), Route::ApiAct(..)));
         assert_eq!(route("GET", "/api/projects/attic/shop/deploy"), Route::WrongMethod("POST"));
         assert_eq!(route("GET", "/runs/a%2fb"), Route::Unknown);
+        assert!(matches!(route("POST", "/containers/attic/restart"), Route::ActAll(_, Action::Restart)));
+        assert!(matches!(route("POST", "/api/containers/attic/stop"), Route::ApiActAll(_, Action::Stop)));
+        assert_eq!(route("GET", "/containers/attic/restart"), Route::WrongMethod("POST"));
+        for not_of_services in ["deploy", "fetch", "rollback", "format-disk"] {
+            assert_eq!(route("POST", &format!("/api/containers/attic/{not_of_services}")), Route::Unknown);
+        }
         assert!(matches!(route("DELETE", "/api/hosts/attic"), Route::ApiRevoke(_)));
         assert_eq!(route("POST", "/api/jobs/7/revive"), Route::ApiRevive(JobId(7)));
         assert_eq!(route("GET", "/jobs/7/cancel"), Route::WrongMethod("POST"));
@@ -293,6 +329,8 @@ mod tests {
         let routes = [
             route("POST", "/api/projects/a/b/deploy"),
             route("POST", "/projects/a/b/deploy"),
+            route("POST", "/containers/a/stop"),
+            route("POST", "/api/containers/a/stop"),
             route("POST", "/hosts/enrollments"),
             route("POST", "/api/hosts/enrollments"),
             route("DELETE", "/api/hosts/a"),

@@ -3,8 +3,8 @@
 //! The same values are serialised as JSON and rendered as pages, so the two
 //! cannot disagree. Times are milliseconds since the Unix epoch.
 
-use doorstep_shared::ids::{Action, Cause, DeliveryState, JobId, JobState, Name, ProjectState, RunState, StepState};
-use doorstep_shared::protocol::{Failure, LiveView};
+use doorstep_shared::ids::{Action, Cause, DeliveryState, JobId, JobState, Name, ProjectState, RunState, ServiceName, StepState};
+use doorstep_shared::protocol::{Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,8 @@ pub struct ProjectRow {
     pub remote: Vec<Action>,
     /// May it show what the app prints?
     pub shows_logs: bool,
+    /// Its services, by name, as they were when its host last spoke.
+    pub services: Vec<ServiceView>,
     /// Its jobs that have not ended, oldest first.
     pub jobs: Vec<JobRow>,
     /// Its dead jobs of the last 7 days, newest first. On the first page and in
@@ -72,6 +74,8 @@ pub struct JobRow {
     pub project: Name,
     /// What is asked.
     pub action: Action,
+    /// The one service that is meant, if it is one.
+    pub service: Option<ServiceName>,
     /// Why.
     pub cause: Cause,
     /// Where it stands.
@@ -109,6 +113,9 @@ pub struct RunRow {
     pub attempt: u32,
     /// What was done.
     pub action: Action,
+    /// The one service that its job meant, if it was one.
+    #[serde(default)]
+    pub service: Option<ServiceName>,
     /// Why.
     pub cause: Cause,
     /// Where it stands.
@@ -165,6 +172,75 @@ pub struct FleetView {
     pub hosts: Vec<HostView>,
     /// Every project, by host and name.
     pub projects: Vec<ProjectRow>,
+}
+
+/// Something that needs a look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The service; the project itself when there is none.
+    pub service: Option<ServiceName>,
+    /// What is wrong, in words.
+    pub why: String,
+}
+
+/// A project that has services.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ContainersProject {
+    /// Its name.
+    pub name: Name,
+    /// How it was when its host last spoke.
+    pub state: ProjectState,
+    /// Why, when there is more to say.
+    pub reason: Option<String>,
+    /// What the dashboard may ask for.
+    pub remote: Vec<Action>,
+    /// What needs a look.
+    pub problems: Vec<Problem>,
+    /// Its services, by name.
+    pub services: Vec<ServiceView>,
+    /// Its jobs that have not ended, oldest first.
+    pub jobs: Vec<JobRow>,
+}
+
+/// A host with projects that have services.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ContainersHost {
+    /// Its name.
+    pub name: Name,
+    /// Is its socket up? If not, the rest is as it last was.
+    pub online: bool,
+    /// When it was last heard: since then nothing is known.
+    pub last_seen: Option<Timestamp>,
+    /// Why it takes no jobs now, if so.
+    pub parked: Option<String>,
+    /// Its projects that have services, by name.
+    pub projects: Vec<ContainersProject>,
+}
+
+/// Every service of the fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ContainersView {
+    /// Every host that has any, by name.
+    pub hosts: Vec<ContainersHost>,
+}
+
+/// What became of an ask to every project with services of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AskedAll {
+    /// The host.
+    pub host: Name,
+    /// What was asked.
+    pub action: Action,
+    /// Is the host's socket up? If not, the jobs wait for it.
+    pub host_online: bool,
+    /// The jobs that were made.
+    pub jobs: Vec<JobId>,
+    /// The projects that they are for, in the same order.
+    pub queued: Vec<Name>,
+    /// Projects whose host's file does not allow it from here.
+    pub not_allowed: Vec<Name>,
+    /// Projects that have too many jobs waiting already.
+    pub busy: Vec<Name>,
 }
 
 /// One delivery, without its payload.

@@ -1,12 +1,11 @@
 //! The Worker's calls, answered.
 
-use doorstep_shared::ids::{Action, Cause, JobState, Name};
+use doorstep_shared::ids::Name;
 use doorstep_shared::protocol::Refusal;
-use doorstep_shared::queue::{Input, Job};
+use doorstep_shared::queue::Input;
 use worker::{Response, Result};
 
 use super::Hub;
-use super::deliver::enqueue_one;
 use crate::call::{Call, Client, EventsQuery};
 use crate::platform::{now, random};
 use crate::store::{Statement, count_refusal, number, text};
@@ -35,6 +34,8 @@ impl Hub {
                 let view = DeliveriesView { rows: self.events(&EventsQuery::default())?, missed_last_day: self.missed_last_day()? };
                 reply::page(200, pages::deliveries(&view, now()))
             },
+            Call::ContainersPage => reply::page(200, pages::containers(&self.containers()?, now())),
+            Call::Containers => reply::json(200, &self.containers()?),
             Call::Health => reply::json(200, &self.health()?),
             Call::Events(query) => reply::json(200, &serde_json::json!({"events": self.events(&query)?})),
             Call::BadQuery => reply::error(400, "bad_query", "a part of the query is not what it should be"),
@@ -57,7 +58,8 @@ impl Hub {
                 Some(view) => reply::json(200, &serde_json::json!({"lines": view.log})),
                 None => missing("no run has this id"),
             },
-            Call::Act { host, project, action, client } => self.act(&host, &project, action, client).await,
+            Call::Act { host, project, action, service, client, back } => self.act(&(host, project), action, service, (client, back)).await,
+            Call::ActAll { host, action, client } => self.act_all(&host, action, client).await,
             Call::Enroll { origin, client } => self.enroll(&origin, client).await,
             Call::Revoke { host } => self.revoke(host).await,
             Call::Login { client, right } => self.login(&client, right).await,
@@ -72,31 +74,6 @@ impl Hub {
         let row = serde_json::to_string(&row)?;
         let row = row.strip_suffix('}').unwrap_or(&row);
         reply::json_text(200, format!(r#"{row},"payload":{payload}}}"#))
-    }
-
-    async fn act(&self, host: &Name, project: &Name, action: Action, client: Client) -> Result<Response> {
-        let allowed = {
-            let memory = self.memory()?;
-            memory.projects.get(&(host.clone(), project.clone())).map(|view| view.remote.contains(&action))
-        };
-        match allowed {
-            None => return refused(client, 404, "not_found", "no host announced a project of this name"),
-            Some(false) => {
-                let message = format!("the file of {host} does not allow `{action}` from here");
-                return refused(client, 403, "not_allowed", &message);
-            }
-            Some(true) => {}
-        }
-        let job = self.turn(|memory, turn| Ok(enqueue_one(host, project, action, Cause::Dashboard, None, memory, turn))).await?;
-        // The queue has the last word: so many jobs of a project and no more.
-        if let Some(Job { state: JobState::Dead, reason, .. }) = self.stored_job(job)? {
-            return refused(client, 409, "busy", &reason.unwrap_or_default());
-        }
-        let host_online = self.is_online(host);
-        match client {
-            Client::Api => reply::json(202, &serde_json::json!({"job": job, "host_online": host_online})),
-            Client::Page => reply::redirect(&format!("/projects/{host}/{project}"), None),
-        }
     }
 
     async fn enroll(&self, origin: &str, client: Client) -> Result<Response> {
@@ -173,14 +150,6 @@ impl Hub {
         })
         .await?;
         Response::empty()
-    }
-}
-
-/// A refusal for whoever reads it.
-pub(super) fn refused(client: Client, status: u16, code: &str, message: &str) -> Result<Response> {
-    match client {
-        Client::Api => reply::error(status, code, message),
-        Client::Page => reply::page(status, pages::problem(status, "That was not done", message)),
     }
 }
 

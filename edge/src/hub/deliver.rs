@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use doorstep_shared::ids::{Action, Cause, DeliveryState, JobId, Name};
+use doorstep_shared::ids::{Action, Cause, DeliveryState, JobId, Name, ServiceName};
 use doorstep_shared::queue::{Input, NewJob};
 use worker::{Error, Request, Response, Result};
 
@@ -118,22 +118,30 @@ impl Hub {
 
 fn enqueue(event: &Event, cause: Cause, memory: &mut Memory, turn: &mut Turn) -> Vec<JobId> {
     let Consequence::Deploy(targets) = &event.consequence else { return Vec::new() };
-    let mut enqueue = |(host, project): &(Name, Name)| enqueue_one(host, project, Action::Deploy, cause, event.commit.clone(), memory, turn);
+    let mut enqueue = |of: &(Name, Name)| enqueue_one(of, Wanted::deploy(cause, event.commit.clone()), memory, turn);
     targets.iter().map(&mut enqueue).collect()
 }
 
-/// Puts one job in the queue and returns its number.
-pub(super) fn enqueue_one(
-    host: &Name,
-    project: &Name,
-    action: Action,
-    cause: Cause,
-    hint_commit: Option<String>,
-    memory: &mut Memory,
-    turn: &mut Turn,
-) -> JobId {
+/// What a job is to do.
+pub(super) struct Wanted {
+    pub action: Action,
+    pub cause: Cause,
+    pub hint_commit: Option<String>,
+    pub service: Option<ServiceName>,
+}
+
+impl Wanted {
+    /// The newest commit of the branch, live.
+    pub(super) fn deploy(cause: Cause, hint_commit: Option<String>) -> Self {
+        Self { action: Action::Deploy, cause, hint_commit, service: None }
+    }
+}
+
+/// Puts one job of a project in the queue and returns its number.
+pub(super) fn enqueue_one((host, project): &(Name, Name), wanted: Wanted, memory: &mut Memory, turn: &mut Turn) -> JobId {
     let id = store::job_id(memory.number(turn.now));
-    let new = NewJob { id, host: host.clone(), project: project.clone(), action, cause, hint_commit };
+    let Wanted { action, cause, hint_commit, service } = wanted;
+    let new = NewJob { id, host: host.clone(), project: project.clone(), action, cause, hint_commit, service };
     turn.queue(memory, Input::Enqueue(new));
     id
 }

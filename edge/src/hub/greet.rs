@@ -11,7 +11,7 @@ use worker::{Result, WebSocket};
 
 use super::sockets::{Attachment, attach, frame, line, refuse};
 use super::{Hub, Memory, turn::Turn};
-use crate::enroll;
+use crate::{enroll, services};
 use crate::platform::now;
 use crate::store::{Statement, json, number, text};
 
@@ -157,6 +157,7 @@ fn made_fit(mut project: ProjectView) -> ProjectView {
     project.branch = fit(&project.branch);
     project.reason = project.reason.as_deref().map(fit);
     project.address = project.address.as_deref().map(fit);
+    project.services = services::made_fit(std::mem::take(&mut project.services));
     if let Some(live) = &mut project.live {
         live.subject = fit(&live.subject);
         live.commit = fit(&live.commit);

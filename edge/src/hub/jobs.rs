@@ -11,11 +11,10 @@ use doorstep_shared::time::Timestamp;
 use worker::{Response, Result};
 
 use super::Hub;
-use super::answer::refused;
 use super::read::{LIMIT_DEFAULT, LIMIT_MAX, job_row};
 use crate::call::{Client, JobsQuery};
 use crate::platform::now;
-use crate::reply;
+use crate::reply::{self, refused};
 use crate::store::{Row, number, text};
 use crate::view::{HostView, JobRow};
 
@@ -27,8 +26,8 @@ const DEAD_MAX: u64 = 200;
 /// not keep the hub busy; the answer says where to go on.
 const SCAN_MAX: u64 = 5_000;
 
-/// Why a job cannot be changed: status, code, sentence.
-type No = (u16, &'static str, String);
+/// Why a job cannot be made or changed: status, code, sentence.
+pub(super) type No = (u16, &'static str, String);
 
 impl Hub {
     /// `GET /api/jobs`: newest first. `before` is what to ask with for more.

@@ -101,6 +101,7 @@ impl Hub {
                     address: view.address,
                     remote: view.remote,
                     shows_logs: view.shows_logs,
+                    services: view.services,
                     jobs,
                     last_run,
                 })
@@ -230,6 +231,7 @@ pub(super) fn job_row(job: &Job, host: Option<&HostView>, died: Option<Timestamp
         host: job.host.clone(),
         project: job.project.clone(),
         action: job.action,
+        service: job.service.clone(),
         cause: job.cause,
         state: job.state,
         attempt: job.attempt,

@@ -13,7 +13,7 @@ use doorstep_shared::queue::CANCELLED;
 use doorstep_shared::source::{self, Named};
 use worker::Result;
 
-use super::deliver::enqueue_one;
+use super::deliver::{Wanted, enqueue_one};
 use super::{Hub, turn::Turn};
 use crate::store::{Statement, first_number, number, text};
 use crate::view::{DeliveryRow, JobRow};
@@ -47,7 +47,7 @@ impl Hub {
             {
                 turn.write(miss(view, head, turn));
             }
-            enqueue_one(host, project, Action::Deploy, Cause::Reconcile, hint, memory, turn);
+            enqueue_one(&key, Wanted::deploy(Cause::Reconcile, hint), memory, turn);
             Ok(())
         })
         .await

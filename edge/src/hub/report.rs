@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use doorstep_shared::ids::{FailureKind, Name, RunState};
+use doorstep_shared::ids::{FailureKind, JobId, Name, RunState, ServiceName};
 use doorstep_shared::protocol::{Failure, Holding, MESSAGE_BYTES_MAX, RUN_LOG_BYTES_MAX, Report, ToExecutor};
 use doorstep_shared::queue::{Input, Verdict};
 use doorstep_shared::text::{clean_line, cut};
@@ -126,7 +126,8 @@ impl Hub {
         match report {
             Report::Started { run, job, attempt, project, action, cause, at } => {
                 let (state, ended, commit, failure) = (RunState::Running, None, None, None);
-                let row = RunRow { id: run, host: host.clone(), project, job, attempt, action, cause, state, started: at, ended, commit, failure };
+                let service = service_of(job, host, memory);
+                let row = RunRow { id: run, host: host.clone(), project, job, attempt, action, service, cause, state, started: at, ended, commit, failure };
                 self.begin_run(row, told, memory, turn)
             }
             Report::Step { run, index, name, state, at, duration_ms, detail } => {
@@ -186,7 +187,11 @@ impl Hub {
         self.load_run(&row.id, told)?;
         match told.runs.get_mut(&row.id).and_then(Option::as_mut) {
             Some(run) if run.row.host != row.host => {}
-            Some(run) => (run.row, run.is_changed) = (row, true),
+            // Its job may have ended since it was told first.
+            Some(run) => {
+                let service = row.service.clone().or_else(|| run.row.service.take());
+                (run.row, run.is_changed) = (RunRow { service, ..row }, true);
+            }
             None => {
                 self.make_room(&row.host, told, memory, turn)?;
                 told.runs.insert(row.id.clone(), Some(Run { row, log_bytes: 0, is_changed: true }));
@@ -214,6 +219,12 @@ fn store_log(run: &mut Run, lines: &[String], kept: &mut Kept, turn: &mut Turn) 
     run.log_bytes = run.log_bytes.saturating_add(bytes);
     run.is_changed = true;
     Ok(())
+}
+
+/// The service that a job of this host means, while the job lives.
+fn service_of(job: Option<JobId>, host: &Name, memory: &Memory) -> Option<ServiceName> {
+    let job = job?;
+    memory.queue.jobs().find(|known| known.id == job && &known.host == host)?.service.clone()
 }
 
 fn verdict(state: RunState, failure: Option<Failure>) -> Verdict {

@@ -348,6 +348,11 @@ pub(super) fn line(text: &str) -> String {
     doorstep_shared::text::cut(&doorstep_shared::text::clean_line(text), 500).to_owned()
 }
 
+/// The version of the protocol that a host speaks.
+pub(super) fn version_of(peer: &Peer) -> u16 {
+    attachment(&peer.ws).map_or(0, |attachment| attachment.version)
+}
+
 /// What a socket is, as it was attached.
 pub(super) fn attachment(ws: &WebSocket) -> Option<Attachment> {
     let text: String = ws.deserialize_attachment().ok().flatten()?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use doorstep_shared::ids::{JobId, Name};
-use doorstep_shared::protocol::ToExecutor;
+use doorstep_shared::protocol::{Grant, ToExecutor};
 use doorstep_shared::queue::{Input, Job, Output};
 use doorstep_shared::time::Timestamp;
 use worker::{Result, WebSocket};
@@ -46,6 +46,15 @@ impl Turn {
     /// Sends one more frame.
     pub fn send(&mut self, host: &Name, frame: ToExecutor) {
         self.sends.frames.push((host.clone(), frame));
+    }
+
+    /// Takes back the first grant that fits.
+    pub fn take_grant(&mut self, fits: impl Fn(&Name, &Grant) -> bool) -> Option<(Name, Grant)> {
+        let is_it = |(host, frame): &(Name, ToExecutor)| matches!(frame, ToExecutor::Grant { grant } if fits(host, grant));
+        let place = self.sends.frames.iter().position(is_it)?;
+        let (host, frame) = self.sends.frames.remove(place);
+        let ToExecutor::Grant { grant } = frame else { return None };
+        Some((host, grant))
     }
 
     /// This socket's first report is stored now.

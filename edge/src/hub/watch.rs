@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use worker::{Result, WebSocket, console_error};
 
 use super::Hub;
-use super::sockets::{Attachment, PAGE, attach, attachment, frame};
+use super::sockets::{Attachment, PAGE, attach, frame, version_of};
 
 /// Longest message of a page: two names and a word.
 const PAGE_BYTES_MAX: usize = 512;
@@ -59,7 +59,7 @@ impl Hub {
         if known.watches != watched {
             attach(page, &Attachment { watches: watched, ..known })?;
         }
-        if let Some(peer) = self.peer(&host).filter(|peer| attachment(&peer.ws).is_some_and(|peer| peer.version >= VERSION)) {
+        if let Some(peer) = self.peer(&host).filter(|peer| version_of(peer) >= VERSION) {
             frame(&peer.ws, &ToExecutor::Watch { project, tail });
         }
         Ok(())

@@ -143,7 +143,7 @@ mod tests {
         (two.git_ref, two.jobs) = (Some("refs/tags/v1".into()), vec![JobId(1), JobId(2)]);
         assert_eq!(
             seen(&page(vec![old, new, two, ping])),
-            "Doorstep\nProjects\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
              # Deliveries\n\
              What GitHub sent to the webhook, and what became of it.\n\
              Event | Status | Received | Repository | Ref | What followed\n\

@@ -8,7 +8,7 @@ use doorstep_shared::time::Timestamp;
 use super::html::Html;
 
 /// The pages of the menu.
-const MENU: &[(&str, &str)] = &[("/", "Projects"), ("/deliveries", "Deliveries")];
+const MENU: &[(&str, &str)] = &[("/", "Projects"), ("/containers", "Containers"), ("/deliveries", "Deliveries")];
 
 /// A door that stands open.
 const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E\

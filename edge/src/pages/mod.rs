@@ -9,6 +9,7 @@
 //! styles and scripts, and anything from another origin, so that the content
 //! security policy can forbid them.
 
+mod containers;
 mod deliveries;
 mod enrollment;
 mod html;
@@ -18,10 +19,12 @@ mod parts;
 mod project;
 mod projects;
 mod run;
+mod services;
 #[cfg(test)]
 mod testing;
 mod when;
 
+pub use containers::{asked_all, containers};
 pub use deliveries::deliveries;
 pub use enrollment::enrollment;
 pub use login::{login, problem};
@@ -38,7 +41,7 @@ pub const LIVE: &str = include_str!("live.js");
 mod tests {
     use super::testing::*;
     use super::*;
-    use crate::view::{DeliveriesView, EnrollmentView, FleetView, ProjectPage, RunView};
+    use crate::view::{ContainersView, DeliveriesView, EnrollmentView, FleetView, ProjectPage, RunView};
 
     /// Most that style and script may weigh together, in bytes: with a page of
     /// text a first visit stays below 24 KiB before compression.
@@ -56,6 +59,9 @@ mod tests {
             projects(&a_fleet(), NOW),
             project(&ProjectPage { project: a_project("attic", "shop"), runs: vec![] }, NOW),
             project(&ProjectPage { project: a_fleet().projects.remove(2), runs: runs.clone() }, NOW),
+            containers(&ContainersView::default(), NOW),
+            containers(&some_containers(), NOW),
+            asked_all(&an_ask_to_all(), NOW),
             deliveries(&DeliveriesView::default(), NOW),
             deliveries(&DeliveriesView { rows: vec![a_delivery("d", "accepted", 5)], missed_last_day: 2 }, NOW),
             enrollment(&EnrollmentView { code: "c".into(), expires_at: NOW, command: "doorstep join".into() }, NOW),

@@ -3,7 +3,7 @@
 //! A state is always said three times: in its word, in a sign of its own shape
 //! and in a colour, so that none of them is needed alone.
 
-use doorstep_shared::ids::{Action, Cause, DeliveryState, JobState, ProjectState, RunState, StepState};
+use doorstep_shared::ids::{Action, Cause, ContainerHealth, DeliveryState, JobState, ProjectState, RunState, ServiceName, ServiceState, StepState};
 use doorstep_shared::time::Timestamp;
 
 use super::html::{Href, Html};
@@ -38,7 +38,44 @@ pub fn project_badge(state: ProjectState, online: bool) -> Html {
         ProjectState::Failing => ("bad", "✕"),
         ProjectState::Degraded => ("warn", "▲"),
     };
-    if online { badge(tone, sign, state.as_str()) } else { badge("idle", sign, &format!("last known: {state}")) }
+    known_badge(tone, sign, state.as_str(), online)
+}
+
+/// A service's state; only the last known one while its host is offline.
+pub fn service_badge(state: ServiceState, exit_code: Option<i64>, online: bool) -> Html {
+    let ended_well = exit_code.is_none_or(|code| code == 0);
+    let (tone, sign) = match state {
+        ServiceState::Running => ("ok", "●"),
+        ServiceState::Created | ServiceState::Absent => ("idle", "○"),
+        ServiceState::Restarting => ("warn", "↻"),
+        ServiceState::Paused => ("warn", "‖"),
+        ServiceState::Exited if ended_well => ("idle", "■"),
+        ServiceState::Exited | ServiceState::Dead => ("bad", "✕"),
+    };
+    known_badge(tone, sign, state.as_str(), online)
+}
+
+/// What a container's health check says.
+pub fn health_badge(health: ContainerHealth, online: bool) -> Html {
+    let (tone, sign) = match health {
+        ContainerHealth::Starting => ("busy", "◐"),
+        ContainerHealth::Healthy => ("ok", "✓"),
+        ContainerHealth::Unhealthy => ("bad", "✕"),
+    };
+    // It stands behind the service's state, which says that it is the last known one.
+    badge(if online { tone } else { "idle" }, sign, health.as_str())
+}
+
+fn known_badge(tone: &'static str, sign: &'static str, word: &str, online: bool) -> Html {
+    if online { badge(tone, sign, word) } else { badge("idle", sign, &format!("last known: {word}")) }
+}
+
+/// What needs a look, in somebody's words.
+pub fn problem_badge(why: &str, online: bool) -> Html {
+    let mut html = Html::new();
+    html.raw(if online { "<span class=\"bad" } else { "<span class=\"muted" }).raw("\"><span aria-hidden=\"true\">✕</span> ");
+    html.raw(if online { "" } else { "last known: " }).add(&quote(why)).raw("</span>");
+    html
 }
 
 /// Where a job stands.
@@ -168,16 +205,61 @@ pub fn deploy_button(host: &str, project: &str, remote: &[Action]) -> Html {
     html
 }
 
-/// The buttons for whatever else a project's host allows from here; empty when
-/// it allows nothing. What is `offered` comes in that order.
-pub fn action_buttons(host: &str, project: &str, remote: &[Action], offered: &[(Action, &'static str)]) -> Html {
-    let mut html = Html::new();
-    for (action, words) in offered.iter().filter(|(action, _)| remote.contains(action)) {
-        html.raw("<form method=\"post\" action=\"").href(&Href::local(&["projects", host, project, action.as_str()]));
-        html.raw("\"><button class=\"small\">").raw(words).raw("<span class=\"vh\">: ").text(project).raw(" on ").text(host);
-        html.raw("</span></button></form>");
+/// What a job or a run does: "deploy", "restart web".
+pub fn job_words(action: Action, service: Option<&ServiceName>) -> String {
+    match service {
+        Some(service) => format!("{action} {service}"),
+        None => action.to_string(),
     }
-    html
+}
+
+/// Whom buttons ask, and what the host's file allows of it.
+pub struct Asks<'a> {
+    /// The host.
+    pub host: &'a str,
+    /// The project.
+    pub project: &'a str,
+    /// What may be asked from here.
+    pub remote: &'a [Action],
+    /// Do the buttons lead back to the page of all services?
+    pub is_on_containers: bool,
+}
+
+impl Asks<'_> {
+    /// The buttons for what is `offered` and allowed, in that order, for one
+    /// service or for the project; empty when nothing is allowed.
+    pub fn buttons(&self, service: Option<&ServiceName>, offered: &[(Action, &'static str)]) -> Html {
+        let mut html = Html::new();
+        for (action, words) in offered.iter().filter(|(action, _)| self.remote.contains(action)) {
+            html.raw("<form method=\"post\" action=\"").href(&Href::local(&["projects", self.host, self.project, action.as_str()]));
+            html.raw("\">").add(&self.fields(service)).raw("<button class=\"small\">").raw(words).raw("<span class=\"vh\">: ");
+            if let Some(service) = service {
+                html.text(service.as_str()).raw(" of ");
+            }
+            html.text(self.project).raw(" on ").text(self.host).raw("</span></button></form>");
+        }
+        html
+    }
+
+    /// The same beside each other.
+    pub fn line(&self, service: Option<&ServiceName>, offered: &[(Action, &'static str)]) -> Html {
+        let (buttons, mut html) = (self.buttons(service, offered), Html::new());
+        if !buttons.is_empty() {
+            html.raw("<div class=\"line\">").add(&buttons).raw("</div>");
+        }
+        html
+    }
+
+    fn fields(&self, service: Option<&ServiceName>) -> Html {
+        let mut html = Html::new();
+        if let Some(service) = service {
+            html.raw("<input type=\"hidden\" name=\"service\" value=\"").text(service.as_str()).raw("\">");
+        }
+        if self.is_on_containers {
+            html.raw("<input type=\"hidden\" name=\"back\" value=\"containers\">");
+        }
+        html
+    }
 }
 
 /// What can be done about a job: a dead one is tried again, a live one cancelled.
@@ -189,8 +271,8 @@ pub fn job_button(job: &JobRow) -> Html {
     };
     let mut html = Html::new();
     html.raw("<form method=\"post\" action=\"").href(&Href::local(&["jobs", &job.id.to_string(), path]));
-    html.raw("\"><button class=\"small\">").raw(word).raw("<span class=\"vh\">: ").text(job.action.as_str());
-    html.raw(" ").text(job.project.as_str()).raw(" on ").text(job.host.as_str()).raw("</span></button></form>");
+    html.raw("\"><button class=\"small\">").raw(word).raw("<span class=\"vh\">: ").text(&job_words(job.action, job.service.as_ref()));
+    html.raw(if job.service.is_some() { " of " } else { " " }).text(job.project.as_str()).raw(" on ").text(job.host.as_str()).raw("</span></button></form>");
     html
 }
 

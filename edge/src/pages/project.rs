@@ -5,8 +5,8 @@ use doorstep_shared::time::Timestamp;
 
 use super::html::Html;
 use super::layout::{Frame, document};
-use super::parts::{self, Facts, Table};
-use super::{projects, when};
+use super::parts::{self, Asks, Facts, Table, job_words};
+use super::{projects, services, when};
 use crate::view::{JobRow, ProjectPage, ProjectRow, RunRow};
 
 /// One project, its queue and its runs, in the order given.
@@ -19,6 +19,10 @@ pub fn project(view: &ProjectPage, now: Timestamp) -> String {
     html.add(&parts::project_badge(project.state, project.online)).raw("<div class=\"end\">");
     html.add(&parts::deploy_button(host, name, &project.remote)).raw("</div></div>");
     html.add(&notes(project)).add(&about(project, now));
+    if !project.services.is_empty() {
+        html.raw("<section id=\"services\"><h2>Services</h2>");
+        html.add(&services::table(&project.services, &asks(project), project.online, now)).raw("</section>");
+    }
     if !project.jobs.is_empty() {
         html.raw("<section id=\"queue\"><h2>Queue</h2>").add(&queue(project, now)).raw("</section>");
     }
@@ -94,7 +98,11 @@ fn actions(project: &ProjectRow) -> Html {
         (Some(_), ProjectState::Stopped) => stopped,
         (Some(_), ProjectState::Running | ProjectState::Failing | ProjectState::Degraded) => running,
     };
-    parts::action_buttons(project.host.as_str(), project.name.as_str(), &project.remote, offered)
+    asks(project).buttons(None, offered)
+}
+
+fn asks(project: &ProjectRow) -> Asks<'_> {
+    Asks { host: project.host.as_str(), project: project.name.as_str(), remote: &project.remote, is_on_containers: false }
 }
 
 fn queue(project: &ProjectRow, now: Timestamp) -> Html {
@@ -112,7 +120,7 @@ fn queue(project: &ProjectRow, now: Timestamp) -> Html {
             state.raw("<p>").add(&waits).raw("</p>");
         }
         let cells = [
-            Html::of(job.action.as_str()),
+            Html::of(&job_words(job.action, job.service.as_ref())),
             state,
             when::ago(job.created, now),
             Html::of(parts::cause_words(job.cause)),
@@ -130,7 +138,7 @@ fn dead(jobs: &[JobRow], now: Timestamp) -> Html {
         let mut why = parts::job_badge(job.state);
         why.raw("<p class=\"clamp\">").text(job.reason.as_deref().unwrap_or("nobody said why")).raw("</p>");
         let cells = [
-            Html::of(job.action.as_str()),
+            Html::of(&job_words(job.action, job.service.as_ref())),
             why,
             when::ago(job.died.unwrap_or(job.created), now),
             Html::of(parts::cause_words(job.cause)),
@@ -151,7 +159,7 @@ fn runs(runs: &[RunRow], now: Timestamp) -> Html {
     let mut table = Table::new("Runs", &["Run", "State", "Started", "Took", "Cause", "Commit"]);
     for run in runs {
         let mut name = Html::new();
-        name.link(&parts::run_href(run), run.action.as_str());
+        name.link(&parts::run_href(run), &job_words(run.action, run.service.as_ref()));
         let mut state = parts::run_badge(run.state);
         if let Some(failure) = &run.failure {
             state.raw("<p class=\"clamp\">at ").add(&parts::quote(&failure.step)).raw(": ");
@@ -185,7 +193,7 @@ mod tests {
         shop.jobs = vec![a_job("deploy", "waiting")];
         assert_eq!(
             seen(&page(shop, vec![a_run("r3", "running"), a_run("r2", "rolled_back"), a_run("r1", "succeeded")])),
-            "Doorstep\nProjects\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
              # shop on attic\n● running\n[Deploy shop on attic]\n\
              Live\na1b2c3d Add the cart\nlive 3 min ago\n\
              Address\nshop.example\n\
@@ -240,6 +248,21 @@ mod tests {
         let mut shop = a_project("attic", "shop");
         shop.live = None;
         assert!(!page(shop, vec![]).contains("id=\"actions\""));
+    }
+
+    #[test]
+    fn services_and_what_was_asked_of_one() {
+        let mut media = a_project("attic", "media");
+        media.services = vec![a_service("web", "running")];
+        media.jobs = vec![JobRow { service: Some("web".parse().unwrap()), project: media.name.clone(), ..a_job("restart", "waiting") }];
+        media.dead = vec![JobRow { service: Some("web".parse().unwrap()), ..a_dead_job("no such image") }];
+        let run = RunRow { service: Some("web".parse().unwrap()), action: Action::Restart, ..a_run("r1", "succeeded") };
+        let page = page(media, vec![run]);
+        let text = seen(&page);
+        assert!(text.contains("## Services\nService | State |") && text.contains("\nweb | ● running ✓ healthy |"), "{text}");
+        assert!(text.contains("\nrestart web | ○ waiting |") && text.contains("[Cancel: restart web of media on attic]"), "{text}");
+        assert!(text.contains("\ndeploy web | ✕ dead") && text.contains("\nrestart web | ✓ succeeded"), "{text}");
+        assert!(page.contains("action=\"/projects/attic/media/stop\"><input type=\"hidden\" name=\"service\" value=\"web\"><button"), "{page}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use doorstep_shared::time::Timestamp;
 
 use super::html::Html;
 use super::layout::{Frame, document};
-use super::parts::{self, Facts, count_words};
+use super::parts::{self, Facts, count_words, job_words};
 use super::when;
 use crate::view::{FleetView, HostView, JobRow, ProjectRow};
 
@@ -149,7 +149,7 @@ fn last_run(project: &ProjectRow, now: Timestamp) -> Html {
         html.raw("<p class=\"muted\">none yet</p>");
         return html;
     };
-    html.raw("<p><a href=\"").href(&parts::run_href(run)).raw("\">").text(run.action.as_str()).raw("</a> ");
+    html.raw("<p><a href=\"").href(&parts::run_href(run)).raw("\">").text(&job_words(run.action, run.service.as_ref())).raw("</a> ");
     html.add(&parts::run_badge(run.state));
     if let Some(failure) = &run.failure {
         html.raw(" at ").add(&parts::quote(&failure.step));
@@ -167,12 +167,12 @@ fn last_run(project: &ProjectRow, now: Timestamp) -> Html {
     html
 }
 
-/// "1 deploy waiting: its host is away", one line for each action and state;
+/// "1 deploy waiting: its host is away", one line for each action, service and state;
 /// then the job that died last.
 fn queue(project: &ProjectRow, now: Timestamp) -> Html {
     let mut lines: Vec<(&JobRow, usize)> = Vec::new();
     for job in &project.jobs {
-        match lines.iter_mut().find(|(first, _)| (first.action, first.state) == (job.action, job.state)) {
+        match lines.iter_mut().find(|(first, _)| (first.action, &first.service, first.state) == (job.action, &job.service, job.state)) {
             Some((_, count)) => *count = count.saturating_add(1),
             None => lines.push((job, 1)),
         }
@@ -197,7 +197,11 @@ fn job_line(job: &JobRow, count: usize, why: &Html, with_button: bool) -> Html {
     html.raw("<div class=\"line\" id=\"job/").number(job.id.0);
     // Somebody's reason may be long; ours says until when, at its end.
     html.raw(if job.state == JobState::Dead { "\"><p class=\"clamp\">" } else { "\"><p>" });
-    html.text(&count_words(count, job.action.as_str())).raw(" ").add(&parts::job_badge(job.state));
+    html.text(&count_words(count, job.action.as_str()));
+    if let Some(service) = &job.service {
+        html.raw(" of ").text(service.as_str());
+    }
+    html.raw(" ").add(&parts::job_badge(job.state));
     if !why.is_empty() {
         html.raw(": ").add(why);
     }
@@ -293,7 +297,7 @@ mod tests {
         let page = projects(&FleetView::default(), NOW);
         assert_eq!(
             seen(&page),
-            "Doorstep\nProjects\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
              # Projects\n\
              ## No host yet\n\
              A host is a machine of yours that runs doorstep. It dials out; nothing listens on it for us.\n\
@@ -326,7 +330,7 @@ mod tests {
         let above = text.split("Add a host or a project").next().unwrap();
         assert_eq!(
             above.trim_end(),
-            "Doorstep\nProjects\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
              # Projects\n\
              4 projects on 2 hosts, 1 host offline, 1 failing, 1 degraded.\n\
              ## attic\n● online executor 0.1.0\n▲ takes no jobs: the disk is full\n\
@@ -345,6 +349,15 @@ mod tests {
              Last run\ndeploy ✓ succeeded\n3 min ago, took 12.4 s\n\
              Queue\n1 deploy ○ waiting: its host is away, last heard 3 h ago; the job is kept until 2026-10-04 (14 days)\n[Cancel: deploy shop on cellar]\n1 deploy ✕ dead: its host did not carry it out within 14 days 2 h ago\n[Try again: deploy shop on cellar]\n[Deploy shop on cellar]"
         );
+    }
+
+    #[test]
+    fn a_job_for_one_service_names_it() {
+        let mut media = a_project("attic", "media");
+        let of = |service: &str, id| JobRow { id: doorstep_shared::ids::JobId(id), service: Some(service.parse().unwrap()), ..a_job("restart", "waiting") };
+        media.jobs = vec![of("web", 1), of("jobs", 2), of("web", 3)];
+        let text = seen(&projects(&FleetView { hosts: vec![], projects: vec![media] }, NOW));
+        assert!(text.contains("2 restarts of web ○ waiting\n1 restart of jobs ○ waiting\n[Cancel: restart jobs of shop on attic]"), "{text}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use doorstep_shared::time::Timestamp;
 
 use super::html::Html;
 use super::layout::{Frame, document};
-use super::parts::{self, Facts, Table};
+use super::parts::{self, Facts, Table, job_words};
 use super::when;
 use crate::view::{RunRow, RunView, StepRow};
 
@@ -16,7 +16,8 @@ pub fn run(view: &RunView, now: Timestamp) -> String {
     let run = &view.run;
     let (host, project) = (run.host.as_str(), run.project.as_str());
     let mut html = Html::new();
-    html.raw("<div class=\"line\"><h1>").text(run.action.as_str()).raw(" <small>of ");
+    let what = job_words(run.action, run.service.as_ref());
+    html.raw("<div class=\"line\"><h1>").text(&what).raw(" <small>of ");
     html.link(&parts::project_href(host, project), project).raw(" on ").text(host).raw("</small></h1>");
     html.add(&parts::run_badge(run.state)).raw("</div>");
     if run.failure.is_some() || !matches!(run.state, RunState::Running | RunState::Succeeded) {
@@ -25,7 +26,7 @@ pub fn run(view: &RunView, now: Timestamp) -> String {
     html.raw("<div class=\"card\" id=\"about\">").add(&about(run, now)).raw("</div>");
     html.raw("<section id=\"steps\"><h2>Steps</h2>").add(&steps(&view.steps, now)).raw("</section>");
     html.raw("<section id=\"output\"><h2 id=\"log-name\">Log</h2>").add(&log(view)).raw("</section>");
-    let title = format!("{} of {project} on {host}: {}", run.action, run.state.as_str().replace('_', " "));
+    let title = format!("{what} of {project} on {host}: {}", run.state.as_str().replace('_', " "));
     document(&title, &Frame::Live { menu: "/", now }, &html)
 }
 
@@ -149,7 +150,7 @@ mod tests {
         ];
         assert_eq!(
             seen(&page("r2", "rolled_back", steps, &["", "GET /health -> 500", "<b>not bold</b>"])),
-            "Doorstep\nProjects\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
              # deploy of shop on attic\n↺ rolled back\n\
              ## The new release was not healthy\n\
              Step check: /health answered 500\n\
@@ -175,6 +176,14 @@ mod tests {
         assert!(text.contains("build | ◐ started | 20 s\n"), "{text}");
         assert!(page.contains(" data-follow>\nResolved"));
         assert!(!page.contains("id=\"failure\""));
+    }
+
+    #[test]
+    fn a_run_for_one_service_names_it() {
+        let run = RunRow { service: Some("web".parse().unwrap()), action: "restart".parse().unwrap(), ..a_run("r1", "succeeded") };
+        let page = super::run(&RunView { run, steps: vec![], log: vec![] }, NOW);
+        assert!(page.contains("<title>restart web of shop on attic: succeeded"), "{page}");
+        assert!(seen(&page).contains("# restart web of shop on attic"), "{page}");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Views for tests, and what a person sees of a page.
 
 use doorstep_shared::ids::{Action, Cause, JobId, Name, ProjectState};
-use doorstep_shared::protocol::{Failure, LiveView};
+use doorstep_shared::protocol::{Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 
-use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectRow, RunRow, StepRow};
+use crate::view::{
+    AskedAll, ContainersHost, ContainersProject, ContainersView, DeliveryRow, FleetView, HostView, JobRow, Problem, ProjectRow, RunRow, StepRow,
+};
 
 pub const NOW: Timestamp = Timestamp(1_790_000_000_000);
 const COMMIT: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334";
@@ -68,6 +70,7 @@ pub fn a_project(host: &str, of: &str) -> ProjectRow {
         }),
         address: Some("https://shop.example".into()),
         shows_logs: true,
+        services: vec![],
         remote: Action::ALL.to_vec(),
         jobs: vec![],
         dead: vec![],
@@ -81,6 +84,7 @@ pub fn a_job(action: &str, state: &str) -> JobRow {
         host: name("attic"),
         project: name("shop"),
         action: action.parse().unwrap(),
+        service: None,
         cause: Cause::Push,
         state: state.parse().unwrap(),
         attempt: 1,
@@ -116,6 +120,7 @@ pub fn a_run(id: &str, state: &str) -> RunRow {
         job: Some(JobId(1_832_960_000_001)),
         attempt: 1,
         action: Action::Deploy,
+        service: None,
         cause: Cause::Push,
         state: state.parse().unwrap(),
         started: before(started),
@@ -146,6 +151,96 @@ pub fn a_delivery(id: &str, status: &str, ago_ms: u64) -> DeliveryRow {
         received_at: before(ago_ms),
         jobs: vec![JobId(1_832_960_000_000)],
     }
+}
+
+pub fn a_service(of: &str, state: &str) -> ServiceView {
+    let runs = state == "running";
+    ServiceView {
+        name: of.parse().unwrap(),
+        state: state.parse().unwrap(),
+        health: runs.then(|| "healthy".parse().unwrap()),
+        image: "ghcr.io/me/web:1.2".into(),
+        digest: Some(format!("sha256:{}", "a".repeat(64))),
+        created: Some(before(10_900_000)),
+        started: Some(before(10_800_000)),
+        restarts: 2,
+        exit_code: None,
+        ports: vec!["127.0.0.1:8080->80/tcp".into(), "443/tcp".into()],
+        containers: 1,
+    }
+}
+
+/// Two hosts with a project each, one failing and one whose host is offline.
+pub fn some_containers() -> ContainersView {
+    let problems = vec![
+        Problem { service: None, why: "failing: no such image".into() },
+        Problem { service: Some("jobs".parse().unwrap()), why: "exited with 1".into() },
+    ];
+    let media = ContainersProject {
+        name: name("media"),
+        state: ProjectState::Failing,
+        reason: Some("no such image".into()),
+        remote: Action::ALL.to_vec(),
+        problems,
+        services: vec![ServiceView { exit_code: Some(1), ..a_service("jobs", "exited") }, a_service("web", "running")],
+        jobs: vec![JobRow { service: Some("web".parse().unwrap()), project: name("media"), ..a_job("restart", "leased") }],
+    };
+    let blog = ContainersProject {
+        name: name("blog"),
+        state: ProjectState::Running,
+        reason: None,
+        remote: vec![Action::Restart],
+        problems: vec![],
+        services: vec![a_service("web", "running")],
+        jobs: vec![],
+    };
+    let host = |of: &str, online, project| {
+        let HostView { name, online, last_seen, parked, .. } = a_host(of, online);
+        ContainersHost { name, online, last_seen, parked, projects: vec![project] }
+    };
+    ContainersView { hosts: vec![host("attic", true, media), host("cellar", false, blog)] }
+}
+
+pub fn an_ask_to_all() -> AskedAll {
+    AskedAll {
+        host: name("attic"),
+        action: Action::Restart,
+        host_online: false,
+        jobs: vec![JobId(1), JobId(2)],
+        queued: vec![name("blog"), name("media")],
+        not_allowed: vec![name("shop")],
+        busy: vec![],
+    }
+}
+
+/// A service that says `word` wherever it may say anything.
+pub fn hostile_service(word: &str) -> ServiceView {
+    ServiceView {
+        image: word.into(),
+        digest: Some(word.into()),
+        created: Some(Timestamp(u64::MAX)),
+        started: Some(Timestamp(u64::MAX)),
+        restarts: u32::MAX,
+        exit_code: Some(i64::MIN),
+        ports: vec![word.into(); 3],
+        containers: u32::MAX,
+        ..a_service("web", "running")
+    }
+}
+
+/// Hosts whose services say `word`.
+pub fn hostile_containers(word: &str) -> ContainersView {
+    let mut view = some_containers();
+    for host in &mut view.hosts {
+        host.parked = Some(word.into());
+        host.last_seen = Some(Timestamp(u64::MAX));
+        for project in &mut host.projects {
+            project.reason = Some(word.into());
+            project.problems = vec![Problem { service: None, why: word.into() }, Problem { service: Some("web".parse().unwrap()), why: word.into() }];
+            project.services = vec![hostile_service(word)];
+        }
+    }
+    view
 }
 
 /// Two hosts, one of them offline, and a project in every state but stopped.
@@ -196,6 +291,7 @@ pub fn hostile_project(word: &str) -> ProjectRow {
             since: Timestamp(u64::MAX),
         }),
         address: Some(word.into()),
+        services: vec![hostile_service(word)],
         jobs: vec![JobRow { reason: Some(word.into()), hint_commit: Some(word.into()), waits_until: Some(Timestamp(u64::MAX)), ..a_job("deploy", "waiting") }],
         dead: vec![JobRow { died: Some(Timestamp(u64::MAX)), hint_commit: Some(word.into()), ..a_dead_job(word) }],
         host_last_seen: Some(Timestamp(u64::MAX)),

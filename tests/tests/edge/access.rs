@@ -4,9 +4,9 @@ use doorstep_tests::{API_TOKEN, Answer, Edge, GitHub, PASSWORD, Page, Push, Raw,
 
 use crate::shared_edge;
 
-const PAGES: [&str; 4] = ["/", "/deliveries", "/runs/r1", "/projects/attic/shop"];
-const API: [&str; 8] =
-    ["/api/hosts", "/api/jobs", "/api/projects", "/api/runs", "/api/runs/r1", "/api/runs/r1/log", "/api/usage", "/webhooks/github/events"];
+const PAGES: [&str; 5] = ["/", "/deliveries", "/containers", "/runs/r1", "/projects/attic/shop"];
+const API: [&str; 9] =
+    ["/api/hosts", "/api/containers", "/api/jobs", "/api/projects", "/api/runs", "/api/runs/r1", "/api/runs/r1/log", "/api/usage", "/webhooks/github/events"];
 
 fn upgrade(path: &str) -> Raw {
     Raw::new("GET", path)
@@ -43,6 +43,7 @@ async fn a_stranger_is_sent_to_sign_in_or_told_so() {
     }
     for (method, path) in [
         ("POST", "/api/projects/attic/shop/deploy"),
+        ("POST", "/api/containers/attic/stop"),
         ("POST", "/api/hosts/enrollments"),
         ("DELETE", "/api/hosts/attic"),
         ("POST", "/webhooks/github/events/some/replay"),
@@ -85,7 +86,7 @@ async fn the_right_password_opens_the_pages() {
     assert!(!cookie.contains("Secure"), "over plain HTTP a browser would drop it: {cookie}");
     let cookie = edge.session().await;
     let headers = [("cookie", cookie.as_str())];
-    for path in ["/", "/deliveries"] {
+    for path in ["/", "/deliveries", "/containers"] {
         let page = edge.request("GET", path, &headers, "").await;
         assert_eq!(page.status, 200, "{path}: {}", page.text());
         assert_page(&page);
@@ -175,7 +176,9 @@ async fn other_sites_cannot_use_a_persons_session() {
     let foreign = ["https://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1.evil.example"];
     for (method, path) in [
         ("POST", "/api/projects/attic/shop/deploy"),
+        ("POST", "/api/containers/attic/stop"),
         ("POST", "/projects/attic/shop/deploy"),
+        ("POST", "/containers/attic/stop"),
         ("POST", "/api/hosts/enrollments"),
         ("POST", "/hosts/enrollments"),
         ("DELETE", "/api/hosts/attic"),

@@ -286,7 +286,7 @@ async fn an_executor_of_the_version_before_is_served() {
     let mut newer = Socket::dial(&edge).await;
     let mut frame = host.hello_frame(&newer.nonce, &[], &[]);
     if let ToEdge::Hello { version, .. } = &mut frame {
-        *version = 3;
+        *version = version.saturating_add(1);
     }
     newer.send(&frame).await;
     assert_eq!(newer.refusal().await, Refusal::Version, "a version of tomorrow is refused, and told why");

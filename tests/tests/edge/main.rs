@@ -13,6 +13,7 @@ mod missed;
 mod queue;
 mod refused;
 mod reports;
+mod services;
 
 use std::sync::{Arc, Weak};
 

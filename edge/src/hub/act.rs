@@ -1,0 +1,130 @@
+//! What people ask projects to do: one of them, one service of it, or all that
+//! a host has.
+//!
+//! Invariant: nothing is enqueued that the host's file, as it was announced,
+//! does not allow; nor, for one service, while the host speaks a version that
+//! would do it to the whole project. What was queued before such a host came
+//! back is withheld from it and ends with a reason. The host decides again by
+//! its own file.
+
+use doorstep_shared::ids::{Action, Cause, FailureKind, JobId, JobState, Name, ServiceName};
+use doorstep_shared::protocol::{Holding, ProjectView, SERVICE_VERSION};
+use doorstep_shared::queue::{Input, Job, Verdict};
+use worker::{Response, Result};
+
+use super::deliver::{Wanted, enqueue_one};
+use super::jobs::No;
+use super::sockets::version_of;
+use super::{Hub, Memory, turn::Turn};
+use crate::ask::{Back, takes_service};
+use crate::call::Client;
+use crate::followed::Key;
+use crate::platform::now;
+use crate::reply::{self, refused};
+use crate::view::AskedAll;
+use crate::{pages, services};
+
+impl Hub {
+    /// A person asks a project, or one service of it, for an action.
+    pub(super) async fn act(&self, key: &Key, action: Action, service: Option<ServiceName>, (client, back): (Client, Back)) -> Result<Response> {
+        if let Some((status, code, message)) = self.refuse_ask(key, action, service.as_ref())? {
+            return refused(client, status, code, &message);
+        }
+        let wanted = Wanted { action, cause: Cause::Dashboard, hint_commit: None, service };
+        let job = self.turn(|memory, turn| Ok(enqueue_one(key, wanted, memory, turn))).await?;
+        // The queue has the last word: so many jobs of a project and no more.
+        if let Some(Job { state: JobState::Dead, reason, .. }) = self.stored_job(job)? {
+            return refused(client, 409, "busy", &reason.unwrap_or_default());
+        }
+        let (host, project) = key;
+        match (client, back) {
+            (Client::Api, _) => reply::json(202, &serde_json::json!({"job": job, "host_online": self.is_online(host)})),
+            (Client::Page, Back::Project) => reply::redirect(&format!("/projects/{host}/{project}"), None),
+            (Client::Page, Back::Containers) => reply::redirect(&format!("/containers#project/{host}/{project}"), None),
+        }
+    }
+
+    fn refuse_ask(&self, key: &Key, action: Action, service: Option<&ServiceName>) -> Result<Option<No>> {
+        let host = &key.0;
+        let memory = self.memory()?;
+        let Some(project) = memory.projects.get(key) else {
+            return Ok(Some((404, "not_found", "no host announced a project of this name".to_owned())));
+        };
+        if !project.remote.contains(&action) {
+            return Ok(Some((403, "not_allowed", format!("the file of {host} does not allow `{action}` from here"))));
+        }
+        let Some(service) = service else { return Ok(None) };
+        if !takes_service(action) {
+            return Ok(Some((400, "service_not_allowed", format!("`{action}` is for a whole project; a service can be restarted, stopped, started and rebuilt"))));
+        }
+        if self.is_too_old_for_services(host) {
+            return Ok(Some((409, "host_too_old", format!("the doorstep on {host} is too old to act on one service; update it, or ask the whole project"))));
+        }
+        Ok((!has_service(project, service)).then(|| {
+            let message = format!("{} on {host} has no service `{service}`; {}", key.1, services::names(&project.services));
+            (404, "unknown_service", message)
+        }))
+    }
+
+    /// Would the doorstep that is connected for this host not know that a grant
+    /// is for one service? One that is away may be updated until it comes back.
+    fn is_too_old_for_services(&self, host: &Name) -> bool {
+        self.peer(host).is_some_and(|peer| version_of(&peer) < SERVICE_VERSION)
+    }
+
+    /// Takes back every grant of a turn that its host would do to a whole project
+    /// where one service is meant. Each time a job ends, so this does too.
+    pub(super) fn withhold(&self, memory: &mut Memory, turn: &mut Turn) {
+        while let Some((host, grant)) = turn.take_grant(|host, grant| grant.service.is_some() && self.is_too_old_for_services(host)) {
+            let reason = format!("the doorstep on {host} is too old to act on one service");
+            let verdict = Verdict::Failed { kind: FailureKind::Policy, reason };
+            turn.queue(memory, Input::Settle { host, holding: Holding { job: grant.job, attempt: grant.attempt }, verdict });
+        }
+    }
+
+    /// A person asks every project of a host that has services.
+    pub(super) async fn act_all(&self, host: &Name, action: Action, client: Client) -> Result<Response> {
+        let (allowed, not_allowed) = self.with_services(host, action)?;
+        if allowed.is_empty() && not_allowed.is_empty() {
+            return refused(client, 404, "not_found", "no project with services is known of a host of this name");
+        }
+        let asked = self.turn(|memory, turn| {
+            let wanted = || Wanted { action, cause: Cause::Dashboard, hint_commit: None, service: None };
+            let mut ask = |project: Name| (enqueue_one(&(host.clone(), project.clone()), wanted(), memory, turn), project);
+            Ok(allowed.into_iter().map(&mut ask).collect::<Vec<_>>())
+        });
+        let mut view = AskedAll { host: host.clone(), action, host_online: self.is_online(host), jobs: vec![], queued: vec![], not_allowed, busy: vec![] };
+        for (job, project) in asked.await? {
+            if self.was_turned_away(job)? {
+                view.busy.push(project);
+            } else {
+                view.jobs.push(job);
+                view.queued.push(project);
+            }
+        }
+        match client {
+            Client::Api => reply::json(202, &view),
+            Client::Page => reply::page(200, pages::asked_all(&view, now())),
+        }
+    }
+
+    /// The projects of a host that have services: those that allow the action, and the others.
+    fn with_services(&self, host: &Name, action: Action) -> Result<(Vec<Name>, Vec<Name>)> {
+        let memory = self.memory()?;
+        let with = memory.projects.iter().filter(|((of, _), project)| of == host && !project.services.is_empty());
+        let (allowed, others): (Vec<_>, Vec<_>) = with.partition(|(_, project)| project.remote.contains(&action));
+        let names = |projects: Vec<(&Key, &ProjectView)>| projects.into_iter().map(|((_, name), _)| name.clone()).collect();
+        Ok((names(allowed), names(others)))
+    }
+
+    fn was_turned_away(&self, job: JobId) -> Result<bool> {
+        if self.memory()?.queue.jobs().any(|known| known.id == job) {
+            return Ok(false);
+        }
+        Ok(self.stored_job(job)?.is_some_and(|job| job.state == JobState::Dead))
+    }
+}
+
+fn has_service(project: &ProjectView, service: &ServiceName) -> bool {
+    project.services.iter().any(|known| &known.name == service)
+}
