@@ -14,7 +14,7 @@ const FIRST: &str = "# first";
 /// An app's files.
 #[derive(Clone, Debug)]
 pub struct App {
-    files: Vec<(String, String)>,
+    pub(crate) files: Vec<(String, String)>,
     /// The command that starts it, as a TOML list; `{port}` is for Doorstep.
     pub command: &'static str,
 }

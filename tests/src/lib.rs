@@ -14,6 +14,8 @@
 
 mod app;
 mod child;
+mod composed;
+mod docker;
 mod edge;
 mod executor;
 mod github;
@@ -36,6 +38,7 @@ pub mod wait;
 
 pub use app::App;
 pub use child::{Child, Ended};
+pub use docker::{BASE, Docker};
 pub use edge::{API_TOKEN, Edge, PASSWORD, Secrets, WEBHOOK_SECRET};
 pub use executor::{FakeExecutor, Heard, Session, Socket, project};
 pub use github::{Delivery, GitHub, signature};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{App, Answer, Edge, GitHub, GitOrigin, Host, Prober, Push, Raw, WEBHOOK_SECRET, wait};
+use crate::{App, Answer, Docker, Edge, GitHub, GitOrigin, Host, Prober, Push, Raw, WEBHOOK_SECRET, wait};
 
 /// The host's name in these stories.
 const HOST: &str = "attic";
@@ -24,6 +24,8 @@ pub struct Terms {
     pub command: String,
     /// The user's unit of systemd that runs it, instead of the command.
     pub unit: Option<String>,
+    /// The lines of `[project.shop.compose]`, for a compose project.
+    pub compose: Option<String>,
     /// Does the proxy own the address? If not, the app itself is to.
     pub is_proxied: bool,
     /// The lines of `[project.shop.health]`.
@@ -43,11 +45,20 @@ impl Terms {
             project: String::new(),
             command: app.command.to_owned(),
             unit: None,
+            compose: None,
             is_proxied: true,
             health: "http = \"/health\"\nwithin = \"10s\"".to_owned(),
             has_uv: false,
             environment: Vec::new(),
         }
+    }
+
+    /// Terms for a compose project on this engine: its own port is published, and
+    /// `web` is asked.
+    #[must_use]
+    pub fn composed(docker: &Docker) -> Self {
+        let compose = "serves = \"web:8000\"".to_owned();
+        Self { compose: Some(compose), is_proxied: false, environment: docker.environment(), ..Self::of(&App::composed("")) }
     }
 
     /// An app that is not well is given up after this.
@@ -66,9 +77,10 @@ impl Terms {
 
     fn toml(&self, origin: &GitOrigin, address: SocketAddr) -> String {
         let listen = if self.is_proxied { "listen = \"{address}\"" } else { "" };
-        let runs = match &self.unit {
-            Some(unit) => format!("systemd = {{ unit = \"{unit}\", manager = \"user\" }}"),
-            None => format!("[project.shop.process]\ncommand = {}\n{listen}\nstop = {{ signal = \"TERM\", grace = \"5s\" }}", self.command),
+        let runs = match (&self.unit, &self.compose) {
+            (_, Some(compose)) => format!("[project.shop.compose]\n{compose}"),
+            (Some(unit), None) => format!("systemd = {{ unit = \"{unit}\", manager = \"user\" }}"),
+            (None, None) => format!("[project.shop.process]\ncommand = {}\n{listen}\nstop = {{ signal = \"TERM\", grace = \"5s\" }}", self.command),
         };
         let toml = format!(
             "{}\n[project.shop]\nrepo = \"{}\"\ndir = \"{{dir}}/shop\"\n{}\n\n{runs}\n\n[project.shop.health]\n{}\n",

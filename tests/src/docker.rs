@@ -1,0 +1,182 @@
+//! A real Docker engine of a story's own, with Compose 2.
+//!
+//! It has a bridge, address pools and a folder of its own, so stories neither
+//! see each other's containers nor those of this machine's engine. No registry
+//! is in reach, so the base image is built from this machine's static busybox.
+//! It needs root, dockerd, docker with Compose 2, iptables and busybox (Linux).
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Child, wait};
+
+/// The image that every service of a story begins with: busybox, and no more.
+pub const BASE: &str = "base:1";
+const BASE_FILE: &str = "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
+/// In CI nothing may be left out.
+const REQUIRED: &str = "DOORSTEP_DOCKER_REQUIRED";
+
+/// The engine.
+#[derive(Debug)]
+pub struct Docker {
+    engine: Option<Child>,
+    starts: usize,
+    /// Sets its networks apart from those of other engines.
+    number: u32,
+    dir: TempDir,
+}
+
+impl Docker {
+    /// Starts one; `None`, and a loud line, where that cannot be.
+    ///
+    /// # Panics
+    ///
+    /// Where it cannot be and CI says that it must.
+    pub async fn start() -> Option<Self> {
+        let lacking = ["dockerd", "docker", "iptables", "ip"].into_iter().find(|program| Command::new(program).arg("--version").output().is_err());
+        let lacking = lacking.or_else(|| (!Path::new("/bin/busybox").is_file()).then_some("/bin/busybox"));
+        let has_compose = Command::new("docker").args(["compose", "version"]).output().is_ok_and(|said| said.status.success());
+        if lacking.is_some() || !has_compose || !rustix::process::geteuid().is_root() {
+            let why = lacking.map_or("root and docker with Compose 2", |program| program);
+            assert!(std::env::var_os(REQUIRED).is_none(), "a Docker engine is required here and cannot be had: {why} is missing");
+            eprintln!("SKIPPED: stories of Docker need {why}; `need_docker` of deploy/toolchain.sh says how to have them");
+            return None;
+        }
+        let dir = tempfile::Builder::new().prefix("dk").tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("logs")).unwrap();
+        let mut docker = Self { engine: None, starts: 0, number: std::process::id() % 200, dir };
+        docker.up().await;
+        docker.make_base();
+        Some(docker)
+    }
+
+    /// What `DOCKER_HOST` and whatever else finds it.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut all = vec![("DOCKER_HOST", self.host())];
+        all.extend(std::env::var("DOCKER_CONFIG").ok().map(|config| ("DOCKER_CONFIG", config)));
+        all
+    }
+
+    fn host(&self) -> String {
+        format!("unix://{}", self.dir.path().join("docker.sock").display())
+    }
+
+    fn bridge(&self) -> String {
+        format!("dkt{}", self.number)
+    }
+
+    /// Starts the engine, which finds what it had.
+    pub async fn up(&mut self) {
+        // Engines that start at once get into each other's way: each looks whether
+        // the packet filter has its chains, and then makes them.
+        let lock = std::fs::File::create(std::env::temp_dir().join("doorstep-stories-dockerd.lock")).unwrap();
+        let locked = tokio::task::spawn_blocking(move || rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).map(|()| lock));
+        let _lock = locked.await.unwrap().unwrap();
+        let (at, bridge, number) = (self.dir.path(), self.bridge(), self.number);
+        self.ip(&["link", "add", &bridge, "type", "bridge"]);
+        self.ip(&["addr", "add", &format!("10.200.{number}.1/24"), "dev", &bridge]);
+        self.ip(&["link", "set", &bridge, "up"]);
+        let mut command = Command::new("dockerd");
+        command.arg("--host").arg(self.host()).arg("--bridge").arg(&bridge);
+        for (option, file) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
+            command.arg(option).arg(at.join(file));
+        }
+        command.arg("--default-address-pool").arg(format!("base=10.201.{number}.0/24,size=28"));
+        self.starts += 1;
+        let engine = Child::start(&format!("dockerd-{}", self.starts), &at.join("logs"), &mut command, &[]);
+        self.engine = Some(engine);
+        wait::until("the Docker engine", async || self.docker(&["info"]).status.success(), |up| *up).await;
+    }
+
+    fn ip(&self, words: &[&str]) {
+        // What is there already is as good.
+        let _ = Command::new("ip").args(words).output();
+    }
+
+    /// Stops the engine, as an update of the system would; its containers end.
+    pub async fn down(&mut self) {
+        if let Some(mut engine) = self.engine.take() {
+            engine.signal(Signal::TERM);
+            engine.end().await;
+        }
+    }
+
+    /// `docker …`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such program.
+    #[must_use]
+    pub fn docker(&self, words: &[&str]) -> Output {
+        Command::new("docker").args(words).env("DOCKER_HOST", self.host()).output().unwrap()
+    }
+
+    /// What `docker …` prints; it must end well.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    #[expect(clippy::must_use_candidate, reason = "an order says nothing")]
+    pub fn said(&self, words: &[&str]) -> String {
+        let output = self.docker(words);
+        assert!(output.status.success(), "docker {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// `docker inspect` of a container, or of whatever has that name.
+    #[must_use]
+    pub fn inspect(&self, name: &str) -> Value {
+        let all: Value = serde_json::from_str(&self.said(&["inspect", name])).unwrap();
+        all[0].clone()
+    }
+
+    /// The names of all containers, sorted.
+    #[must_use]
+    pub fn containers(&self) -> Vec<String> {
+        let said = self.said(&["ps", "--all", "--format", "{{.Names}}"]);
+        let mut names: Vec<String> = said.lines().map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    /// The identity of the container of this name; empty when there is none.
+    #[must_use]
+    pub fn id(&self, name: &str) -> String {
+        let output = self.docker(&["inspect", "--format", "{{.Id}}", name]);
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn make_base(&self) {
+        let context = self.dir.path().join("base");
+        std::fs::create_dir(&context).unwrap();
+        std::fs::copy("/bin/busybox", context.join("busybox")).unwrap();
+        std::fs::write(context.join("Dockerfile"), BASE_FILE).unwrap();
+        self.said(&["build", "--quiet", "--tag", BASE, context.to_str().unwrap()]);
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        if self.engine.is_some() {
+            let ids = self.docker(&["ps", "--all", "--quiet"]).stdout;
+            for id in String::from_utf8_lossy(&ids).lines() {
+                let _ = self.docker(&["rm", "--force", "--volumes", id]);
+            }
+            let _ = self.docker(&["network", "prune", "--force"]);
+        }
+        if let Some(mut engine) = self.engine.take() {
+            engine.signal(Signal::TERM);
+            let begun = std::time::Instant::now();
+            while engine.ended().is_none() && begun.elapsed() < wait::DEADLINE {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+        crate::child::kill_below(self.dir.path());
+        self.ip(&["link", "del", &self.bridge()]);
+    }
+}

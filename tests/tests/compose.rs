@@ -1,0 +1,95 @@
+//! Compose projects on a real engine: each kind of push ends as documented, and
+//! the old containers serve wherever they could.
+
+#![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
+
+use doorstep_tests::{App, Docker, Shop, Terms, told::end, told::log, told::message, told::step_names};
+use serde_json::Value;
+
+/// A shop on an engine of its own whose first version is live. The engine goes
+/// last, since the shop's containers are its.
+async fn open(terms: impl FnOnce(&Docker) -> Terms) -> Option<(Shop, Docker)> {
+    let docker = Docker::start().await?;
+    let mut shop = Shop::found(terms(&docker)).await;
+    shop.host.run_online(&shop.edge).await;
+    let run = shop.push_and_see(&app(&shop, "1")).await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    shop.serves("1").await;
+    Some((shop, docker))
+}
+
+fn app(shop: &Shop, version: &str) -> App {
+    App::composed(version).publishing(shop.address())
+}
+
+fn service<'a>(status: &'a Value, name: &str) -> &'a Value {
+    let services = status["services"].as_array().unwrap();
+    services.iter().find(|service| service["name"] == name).unwrap_or(&Value::Null)
+}
+
+#[tokio::test]
+async fn a_push_replaces_what_changed_and_nothing_else() {
+    let Some((mut shop, docker)) = open(Terms::composed).await else { return };
+    let (web, side) = (docker.id("shop-web-1"), docker.id("shop-side-1"));
+    let run = shop.push_and_see(&app(&shop, "2")).await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    assert_eq!(step_names(&run), ["fetch", "verify", "build", "config", "images", "stop", "start", "check", "switch"]);
+    shop.serves("2").await;
+    assert_eq!(docker.id("shop-side-1"), side, "what did not change was not touched");
+    assert_ne!(docker.id("shop-web-1"), web);
+    let status = shop.status_when("the services", |project| service(project, "web")["state"] == "running").await;
+    let web = service(&status, "web");
+    assert_eq!((&status["state"], &web["containers"], &web["image"]), (&"running".into(), &1.into(), &"shop-web".into()), "{status:#}");
+    assert!(web["digest"].as_str().unwrap().starts_with("sha256:") && web["started"].as_u64().unwrap() > 0, "{web:#}");
+    assert_eq!(web["ports"][0], format!("{}->8000/tcp", shop.address()));
+
+    let web = docker.id("shop-web-1");
+    let run = shop.push_and_see(&app(&shop, "2").file("README.md", "words")).await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    assert_eq!((docker.id("shop-web-1"), docker.id("shop-side-1")), (web, side), "nothing that runs has changed");
+    assert!(log(&run).contains("0 built, 0 pulled, 2 were here") || run["steps"].to_string().contains("0 built, 0 pulled, 2 were here"), "{run:#}");
+}
+
+#[tokio::test]
+async fn a_push_that_is_not_well_leaves_the_old_containers() {
+    let Some((mut shop, docker)) = open(|docker| Terms::composed(docker).within("3s")).await else { return };
+    let bad = [
+        ("does not build", app(&shop, "bad").file("web/Dockerfile", "FROM base:1\nRUN [\"/bin/false\"]\n"), "build", "exit code: 1"),
+        ("crashes", app(&shop, "bad").before_it_listens("echo it is broken; exit 3"), "health", "it is broken"),
+        ("is unhealthy", app(&shop, "bad").before_it_listens("rm /www/health"), "health", "404"),
+        ("is no compose file", app(&shop, "bad").file("compose.yaml", "services: [web"), "policy", "compose.yaml"),
+        ("names no service", app(&shop, "bad").file("compose.yaml", "volumes: {}\n"), "source", "no service"),
+    ];
+    let side = docker.id("shop-side-1");
+    for (what, app, kind, says) in bad {
+        let run = shop.push_and_see(&app).await;
+        let state = if kind == "health" { "rolled_back" } else if kind == "policy" { "refused" } else { "failed" };
+        assert_eq!(end(&run)[..2], [state, kind], "{what}: {run:#}");
+        assert!(message(&run).contains(says), "{what}: {}", message(&run));
+        shop.serves("1").await;
+        assert_eq!(docker.id("shop-side-1"), side, "{what}");
+        assert_eq!(docker.containers(), ["shop-side-1", "shop-web-1"], "{what}");
+    }
+    let run = shop.push_and_see(&app(&shop, "2")).await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    shop.serves("2").await;
+}
+
+#[tokio::test]
+async fn behind_the_proxy_no_request_is_dropped() {
+    let compose = "serves = \"web:8000\"\nlisten = \"{address}\"";
+    let proxied = |docker: &Docker| Terms { compose: Some(compose.to_owned()), ..Terms::composed(docker).within("3s") };
+    let Some((mut shop, docker)) = open(proxied).await else { return };
+    let probe = shop.probe();
+    for version in ["2", "3", "4"] {
+        let run = shop.push_and_see(&app(&shop, version)).await;
+        assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+        shop.serves(version).await;
+    }
+    let run = shop.push_and_see(&app(&shop, "bad").before_it_listens("exit 3")).await;
+    assert_eq!(end(&run)[..2], ["rolled_back", "health"], "{run:#}");
+    shop.serves("4").await;
+    let probed = probe.stop().await;
+    assert_eq!(probed.failed, Vec::<String>::new(), "{probed:?}");
+    assert_eq!(docker.containers().len(), 2);
+}
