@@ -1,18 +1,19 @@
 //! A real Docker engine of a story's own, with Compose 2.
 //!
-//! It has a bridge, address pools and a folder of its own, so stories neither
-//! see each other's containers nor those of this machine's engine. No registry
-//! is in reach, so the base image is built from this machine's static busybox.
+//! It has a network and a folder of its own, and the story moves into that
+//! network, so that stories neither see each other nor this machine's engine. No
+//! registry is in reach: the base image is built from this machine's busybox.
 //! It needs root, dockerd, docker with Compose 2, iptables and busybox (Linux).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Child, wait};
+use crate::net::Alone;
+use crate::{Child, SmallDisk, wait};
 
 /// The image that every service of a story begins with: busybox, and no more.
 pub const BASE: &str = "base:1";
@@ -24,9 +25,10 @@ const REQUIRED: &str = "DOORSTEP_DOCKER_REQUIRED";
 #[derive(Debug)]
 pub struct Docker {
     engine: Option<Child>,
+    disk: Option<SmallDisk>,
     starts: usize,
-    /// Sets its networks apart from those of other engines.
-    number: u32,
+    /// It goes last: the engine is in it.
+    _alone: Alone,
     dir: TempDir,
 }
 
@@ -37,6 +39,15 @@ impl Docker {
     ///
     /// Where it cannot be and CI says that it must.
     pub async fn start() -> Option<Self> {
+        Self::start_on(None).await
+    }
+
+    /// [`Docker::start`], with its images on a disk of so many MiB.
+    ///
+    /// # Panics
+    ///
+    /// As that does.
+    pub async fn start_on(disk_mib: Option<usize>) -> Option<Self> {
         let lacking = ["dockerd", "docker", "iptables", "ip"].into_iter().find(|program| Command::new(program).arg("--version").output().is_err());
         let lacking = lacking.or_else(|| (!Path::new("/bin/busybox").is_file()).then_some("/bin/busybox"));
         let has_compose = Command::new("docker").args(["compose", "version"]).output().is_ok_and(|said| said.status.success());
@@ -46,9 +57,18 @@ impl Docker {
             eprintln!("SKIPPED: stories of Docker need {why}; `need_docker` of deploy/toolchain.sh says how to have them");
             return None;
         }
+        let alone = match Alone::enter() {
+            Ok(alone) => alone,
+            Err(why) => {
+                assert!(std::env::var_os(REQUIRED).is_none(), "a Docker engine is required here and cannot be had: {why}");
+                eprintln!("SKIPPED: stories of Docker need a network of their own: {why}");
+                return None;
+            }
+        };
         let dir = tempfile::Builder::new().prefix("dk").tempdir().unwrap();
         std::fs::create_dir(dir.path().join("logs")).unwrap();
-        let mut docker = Self { engine: None, starts: 0, number: std::process::id() % 200, dir };
+        let disk = disk_mib.map(|mib| SmallDisk::mount(&dir.path().join("data"), mib));
+        let mut docker = Self { engine: None, disk, starts: 0, _alone: alone, dir };
         docker.up().await;
         docker.make_base();
         Some(docker)
@@ -62,40 +82,28 @@ impl Docker {
         all
     }
 
+    /// Where it keeps its images.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
     fn host(&self) -> String {
         format!("unix://{}", self.dir.path().join("docker.sock").display())
     }
 
-    fn bridge(&self) -> String {
-        format!("dkt{}", self.number)
-    }
-
     /// Starts the engine, which finds what it had.
     pub async fn up(&mut self) {
-        // Engines that start at once get into each other's way: each looks whether
-        // the packet filter has its chains, and then makes them.
-        let lock = std::fs::File::create(std::env::temp_dir().join("doorstep-stories-dockerd.lock")).unwrap();
-        let locked = tokio::task::spawn_blocking(move || rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).map(|()| lock));
-        let _lock = locked.await.unwrap().unwrap();
-        let (at, bridge, number) = (self.dir.path(), self.bridge(), self.number);
-        self.ip(&["link", "add", &bridge, "type", "bridge"]);
-        self.ip(&["addr", "add", &format!("10.200.{number}.1/24"), "dev", &bridge]);
-        self.ip(&["link", "set", &bridge, "up"]);
+        let at = self.dir.path();
         let mut command = Command::new("dockerd");
-        command.arg("--host").arg(self.host()).arg("--bridge").arg(&bridge);
+        command.arg("--host").arg(self.host());
         for (option, file) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
             command.arg(option).arg(at.join(file));
         }
-        command.arg("--default-address-pool").arg(format!("base=10.201.{number}.0/24,size=28"));
         self.starts += 1;
         let engine = Child::start(&format!("dockerd-{}", self.starts), &at.join("logs"), &mut command, &[]);
         self.engine = Some(engine);
         wait::until("the Docker engine", async || self.docker(&["info"]).status.success(), |up| *up).await;
-    }
-
-    fn ip(&self, words: &[&str]) {
-        // What is there already is as good.
-        let _ = Command::new("ip").args(words).output();
     }
 
     /// Stops the engine, as an update of the system would; its containers end.
@@ -167,7 +175,6 @@ impl Drop for Docker {
             for id in String::from_utf8_lossy(&ids).lines() {
                 let _ = self.docker(&["rm", "--force", "--volumes", id]);
             }
-            let _ = self.docker(&["network", "prune", "--force"]);
         }
         if let Some(mut engine) = self.engine.take() {
             engine.signal(Signal::TERM);
@@ -177,6 +184,6 @@ impl Drop for Docker {
             }
         }
         crate::child::kill_below(self.dir.path());
-        self.ip(&["link", "del", &self.bridge()]);
+        drop(self.disk.take());
     }
 }

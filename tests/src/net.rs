@@ -65,6 +65,26 @@ pub struct Net {
 #[derive(Debug)]
 struct Space(Child);
 
+/// A network that leads nowhere, for a story that changes the packet filter.
+#[derive(Debug)]
+pub struct Alone {
+    _space: Space,
+}
+
+impl Alone {
+    /// Makes one, and moves this thread, and what it will start, into it.
+    ///
+    /// # Errors
+    ///
+    /// Why this machine, or this user, cannot have one.
+    pub fn enter() -> Result<Self, String> {
+        let space = Space::make()?;
+        space.run("ip", &["link", "set", "lo", "up"])?;
+        space.enter()?;
+        Ok(Self { _space: space })
+    }
+}
+
 impl Net {
     /// Makes a network for so many hosts, and moves this thread, and what it
     /// will start, to where the edge is.
@@ -81,8 +101,7 @@ impl Net {
             net.join(host, number + 1)?;
         }
         net.street.feed("nft", &["-f", "-"], FILTER)?;
-        let file = std::fs::File::open(net.edge.path()).map_err(|fault| format!("a namespace cannot be opened: {fault}"))?;
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|fault| format!("a namespace cannot be entered: {fault}"))?;
+        net.edge.enter()?;
         Ok(net)
     }
 
@@ -166,6 +185,12 @@ fn cable(number: usize) -> String {
 }
 
 impl Space {
+    /// Moves this thread, and what it will start, into it.
+    fn enter(&self) -> Result<(), String> {
+        let file = std::fs::File::open(self.path()).map_err(|fault| format!("a namespace cannot be opened: {fault}"))?;
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|fault| format!("a namespace cannot be entered: {fault}"))
+    }
+
     fn make() -> Result<Self, String> {
         // It ends when this end of its pipe is closed, also by the death of this process.
         let mut keeper = Command::new("unshare")

@@ -144,6 +144,31 @@ impl Shop {
         Self { host, origin, edge, github: GitHub::new(WEBHOOK_SECRET), address }
     }
 
+    /// A compose project on an engine of its own, whose first version is live;
+    /// `None` where there can be no engine. The engine goes last.
+    pub async fn open_composed(terms: impl FnOnce(&Docker) -> Terms) -> Option<(Self, Docker)> {
+        let docker = Docker::start().await?;
+        let shop = Self::open_composed_on(&docker, terms(&docker)).await;
+        Some((shop, docker))
+    }
+
+    /// The same on an engine that is there.
+    pub async fn open_composed_on(docker: &Docker, terms: Terms) -> Self {
+        let mut shop = Self::found(terms).await;
+        shop.host.run_online(&shop.edge).await;
+        let run = shop.push_and_see(&shop.composed("1")).await;
+        assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+        shop.serves("1").await;
+        assert_eq!(docker.containers().iter().filter(|name| name.starts_with("shop-")).count(), 2);
+        shop
+    }
+
+    /// A version of a compose project that publishes this shop's address.
+    #[must_use]
+    pub fn composed(&self, version: &str) -> App {
+        App::composed(version).publishing(self.address)
+    }
+
     /// Writes the host's file anew, and starts the daemon again to read it.
     pub async fn change_terms(&mut self, terms: &Terms) {
         self.host.stop().await;

@@ -6,22 +6,6 @@
 use doorstep_tests::{App, Docker, Shop, Terms, told::end, told::log, told::message, told::step_names};
 use serde_json::Value;
 
-/// A shop on an engine of its own whose first version is live. The engine goes
-/// last, since the shop's containers are its.
-async fn open(terms: impl FnOnce(&Docker) -> Terms) -> Option<(Shop, Docker)> {
-    let docker = Docker::start().await?;
-    let mut shop = Shop::found(terms(&docker)).await;
-    shop.host.run_online(&shop.edge).await;
-    let run = shop.push_and_see(&app(&shop, "1")).await;
-    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
-    shop.serves("1").await;
-    Some((shop, docker))
-}
-
-fn app(shop: &Shop, version: &str) -> App {
-    App::composed(version).publishing(shop.address())
-}
-
 fn service<'a>(status: &'a Value, name: &str) -> &'a Value {
     let services = status["services"].as_array().unwrap();
     services.iter().find(|service| service["name"] == name).unwrap_or(&Value::Null)
@@ -29,9 +13,9 @@ fn service<'a>(status: &'a Value, name: &str) -> &'a Value {
 
 #[tokio::test]
 async fn a_push_replaces_what_changed_and_nothing_else() {
-    let Some((mut shop, docker)) = open(Terms::composed).await else { return };
+    let Some((mut shop, docker)) = Shop::open_composed(Terms::composed).await else { return };
     let (web, side) = (docker.id("shop-web-1"), docker.id("shop-side-1"));
-    let run = shop.push_and_see(&app(&shop, "2")).await;
+    let run = shop.push_and_see(&shop.composed("2")).await;
     assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
     assert_eq!(step_names(&run), ["fetch", "verify", "build", "config", "images", "stop", "start", "check", "switch"]);
     shop.serves("2").await;
@@ -44,7 +28,7 @@ async fn a_push_replaces_what_changed_and_nothing_else() {
     assert_eq!(web["ports"][0], format!("{}->8000/tcp", shop.address()));
 
     let web = docker.id("shop-web-1");
-    let run = shop.push_and_see(&app(&shop, "2").file("README.md", "words")).await;
+    let run = shop.push_and_see(&shop.composed("2").file("README.md", "words")).await;
     assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
     assert_eq!((docker.id("shop-web-1"), docker.id("shop-side-1")), (web, side), "nothing that runs has changed");
     assert!(log(&run).contains("0 built, 0 pulled, 2 were here") || run["steps"].to_string().contains("0 built, 0 pulled, 2 were here"), "{run:#}");
@@ -52,13 +36,13 @@ async fn a_push_replaces_what_changed_and_nothing_else() {
 
 #[tokio::test]
 async fn a_push_that_is_not_well_leaves_the_old_containers() {
-    let Some((mut shop, docker)) = open(|docker| Terms::composed(docker).within("3s")).await else { return };
+    let Some((mut shop, docker)) = Shop::open_composed(|docker| Terms::composed(docker).within("3s")).await else { return };
     let bad = [
-        ("does not build", app(&shop, "bad").file("web/Dockerfile", "FROM base:1\nRUN [\"/bin/false\"]\n"), "build", "exit code: 1"),
-        ("crashes", app(&shop, "bad").before_it_listens("echo it is broken; exit 3"), "health", "it is broken"),
-        ("is unhealthy", app(&shop, "bad").before_it_listens("rm /www/health"), "health", "404"),
-        ("is no compose file", app(&shop, "bad").file("compose.yaml", "services: [web"), "policy", "compose.yaml"),
-        ("names no service", app(&shop, "bad").file("compose.yaml", "volumes: {}\n"), "source", "no service"),
+        ("does not build", shop.composed("bad").file("web/Dockerfile", "FROM base:1\nRUN [\"/bin/false\"]\n"), "build", "exit code: 1"),
+        ("crashes", shop.composed("bad").before_it_listens("echo it is broken; exit 3"), "health", "it is broken"),
+        ("is unhealthy", shop.composed("bad").before_it_listens("rm /www/health"), "health", "404"),
+        ("is no compose file", shop.composed("bad").file("compose.yaml", "services: [web"), "policy", "compose.yaml"),
+        ("names no service", shop.composed("bad").file("compose.yaml", "volumes: {}\n"), "source", "no service"),
     ];
     let side = docker.id("shop-side-1");
     for (what, app, kind, says) in bad {
@@ -70,7 +54,7 @@ async fn a_push_that_is_not_well_leaves_the_old_containers() {
         assert_eq!(docker.id("shop-side-1"), side, "{what}");
         assert_eq!(docker.containers(), ["shop-side-1", "shop-web-1"], "{what}");
     }
-    let run = shop.push_and_see(&app(&shop, "2")).await;
+    let run = shop.push_and_see(&shop.composed("2")).await;
     assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
     shop.serves("2").await;
 }
@@ -79,14 +63,14 @@ async fn a_push_that_is_not_well_leaves_the_old_containers() {
 async fn behind_the_proxy_no_request_is_dropped() {
     let compose = "serves = \"web:8000\"\nlisten = \"{address}\"";
     let proxied = |docker: &Docker| Terms { compose: Some(compose.to_owned()), ..Terms::composed(docker).within("3s") };
-    let Some((mut shop, docker)) = open(proxied).await else { return };
+    let Some((mut shop, docker)) = Shop::open_composed(proxied).await else { return };
     let probe = shop.probe();
     for version in ["2", "3", "4"] {
-        let run = shop.push_and_see(&app(&shop, version)).await;
+        let run = shop.push_and_see(&shop.composed(version)).await;
         assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
         shop.serves(version).await;
     }
-    let run = shop.push_and_see(&app(&shop, "bad").before_it_listens("exit 3")).await;
+    let run = shop.push_and_see(&shop.composed("bad").before_it_listens("exit 3")).await;
     assert_eq!(end(&run)[..2], ["rolled_back", "health"], "{run:#}");
     shop.serves("4").await;
     let probed = probe.stop().await;

@@ -172,6 +172,8 @@ impl Runner {
             Verdict::Well(good) => Ok(((), say(good))),
             Verdict::Cancelled => Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() }),
             Verdict::Unwell(why) => {
+                // An engine that went away says nothing of the release.
+                self.shared.supervisor.stacks().engine().ping().await.map_err(super::engine_wrong)?;
                 let lines = self.last_words(&why).await;
                 let message = if lines.is_empty() { why } else { format!("{why}; its last lines:\n{}", lines.join("\n")) };
                 Err(Wrong { kind: FailureKind::Health, message })

@@ -1,0 +1,164 @@
+//! What goes wrong around a compose project: its engine, its disk, its images,
+//! hands that reach in. Each ends as documented, and the old containers serve
+//! wherever they could.
+
+#![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use doorstep_tests::{Docker, GitOrigin, Shop, Terms, told::end, told::message, wait};
+use serde_json::Value;
+
+fn quick(docker: &Docker) -> Terms {
+    Terms::composed(docker).within("3s")
+}
+
+/// A registry that has nothing.
+fn empty_registry() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let read = stream.read(&mut request).unwrap_or(0);
+            let is_root = request[..read].starts_with(b"GET /v2/ ");
+            let (status, body) = if is_root { ("200 OK", "{}") } else { ("404 Not Found", r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#) };
+            let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn what_is_well_once_and_then_crashes_is_turned_back() {
+    let soaking = |docker: &Docker| Terms { health: "http = \"/health\"\nwithin = \"3s\"\nsoak = \"10s\"".into(), ..Terms::composed(docker) };
+    let Some((mut shop, docker)) = Shop::open_composed(soaking).await else { return };
+    let run = shop.push_and_see(&shop.composed("bad").before_it_listens("(sleep 2; kill 1) &")).await;
+    assert_eq!(end(&run), ["rolled_back", "health", "soak"], "{run:#}");
+    assert!(message(&run).contains("service web ended"), "{}", message(&run));
+    shop.serves("1").await;
+    assert_eq!(docker.containers(), ["shop-side-1", "shop-web-1"]);
+}
+
+#[tokio::test]
+async fn an_image_that_is_nowhere_changes_nothing() {
+    let Some((mut shop, docker)) = Shop::open_composed(quick).await else { return };
+    let side = docker.id("shop-side-1");
+    let image = format!("127.0.0.1:{}/nothing:1", empty_registry());
+    let run = shop.push_and_see(&shop.composed("bad").with_compose("image: base:1", &format!("image: {image}"))).await;
+    assert_eq!(end(&run), ["failed", "source", "images"], "{run:#}");
+    assert!(message(&run).contains("not found") || message(&run).contains("manifest unknown"), "{}", message(&run));
+    let run = shop.push_and_see(&shop.composed("bad").with_compose("image: base:1", "image: nobody/has-it:1\n    pull_policy: never")).await;
+    assert_eq!(end(&run), ["failed", "source", "images"], "{run:#}");
+    shop.serves("1").await;
+    assert_eq!(docker.id("shop-side-1"), side);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_waited_for() {
+    let Some(docker) = Docker::start_on(Some(600)).await else { return };
+    let mut shop = Shop::open_composed_on(&docker, quick(&docker)).await;
+    let filler = "FROM base:1\nRUN [\"/bin/dd\", \"if=/dev/zero\", \"of=/big\", \"bs=1M\", \"count=2000\"]\n";
+    let run = shop.push_and_see(&shop.composed("bad").file("web/Dockerfile", filler)).await;
+    assert_eq!(end(&run), ["failed", "disk", "images"], "{run:#}");
+    shop.serves("1").await;
+
+    let full = docker.root().join("full");
+    let free = std::process::Command::new("fallocate").args(["--length", "560M"]).arg(&full).status().unwrap();
+    assert!(free.success() || full.exists());
+    let pushed = shop.push(&shop.composed("2")).await;
+    let run = shop.ended(&pushed).await;
+    assert_eq!(end(&run)[..2], ["failed", "disk"], "{run:#}");
+    shop.serves("1").await;
+    std::fs::remove_file(&full).unwrap();
+    let run = shop.push_and_see(&shop.composed("3")).await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    shop.serves("3").await;
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_is_waited_for() {
+    let Some((mut shop, mut docker)) = Shop::open_composed(quick).await else { return };
+    // Before.
+    docker.down().await;
+    let status = shop.status_when("the engine to be missed", |project| project["state"] == "degraded").await;
+    assert!(status["reason"].as_str().unwrap().contains("does not answer"), "{status:#}");
+    let pushed = shop.push(&shop.composed("2")).await;
+    let run = shop.ended(&pushed).await;
+    assert_eq!(end(&run)[..2], ["failed", "network"], "{run:#}");
+    docker.up().await;
+    shop.serves("2").await;
+
+    // During: it goes while the new containers are checked, and comes back.
+    shop.push(&shop.composed("3").before_it_listens("sleep 2")).await;
+    wait::until("the check", async || docker.containers(), |names| names.iter().any(|name| name.contains("web"))).await;
+    let checking = async || shop.runs().await[0]["state"] == "running" && docker.said(&["inspect", "--format", "{{.Config.Image}}", "shop-web-1"]).contains("shop/web");
+    wait::until("the new container", checking, |is| *is).await;
+    docker.down().await;
+    docker.up().await;
+    shop.serves("3").await;
+
+    // After.
+    docker.down().await;
+    docker.up().await;
+    shop.serves("3").await;
+    shop.status_when("all to be well again", |project| project["state"] == "running").await;
+}
+
+#[tokio::test]
+async fn what_hands_removed_is_shown_and_comes_back_when_asked() {
+    let head = "[policy]\nremote = [\"deploy\", \"start\", \"stop\", \"restart\", \"rebuild\", \"rollback\"]\n".to_owned();
+    let Some((mut shop, docker)) = Shop::open_composed(|docker| Terms { head, ..quick(docker) }).await else { return };
+    let side = docker.id("shop-side-1");
+    docker.said(&["rm", "--force", "shop-web-1"]);
+    let absent = |project: &Value| project["services"].as_array().is_some_and(|all| all.iter().any(|service| service["name"] == "web" && service["state"] == "absent"));
+    let told = wait::until("the edge to show it", async || shop.edge.get("/api/projects").await["projects"][0].clone(), absent).await;
+    assert_eq!(told["state"], "degraded", "{told:#}");
+    let ended = shop.host.verb(&["start", "shop"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    shop.serves("1").await;
+    assert_eq!(docker.id("shop-side-1"), side);
+    // A push of what is live already puts right what is missing, too.
+    docker.said(&["rm", "--force", "shop-web-1"]);
+    shop.status_when("it to be missed", absent).await;
+    let run = shop.push_and_see(&shop.composed("1").file("README.md", "x")).await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    shop.serves("1").await;
+}
+
+#[tokio::test]
+async fn two_projects_at_once_and_nobody_else() {
+    let Some(docker) = Docker::start().await else { return };
+    docker.said(&["run", "--detach", "--name", "somebody", "--volume", "theirs:/data", "base:1", "/bin/sleep", "100000"]);
+    docker.said(&["tag", "base:1", "doorstep.invalid/other/web:theirs"]);
+    let other = GitOrigin::new("me/other");
+    let head = format!("[project.other]\nrepo = \"{}\"\ndir = \"{{dir}}/other\"\n[project.other.compose]\n", other.url());
+    let mut shop = Shop::open_composed_on(&docker, Terms { head, ..quick(&docker) }).await;
+    let somebody = docker.id("somebody");
+    let second = doorstep_tests::App::composed("9").with_compose("ports: [\"@PORT@:8000\"]", "expose: [\"8000\"]");
+    second.push_to(&other, "the other");
+    let pushed = shop.push(&shop.composed("2")).await;
+    let deployed = shop.host.deploy("other").await;
+    assert_eq!(deployed.code, Some(0), "{deployed:?}");
+    let run = shop.ended(&pushed).await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    shop.serves("2").await;
+    assert_eq!(docker.containers(), ["other-side-1", "other-web-1", "shop-side-1", "shop-web-1", "somebody"]);
+    assert_eq!(docker.id("somebody"), somebody);
+    assert!(docker.said(&["volume", "ls", "--quiet"]).contains("theirs"));
+
+    // A project that takes the name of another's containers is told apart.
+    let moved = format!("[project.other]\nrepo = \"{}\"\ndir = \"{{dir}}/other\"\n[project.other.compose]\nname = \"elsewhere\"\n", other.url());
+    shop.change_terms(&Terms { head: moved, ..quick(&docker) }).await;
+    second.file("README.md", "again").push_to(&other, "again");
+    let refused = shop.host.deploy("other").await;
+    assert_ne!(refused.code, Some(0));
+    assert!(refused.stderr.contains("run under the name `other`"), "{refused:?}");
+    let taken = format!("[project.other]\nrepo = \"{}\"\ndir = \"{{dir}}/third\"\n[project.other.compose]\nname = \"shop\"\n", other.url());
+    shop.change_terms(&Terms { head: taken, ..quick(&docker) }).await;
+    let refused = shop.host.deploy("other").await;
+    assert!(refused.stderr.contains("belong to the project shop"), "{refused:?}");
+    shop.serves("2").await;
+}
