@@ -88,6 +88,22 @@ impl Docker {
         self.dir.path().join("data")
     }
 
+    /// Leaves so many MiB free where it keeps its images, until the file that
+    /// this returns is removed.
+    ///
+    /// # Panics
+    ///
+    /// When nothing can be written there.
+    #[must_use]
+    pub fn fill(&self, left_mib: u64) -> PathBuf {
+        let disk = rustix::fs::statvfs(self.root()).unwrap();
+        let bytes = (disk.f_bavail * disk.f_frsize).saturating_sub(left_mib << 20);
+        let path = self.root().join("full");
+        let filled = Command::new("fallocate").arg("--length").arg(bytes.to_string()).arg(&path).status().unwrap();
+        assert!(filled.success(), "the disk cannot be filled");
+        path
+    }
+
     fn host(&self) -> String {
         format!("unix://{}", self.dir.path().join("docker.sock").display())
     }

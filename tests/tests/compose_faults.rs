@@ -65,9 +65,7 @@ async fn a_full_disk_is_told_and_waited_for() {
     assert_eq!(end(&run), ["failed", "disk", "images"], "{run:#}");
     shop.serves("1").await;
 
-    let full = docker.root().join("full");
-    let free = std::process::Command::new("fallocate").args(["--length", "560M"]).arg(&full).status().unwrap();
-    assert!(free.success() || full.exists());
+    let full = docker.fill(8);
     let pushed = shop.push(&shop.composed("2")).await;
     let run = shop.ended(&pushed).await;
     assert_eq!(end(&run)[..2], ["failed", "disk"], "{run:#}");

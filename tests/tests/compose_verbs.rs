@@ -49,7 +49,7 @@ async fn one_service_or_all_of_them() {
     assert_eq!(docker.id("shop-side-1"), side, "only the one that was meant");
 
     let wrong = shop.host.verb(&["restart", "shop", "nobody"]).await;
-    assert!(wrong.code != Some(0) && wrong.stderr.contains("no service nobody; it has side, web"), "{wrong:?}");
+    assert!(wrong.code != Some(0) && wrong.stdout.contains("no service nobody; it has side, web"), "{wrong:?}");
 }
 
 #[tokio::test]
