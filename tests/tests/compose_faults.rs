@@ -60,11 +60,6 @@ async fn an_image_that_is_nowhere_changes_nothing() {
 async fn a_full_disk_is_told_and_waited_for() {
     let Some(docker) = Docker::start_on(Some(600)).await else { return };
     let mut shop = Shop::open_composed_on(&docker, quick(&docker)).await;
-    let filler = "FROM base:1\nRUN [\"/bin/dd\", \"if=/dev/zero\", \"of=/big\", \"bs=1M\", \"count=2000\"]\n";
-    let run = shop.push_and_see(&shop.composed("bad").file("web/Dockerfile", filler)).await;
-    assert_eq!(end(&run), ["failed", "disk", "images"], "{run:#}");
-    shop.serves("1").await;
-
     let full = docker.fill(8);
     let pushed = shop.push(&shop.composed("2")).await;
     let run = shop.ended(&pushed).await;
@@ -73,6 +68,11 @@ async fn a_full_disk_is_told_and_waited_for() {
     std::fs::remove_file(&full).unwrap();
     let run = shop.push_and_see(&shop.composed("3")).await;
     assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    shop.serves("3").await;
+
+    let filler = "FROM base:1\nRUN [\"/bin/dd\", \"if=/dev/zero\", \"of=/big\", \"bs=1M\", \"count=2000\"]\n";
+    let run = shop.push_and_see(&shop.composed("bad").file("web/Dockerfile", filler)).await;
+    assert_eq!(end(&run), ["failed", "disk", "images"], "{run:#}");
     shop.serves("3").await;
 }
 
