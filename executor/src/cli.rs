@@ -163,6 +163,12 @@ pub struct HistoryArgs {
 pub struct LogsArgs {
     /// The project
     pub project: String,
+    /// One service of a compose project [default: all]
+    #[arg(conflicts_with_all = ["run", "process"])]
+    pub service: Option<ServiceName>,
+    /// Nothing older than this, such as 10m (of a compose project)
+    #[arg(long, value_name = "TIME", value_parser = crate::config::duration::parse, conflicts_with_all = ["run", "process"])]
+    pub since: Option<std::time::Duration>,
     /// Go on as more is printed
     #[arg(short, long)]
     pub follow: bool,

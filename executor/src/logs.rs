@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use doorstep_shared::ids::Name;
+use doorstep_shared::ids::{Name, ServiceName};
 use doorstep_shared::text::clean_line;
 
-use crate::disk::Room;
 use crate::cli::{Exit, Failure, LogsArgs, failure};
+use crate::compose::Engine;
+use crate::compose::printed::{self, Shown};
+use crate::disk::Room;
 use crate::journal::Journal;
 use crate::systemd::Unit;
 
@@ -30,6 +32,12 @@ const FOLLOW_MS: u64 = 200;
 #[must_use]
 pub fn run_log(state: &Path, project: &str, run: &str) -> PathBuf {
     state.join("logs").join(project).join(format!("run-{run}.log"))
+}
+
+/// The log of a release's process.
+#[must_use]
+pub fn app_log(state: &Path, project: &str, release: u64) -> PathBuf {
+    state.join("logs").join(project).join(format!("r{release}.log"))
 }
 
 /// The log of a process beside the main one.
@@ -124,10 +132,18 @@ pub async fn run(args: &LogsArgs, state: &Path) -> Result<Exit, Failure> {
             {
                 return journal_of(&unit, args);
             }
+            // What we start ourselves has a log, however quiet it is.
+            let own = app_log(state, project.as_str(), release.id);
+            if args.process.is_none() && !own.is_file() {
+                return services_of(project.as_str(), args).await;
+            }
+            if args.service.is_some() || args.since.is_some() {
+                return Err(failure(Exit::Error, format!("{project} is no compose project, and has neither services nor times in its log")));
+            }
             match &args.process {
                 Some(name) if name.contains('/') => return Err(failure(Exit::Error, format!("`{name}` is not a process' name"))),
                 Some(name) => companion_log(state, project.as_str(), release.id, name),
-                None => state.join("logs").join(project.as_str()).join(format!("r{}.log", release.id)),
+                None => own,
             }
         }
     };
@@ -157,6 +173,17 @@ fn journal_of(unit: &Unit, args: &LogsArgs) -> Result<Exit, Failure> {
     let (program, words) = unit.journal(args.lines, args.follow);
     let fault = std::process::Command::new(program).args(words).exec();
     Err(failure(Exit::Error, format!("`{program}` does not start: {fault}")))
+}
+
+/// Shows what the services of a compose project print.
+async fn services_of(project: &str, args: &LogsArgs) -> Result<Exit, Failure> {
+    let shown = Shown { service: args.service.as_ref().map(ServiceName::as_str), lines: args.lines, since: args.since, follow: args.follow };
+    let found = printed::show(&Engine::of_environment(), project, &shown, |line| print(&mut io::stdout(), line)).await.context("the logs cannot be read")?;
+    match (&args.service, found) {
+        (_, true) => Ok(Exit::Ok),
+        (Some(service), false) => Err(failure(Exit::Error, format!("{project} has no container of a service {service}"))),
+        (None, false) => Err(failure(Exit::Error, format!("{project} has no container"))),
+    }
 }
 
 /// A reader that went away (`| head`) ends us without a fuss.

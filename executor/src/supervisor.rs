@@ -112,7 +112,7 @@ impl Supervisor {
     /// The log of a release's process.
     #[must_use]
     pub fn app_log(&self, project: &str, release: u64) -> PathBuf {
-        self.state.join("logs").join(project).join(format!("r{release}.log"))
+        crate::logs::app_log(&self.state, project, release)
     }
 
     /// What every process that this journal started carries in its environment.

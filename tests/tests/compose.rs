@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
 
-use doorstep_tests::{App, Docker, Shop, Terms, told::end, told::log, told::message, told::step_names};
+use doorstep_tests::{Docker, Shop, Terms, told::end, told::log, told::message, told::step_names};
 use serde_json::Value;
 
 fn service<'a>(status: &'a Value, name: &str) -> &'a Value {

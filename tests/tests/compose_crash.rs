@@ -92,7 +92,7 @@ async fn a_daemon_that_is_killed_anywhere_ends_in_the_new_containers_or_the_old(
                 live = version;
             }
         }
-        eprintln!("compose, {} push: killed at {kills} points so far of {}", if is_good { "good" } else { "bad" }, all.len());
+        eprintln!("crash matrix of compose, {} push: {kills} kills so far, at {} points", if is_good { "good" } else { "bad" }, all.len());
     }
     assert!(kills > 16, "only {kills} kills");
 }

@@ -1,8 +1,6 @@
 //! Compose files that ask for the host: each is refused with its reason before
 //! anything of it is built, pulled or started, as real Compose resolves it.
 
-#![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
-
 use doorstep_tests::{App, Docker, Shop, Terms, told::end, told::message};
 
 /// What is put into the file, in place of the first `restart` of `web`; and what

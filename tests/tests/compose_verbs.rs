@@ -1,8 +1,6 @@
 //! Steering a compose project: one service or all, from the host and from the
 //! edge, and back to an earlier release.
 
-#![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
-
 use doorstep_tests::{Docker, Ended, Shop, Terms, told::step_names, wait};
 use serde_json::Value;
 
@@ -47,6 +45,11 @@ async fn one_service_or_all_of_them() {
     shop.serves("1").await;
     assert_ne!(docker.id("shop-web-1"), web);
     assert_eq!(docker.id("shop-side-1"), side, "only the one that was meant");
+
+    let logs = shop.host.logs("shop").await;
+    assert!(logs.contains("web | version 1 listens") && logs.contains("side | the side is up"), "{logs}");
+    let logs = verb(&mut shop, &["logs", "shop", "web", "--since", "1h", "-n", "1"]).await.stdout;
+    assert_eq!(logs, "version 1 listens\n");
 
     let wrong = shop.host.verb(&["restart", "shop", "nobody"]).await;
     assert!(wrong.code != Some(0) && wrong.stdout.contains("no service nobody; it has side, web"), "{wrong:?}");

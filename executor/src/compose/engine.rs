@@ -282,12 +282,24 @@ impl Engine {
         }
     }
 
+    /// What a container printed, its last lines of what is not older than
+    /// `since` (seconds since 1970), and what it prints from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not answer; each item too.
+    pub async fn logs(&self, id: &str, lines: usize, since: u64, follow: bool) -> Result<impl Stream<Item = Result<LogOutput, Error>> + use<>, EngineError> {
+        let client = self.client().await?;
+        let since = i32::try_from(since).unwrap_or(i32::MAX);
+        let options = query::LogsOptions { stdout: true, stderr: true, tail: lines.to_string(), since, follow, ..Default::default() };
+        Ok(client.logs(id, Some(options)))
+    }
+
     /// The last lines that a container printed.
     pub async fn last_lines(&self, id: &str, lines: usize) -> Vec<String> {
-        let Ok(client) = self.client().await else { return Vec::new() };
-        let options = query::LogsOptions { stdout: true, stderr: true, tail: lines.to_string(), ..Default::default() };
+        let Ok(pieces) = self.logs(id, lines, 0, false).await else { return Vec::new() };
         let read = async {
-            let pieces: Vec<_> = client.logs(id, Some(options)).try_collect().await?;
+            let pieces: Vec<_> = pieces.try_collect().await?;
             Ok::<_, Error>(pieces.iter().map(text_of).collect::<String>())
         };
         let said = answer(read).await.unwrap_or_default();

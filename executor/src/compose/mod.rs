@@ -19,6 +19,7 @@ pub mod files;
 pub mod judge;
 pub mod model;
 pub mod policy;
+pub mod printed;
 pub mod progress;
 pub mod stack;
 pub mod stacks;

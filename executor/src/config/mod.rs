@@ -14,7 +14,7 @@ mod branch;
 mod check;
 mod compose;
 mod dotenv;
-mod duration;
+pub mod duration;
 mod fault;
 mod health;
 mod load;

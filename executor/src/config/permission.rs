@@ -206,6 +206,12 @@ impl Allow {
         Ok(())
     }
 
+    /// Whether anything at all may have this right.
+    #[must_use]
+    pub fn has_anywhere(&self, permission: Permission) -> bool {
+        self.everywhere.contains(&permission) || self.named.values().any(|named| named.contains(&permission))
+    }
+
     /// Whether what is at this place may have this right.
     #[must_use]
     pub fn has(&self, place: &Place, permission: Permission) -> bool {

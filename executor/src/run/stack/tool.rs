@@ -10,6 +10,7 @@ use doorstep_shared::ids::FailureKind;
 use super::super::Runner;
 use super::super::steps::Wrong;
 use crate::child::{self, End, PATH_DEFAULT, Tool};
+use crate::compose::permission::Permission;
 
 /// Last lines of Compose's output that a failure shows.
 const LAST_LINES: usize = 20;
@@ -84,8 +85,11 @@ impl Runner {
         all.extend(PASSED.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))));
         all.extend(env.iter().map(|(name, value)| (name.into(), value.into())));
         all.push(("DOCKER_HOST".into(), self.shared.supervisor.stacks().engine().host().into()));
-        for name in ["COMPOSE_EXPERIMENTAL_GIT_REMOTE", "COMPOSE_EXPERIMENTAL_OCI_REMOTE", "COMPOSE_MENU"] {
-            all.push((name.into(), "false".into()));
+        let may_fetch = self.project.compose.as_ref().is_some_and(|compose| compose.allow.has_anywhere(Permission::RemoteInclude));
+        if !may_fetch {
+            for name in ["COMPOSE_EXPERIMENTAL_GIT_REMOTE", "COMPOSE_EXPERIMENTAL_OCI_REMOTE"] {
+                all.push((name.into(), "false".into()));
+            }
         }
         all.push(("NO_COLOR".into(), "1".into()));
         // What finds it after a crash of this daemon.
