@@ -9,6 +9,7 @@
 //! very run.
 
 mod ack;
+mod compose;
 mod delivery;
 mod deploy;
 mod git;
@@ -99,12 +100,18 @@ fn main() -> Result<()> {
     {
         return runtime()?.block_on(load::run(rest));
     }
+    if let Some((first, rest)) = words.split_first()
+        && first == "compose"
+    {
+        // Of one thread: it moves into another network.
+        return tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(compose::run(rest));
+    }
     let (mut effort, mut parts) = (WHOLE, Vec::new());
     for word in words {
         match word.as_str() {
             "--quick" => effort = QUICK,
             part if NAMED.contains(&part) || PARTS.contains(&part) => parts.push(part.to_owned()),
-            other => bail!("{other} is neither --quick nor one of load, {}, {}", NAMED.join(", "), PARTS.join(", ")),
+            other => bail!("{other} is neither --quick nor one of load, compose, {}, {}", NAMED.join(", "), PARTS.join(", ")),
         }
     }
     if parts.is_empty() {

@@ -6,6 +6,7 @@
 //! the journal first. The daemon listens on a Unix socket and on no port.
 //! Ending it ends no app: they go on, and the next daemon finds them again.
 
+mod pace;
 mod reconcile;
 mod room;
 mod start;
@@ -145,6 +146,7 @@ struct Daemon {
     is_revoked: bool,
     announced: Option<Vec<doorstep_shared::protocol::ProjectView>>,
     watches: watch::Watches,
+    pace: pace::Pace,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -244,6 +246,7 @@ impl Daemon {
             is_revoked: false,
             announced: None,
             watches: watch::Watches::default(),
+            pace: pace::Pace::default(),
         })
     }
 
@@ -275,7 +278,7 @@ impl Daemon {
 
     fn wait(&self) -> Duration {
         let now = clock::steady().0;
-        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), Some(self.way_at), self.look.deadline(), self.rounds.deadline(), self.watches.deadline()];
+        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), Some(self.way_at), self.look.deadline(), self.rounds.deadline(), self.watches.deadline(), self.pace.deadline()];
         let next = next.into_iter().flatten().min().unwrap_or(u64::MAX);
         Duration::from_millis(next.saturating_sub(now))
     }
@@ -299,6 +302,9 @@ impl Daemon {
             self.look_at_way();
         }
         self.look_at_watches(now);
+        if self.pace.deadline().is_some_and(|at| at <= now) {
+            self.announce();
+        }
         if self.rounds.is_due(now) {
             self.reconcile();
         }

@@ -78,7 +78,21 @@ fn print(status: &serde_json::Value) {
         if let Some(used) = usage(project) {
             println!("  {used}");
         }
+        for service in project["services"].as_array().unwrap_or(&empty) {
+            println!("  {}", of_service(service));
+        }
     }
+}
+
+/// A service of a compose project, in a line.
+fn of_service(service: &serde_json::Value) -> String {
+    let text = |key: &str| service[key].as_str().unwrap_or_default().to_owned();
+    let health = service["health"].as_str().map(|health| format!(", {health}")).unwrap_or_default();
+    let code = service["exit_code"].as_i64().map(|code| format!(" with {code}")).unwrap_or_default();
+    let ports: Vec<&str> = service["ports"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).collect();
+    let line = format!("{:<18} {:<22} {:<28} {}", text("name"), format!("{}{code}{health}", text("state")), text("image"), ports.join(" "));
+    let used = usage(service).map(|used| format!("\n    {used}")).unwrap_or_default();
+    format!("{}{used}", line.trim_end())
 }
 
 /// What a project's processes use, in a line.
@@ -123,6 +137,8 @@ mod tests {
         });
         assert_eq!(usage(&project).unwrap(), "up 16 min, 50 MiB in 3 processes, 0.4 % of a core, started again 2 times");
         assert_eq!(usage(&serde_json::json!({"usage": null})), None);
+        let service = serde_json::json!({"name": "web", "state": "exited", "exit_code": 3, "image": "web:1", "ports": ["127.0.0.1:80->80/tcp"], "usage": null});
+        assert_eq!(of_service(&service), "web                exited with 3          web:1                        127.0.0.1:80->80/tcp");
         let times = [59_000, 60_000, 3_660_000, 90_000_000].map(up);
         assert_eq!(times, ["59 s", "1 min", "1 h 1 min", "1 d 1 h"]);
     }

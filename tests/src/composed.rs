@@ -60,6 +60,13 @@ impl App {
         self.file("compose.yaml", &text.replacen(from, to, 1))
     }
 
+    /// This file, and no other.
+    #[must_use]
+    pub fn only(mut self, path: &str, text: &str) -> Self {
+        self.files.clear();
+        self.file(path, text)
+    }
+
     /// The same, publishing another port of this host.
     #[must_use]
     pub fn publishing(self, address: std::net::SocketAddr) -> Self {

@@ -47,6 +47,19 @@ impl Page {
         }
     }
 
+    /// Waits until an app that it watches has printed this line.
+    pub async fn prints(&mut self, line: &str) {
+        let told = async {
+            loop {
+                let told = self.hear().await;
+                if told["printed"]["lines"].as_array().is_some_and(|lines| lines.iter().any(|seen| seen == line)) {
+                    return;
+                }
+            }
+        };
+        wait::soon(&format!("{line:?} to be shown"), told).await;
+    }
+
     async fn hear_text(&mut self) -> String {
         loop {
             let message = wait::soon("a page update", self.stream.next()).await.unwrap().unwrap();

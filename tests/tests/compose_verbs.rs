@@ -1,7 +1,7 @@
 //! Steering a compose project: one service or all, from the host and from the
 //! edge, and back to an earlier release.
 
-use doorstep_tests::{Docker, Ended, Shop, Terms, told::step_names, wait};
+use doorstep_tests::{Docker, Ended, Page, Shop, Terms, told::step_names, wait};
 use serde_json::Value;
 
 const HEAD: &str = "[policy]\nremote = [\"deploy\", \"start\", \"stop\", \"restart\", \"rebuild\", \"rollback\"]\n";
@@ -111,4 +111,16 @@ async fn what_is_mounted_outlives_its_release() {
     let body = async |path: &str| shop.get(path).await.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
     wait::until("the new file", async || body("/conf").await, |seen| seen.as_deref() == Some("two")).await;
     assert_eq!(body("/log").await.as_deref(), Some("kept\nkept\n"), "its data went with it");
+}
+
+#[tokio::test]
+async fn a_page_shows_what_the_services_print() {
+    let logs = |docker: &Docker| Terms { head: "[policy]\nremote = [\"deploy\", \"logs\"]".to_owned(), ..steered(docker) };
+    let Some((mut shop, _docker)) = Shop::open_composed(logs).await else { return };
+    let cookie = shop.edge.session().await;
+    let mut page = Page::open(&shop.edge, &cookie).await;
+    page.say(r#"{"watch":{"host":"attic","project":"shop","tail":true}}"#).await;
+    page.prints("web | version 1 listens").await;
+    shop.push(&shop.composed("2")).await;
+    page.prints("web | version 2 listens").await;
 }

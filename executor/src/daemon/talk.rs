@@ -61,7 +61,7 @@ impl Daemon {
             return;
         }
         let projects = view::projects(&self.shared, self.parked.as_deref());
-        if self.announced.as_ref() == Some(&projects) {
+        if self.announced.as_ref() == Some(&projects) || !self.pace.lets(clock::steady().0) {
             return;
         }
         self.announced = Some(projects.clone());

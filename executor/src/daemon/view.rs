@@ -25,14 +25,31 @@ pub fn projects(shared: &Shared, parked: Option<&str>) -> Vec<ProjectView> {
     if let Some(why) = parked {
         views.iter_mut().for_each(|view| degrade(view, why));
     }
-    // All of them must fit a frame; without its patterns a project deploys in doubt.
-    if serde_json::to_string(&views).map_or(0, |text| text.len()) > VIEWS_BYTES_MAX {
-        for view in &mut views {
+    fit(&mut views);
+    views
+}
+
+/// Cuts what a frame does not hold, the least needed first. Without its patterns
+/// a project deploys in doubt.
+fn fit(views: &mut [ProjectView]) {
+    let cuts: [fn(&mut ProjectView); 3] = [
+        |view| view.services.iter_mut().for_each(|service| {
+            service.ports.clear();
+            service.digest = None;
+            service.image.clear();
+        }),
+        |view| {
             view.paths.clear();
             view.reason = None;
+        },
+        |view| view.services.clear(),
+    ];
+    for cut in cuts {
+        if serde_json::to_string(views).map_or(0, |text| text.len()) <= VIEWS_BYTES_MAX {
+            return;
         }
+        views.iter_mut().for_each(cut);
     }
-    views
 }
 
 /// On a parked host the app serves on, and nothing new can be deployed. What is
@@ -102,6 +119,9 @@ pub fn status(shared: &Shared, identity: Option<&Identity>, edge: Option<&str>, 
                 object.insert("process".to_owned(), process.map(|process| serde_json::json!({"pid": process.pid(), "port": process.port})).into());
                 object.insert("usage".to_owned(), used.map(|used| serde_json::json!(used)).into());
                 object.insert("processes".to_owned(), serde_json::json!(shared.supervisor.live_companions(view.name.as_str())));
+                if let Some(services) = object.get_mut("services") {
+                    add_usage(shared, view.name.as_str(), services);
+                }
                 object.insert("restarts".to_owned(), restarts.into());
                 object.insert("quarantined".to_owned(), serde_json::json!(quarantined(&shared.journal, view.name.as_str())));
                 object.insert("last_run".to_owned(), serde_json::to_value(last_run).unwrap_or_default());
@@ -127,9 +147,57 @@ pub fn status(shared: &Shared, identity: Option<&Identity>, edge: Option<&str>, 
     })
 }
 
+/// What the containers of each service use together.
+fn add_usage(shared: &Shared, project: &str, services: &mut serde_json::Value) {
+    let used = shared.supervisor.services_usage(project);
+    for service in services.as_array_mut().into_iter().flatten() {
+        let usage = service["name"].as_str().and_then(|name| used.get(name)).map(|usage| serde_json::json!(usage));
+        if let Some(object) = service.as_object_mut() {
+            object.insert("usage".to_owned(), usage.into());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use doorstep_shared::protocol::{PROJECTS_MAX, SERVICES_MAX, ServiceView};
+
+    #[test]
+    fn whatever_runs_here_fits_a_frame() {
+        let service = ServiceView {
+            name: "s".repeat(60).parse().unwrap(),
+            state: doorstep_shared::ids::ServiceState::Running,
+            health: None,
+            image: "i".repeat(SUBJECT_BYTES_MAX),
+            digest: Some("d".repeat(71)),
+            created: Some(Timestamp(1)),
+            started: Some(Timestamp(1)),
+            restarts: 1,
+            exit_code: None,
+            ports: vec!["p".repeat(60); 20],
+            containers: 1,
+        };
+        let project = |services: usize| ProjectView {
+            name: "p".repeat(63).parse().unwrap(),
+            repo: "r".repeat(SUBJECT_BYTES_MAX),
+            branch: "main".to_owned(),
+            paths: vec!["x".repeat(100); 8],
+            remote: Vec::new(),
+            state: ProjectState::Running,
+            reason: Some("w".repeat(SUBJECT_BYTES_MAX)),
+            live: None,
+            address: None,
+            shows_logs: false,
+            services: vec![service.clone(); services],
+        };
+        for (projects, services, kept) in [(1, SERVICES_MAX, SERVICES_MAX), (20, 20, 20), (PROJECTS_MAX, SERVICES_MAX, 0)] {
+            let mut views = vec![project(services); projects];
+            fit(&mut views);
+            assert!(serde_json::to_string(&views).unwrap().len() <= VIEWS_BYTES_MAX, "{projects} projects of {services}");
+            assert_eq!(views[0].services.len(), kept, "{projects} projects of {services}");
+        }
+    }
 
     #[test]
     fn what_runs_on_a_parked_host_is_degraded_and_says_why() {

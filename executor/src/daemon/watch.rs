@@ -4,19 +4,26 @@
 //! only while somebody asks for it again and again. Invariant: nothing is sent
 //! that was not cleaned of the project's secrets; a link that is slow or gone
 //! costs nobody memory. What is absent: keeping any of it, and what an app of a
-//! systemd unit prints elsewhere.
+//! systemd unit prints elsewhere. Services of a compose project are followed at
+//! the engine (`watch/services.rs`).
+
+mod services;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use doorstep_shared::ids::Name;
 use doorstep_shared::protocol::{LOG_BYTES_MAX, ToEdge, WATCH_MS, WATCH_TAIL_LINES};
 use tracing::warn;
 
+use services::Services;
+
 use super::Daemon;
 use crate::clock;
+use crate::compose::Engine;
 use crate::logs;
 use crate::redact::Redactor;
 use crate::run::redactor;
@@ -43,6 +50,8 @@ struct Watch {
     /// The log that is read, and how far; none before the first look.
     log: Option<(PathBuf, u64)>,
     rest: Vec<u8>,
+    /// The containers that are followed instead, of a compose project.
+    services: Option<Services>,
 }
 
 impl Watches {
@@ -61,13 +70,13 @@ impl Daemon {
             if self.watches.of.len() >= WATCHES_MAX {
                 return;
             }
-            let watch = Watch { until: 0, redactor: redactor(&self.shared, settings), log: None, rest: Vec::new() };
+            let watch = Watch { until: 0, redactor: redactor(&self.shared, settings), log: None, rest: Vec::new(), services: None };
             self.watches.of.insert(project.clone(), watch);
         }
         if let Some(watch) = self.watches.of.get_mut(&project) {
             watch.until = now + WATCH_MS;
             if tail {
-                watch.log = None;
+                (watch.log, watch.services) = (None, None);
             }
         }
         self.watches.look_at = now;
@@ -83,6 +92,13 @@ impl Daemon {
         self.watches.of.retain(|_, watch| is_up && watch.until > now);
         let mut printed = Vec::new();
         for (project, watch) in &mut self.watches.of {
+            if let Some(settings) = self.shared.config.projects.get(project.as_str()).filter(|settings| settings.compose.is_some()) {
+                let stacks = self.shared.supervisor.stacks();
+                let mut ids: Vec<String> = stacks.containers(settings).into_iter().map(|container| container.id).collect();
+                ids.sort();
+                printed.extend(watch.look_at_services(stacks.engine(), project, ids).map(|(first, lines)| ToEdge::Printed { project: project.clone(), first, lines }));
+                continue;
+            }
             let live = self.shared.journal.live_release(project.as_str()).ok().flatten();
             let Some(log) = live.map(|live| self.shared.supervisor.app_log(project.as_str(), live.id)) else { continue };
             printed.extend(watch.look(log).map(|(first, lines)| ToEdge::Printed { project: project.clone(), first, lines }));
@@ -96,6 +112,13 @@ impl Daemon {
 }
 
 impl Watch {
+    fn look_at_services(&mut self, engine: &Rc<Engine>, project: &Name, ids: Vec<String>) -> Option<(bool, Vec<String>)> {
+        if self.services.as_ref().is_none_or(|services| !services.are_of(&ids)) {
+            self.services = (!ids.is_empty()).then(|| Services::follow(Rc::clone(engine), project.to_string(), ids));
+        }
+        self.services.as_mut()?.look(&self.redactor)
+    }
+
     /// New lines, and whether they are the first ones. A log that cannot be read
     /// is one that is not there yet.
     fn look(&mut self, log: PathBuf) -> Option<(bool, Vec<String>)> {
@@ -164,7 +187,7 @@ mod tests {
     fn watch() -> Watch {
         let mut redactor = Redactor::default();
         redactor.add("hunter2hunter2");
-        Watch { until: 0, redactor, log: None, rest: Vec::new() }
+        Watch { until: 0, redactor, log: None, rest: Vec::new(), services: None }
     }
 
     fn seen(watch: &mut Watch, log: &std::path::Path) -> Option<(bool, Vec<String>)> {

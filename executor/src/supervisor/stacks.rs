@@ -9,9 +9,11 @@ use doorstep_shared::ids::{ProjectState, ServiceState};
 use doorstep_shared::protocol::ServiceView;
 
 use super::Supervisor;
+use crate::clock;
 use crate::compose::container::Container;
 use crate::compose::{Stack, Stacks, stacks};
 use crate::config::Project;
+use crate::usage::{self, Usage};
 
 impl Supervisor {
     /// The containers of the compose projects.
@@ -33,6 +35,24 @@ impl Supervisor {
         }
         let images = self.live_stack(project).map_or_else(BTreeMap::new, |stack| stack.images());
         self.stacks.services(project, &images)
+    }
+
+    /// What the containers of each service of a project use together.
+    #[must_use]
+    pub fn services_usage(&self, project: &str) -> BTreeMap<String, Usage> {
+        let mut used: BTreeMap<String, Usage> = BTreeMap::new();
+        let Some(project) = self.projects.get(project).filter(|project| project.compose.is_some()) else { return used };
+        let now = clock::wall();
+        for container in self.stacks.containers(project) {
+            let up_ms = container.started.map_or(0, |started| now.ms_since(started));
+            let Some(usage) = container.pid.and_then(|pid| usage::of_container(pid, up_ms)) else { continue };
+            let sum = used.entry(container.service).or_default();
+            sum.processes += usage.processes;
+            sum.memory_bytes += usage.memory_bytes;
+            sum.cpu_ms += usage.cpu_ms;
+            sum.up_ms = sum.up_ms.max(usage.up_ms);
+        }
+        used
     }
 
     pub(super) fn stack_state(&self, project: &Project) -> (ProjectState, Option<String>) {
