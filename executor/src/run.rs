@@ -176,6 +176,8 @@ pub struct Runner {
     stamp: Option<String>,
     /// What is put back is not cut short by a cancel.
     restoring: bool,
+    /// The engine of a compose project did not answer while it was checked.
+    engine_missed: Rc<std::cell::Cell<bool>>,
 }
 
 impl Runner {
@@ -188,7 +190,7 @@ impl Runner {
         let project = shared.config.projects.get(&record.project).cloned();
         let project = project.ok_or_else(|| anyhow::anyhow!("{} is not in the host's file", record.project))?;
         let log = RunLog::open(&shared.state, &project.name, &record.id, redactor(&shared, &project))?;
-        Ok(Self { shared, project, record, cancel, log, step: None, unwritten: Vec::new(), stamp: None, restoring: false })
+        Ok(Self { shared, project, record, cancel, log, step: None, unwritten: Vec::new(), stamp: None, restoring: false, engine_missed: Rc::default() })
     }
 
     /// Carries the run out; when this returns, its outcome is in the journal.

@@ -90,10 +90,9 @@ async fn an_engine_that_is_away_is_waited_for() {
     shop.serves("2").await;
 
     // During: it goes while the new containers are checked, and comes back.
+    let before = docker.id("shop-web-1");
     shop.push(&shop.composed("3").before_it_listens("sleep 2")).await;
-    wait::until("the check", async || docker.containers(), |names| names.iter().any(|name| name.contains("web"))).await;
-    let checking = async || shop.runs().await[0]["state"] == "running" && docker.said(&["inspect", "--format", "{{.Config.Image}}", "shop-web-1"]).contains("shop/web");
-    wait::until("the new container", checking, |is| *is).await;
+    wait::until("the new container", async || docker.id("shop-web-1"), |id| !id.is_empty() && *id != before).await;
     docker.down().await;
     docker.up().await;
     shop.serves("3").await;

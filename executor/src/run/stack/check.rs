@@ -4,6 +4,7 @@
 //! is run here as well, and the service is asked at its own port. Each is asked
 //! again and again, and one bad sign ends the wait.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ use crate::journal::{Point, Release};
 
 /// How often the engine is asked while a release is checked.
 const SAMPLE: Duration = Duration::from_millis(50);
+/// For so long it may be asked more often.
+const QUICK: Duration = Duration::from_millis(500);
 /// The same while it soaks.
 const SOAK_SAMPLE: Duration = Duration::from_secs(1);
 /// Without a `[health]`: how long everything must stay well.
@@ -33,6 +36,8 @@ struct Sampler {
     label: String,
     stack: Stack,
     known: Known,
+    /// The engine did not answer once.
+    missed: Rc<Cell<bool>>,
 }
 
 impl Sampler {
@@ -43,7 +48,10 @@ impl Sampler {
                 judge(&containers, &self.stack.parts, &mut self.known)
             }
             // It may be back in time.
-            Err(fault) => Judged::Waiting(fault.to_string()),
+            Err(fault) => {
+                self.missed.set(true);
+                Judged::Waiting(fault.to_string())
+            }
         }
     }
 
@@ -69,7 +77,7 @@ impl Sampler {
     }
 
     /// So many good samples in a row, over so long a time at least.
-    async fn until_well(&mut self, good: u32, stay_up: Duration, within: Duration) -> Result<u32, String> {
+    async fn until_well(&mut self, good: u32, stay_up: Duration, within: Duration, pause: Duration) -> Result<u32, String> {
         let begun = Instant::now();
         let (mut count, mut since) = (0, Instant::now());
         loop {
@@ -91,19 +99,20 @@ impl Sampler {
                     }
                 }
             }
-            tokio::time::sleep(SAMPLE).await;
+            tokio::time::sleep(if begun.elapsed() < QUICK { pause } else { SAMPLE }).await;
         }
     }
 }
 
 impl Runner {
     fn sampler(&self, stack: &Stack) -> Sampler {
-        Sampler { engine: Rc::clone(self.shared.supervisor.stacks().engine()), label: stacks::label(&stack.name), stack: stack.clone(), known: Known::default() }
+        Sampler { engine: Rc::clone(self.shared.supervisor.stacks().engine()), label: stacks::label(&stack.name), stack: stack.clone(), known: Known::default(), missed: Rc::clone(&self.engine_missed) }
     }
 
     /// Checks the containers of a release.
     pub(super) async fn check_stack(&mut self, release: &Release, stack: &Stack) -> Result<(), Fault> {
         self.begin(Point::Checking, "check")?;
+        self.engine_missed.set(false);
         let cancel = self.cancel.clone();
         let verdict = tokio::select! {
             biased;
@@ -131,8 +140,10 @@ impl Runner {
                 return verdict;
             }
         }
+        // What answers well already is not kept waiting.
+        let pause = if asks { settings.interval.min(SAMPLE) } else { SAMPLE };
         let stay_up = if asks { Duration::ZERO } else { settings.grace.unwrap_or(STAY_UP) };
-        match sampler.until_well(settings.good, stay_up, settings.within).await {
+        match sampler.until_well(settings.good, stay_up, settings.within, pause).await {
             Ok(good) => Verdict::Well(good),
             Err(why) => Verdict::Unwell(why),
         }
@@ -154,6 +165,7 @@ impl Runner {
 
     /// Watches a release that serves, for its time of soaking.
     pub(in super::super) async fn soak_stack(&mut self, release: &Release, health: &Health) -> Result<((), String), Wrong> {
+        self.engine_missed.set(false);
         let stack = self.stack_of(release).map_err(|fault| Wrong { kind: fault.kind, message: fault.message })?;
         let asked_health = self.stack_health(&stack).await.unwrap_or_else(|| health.clone());
         let (client, place, cancel) = (health::client(), self.place(release, None), self.cancel.clone());
@@ -172,8 +184,12 @@ impl Runner {
             Verdict::Well(good) => Ok(((), say(good))),
             Verdict::Cancelled => Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() }),
             Verdict::Unwell(why) => {
-                // An engine that went away says nothing of the release.
                 self.shared.supervisor.stacks().engine().ping().await.map_err(super::engine_wrong)?;
+                // What was not well while the engine came and went says nothing of
+                // the release.
+                if self.engine_missed.get() {
+                    return Err(Wrong { kind: FailureKind::Network, message: format!("the Docker engine went away meanwhile: {why}") });
+                }
                 let lines = self.last_words(&why).await;
                 let message = if lines.is_empty() { why } else { format!("{why}; its last lines:\n{}", lines.join("\n")) };
                 Err(Wrong { kind: FailureKind::Health, message })
