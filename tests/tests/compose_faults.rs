@@ -126,6 +126,21 @@ async fn what_hands_removed_is_shown_and_comes_back_when_asked() {
 }
 
 #[tokio::test]
+async fn a_stopped_project_stays_stopped_when_a_push_is_not_well() {
+    let Some((mut shop, docker)) = Shop::open_composed(quick).await else { return };
+    let ended = shop.host.verb(&["stop", "shop"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    shop.status_when("it to be stopped", |project| project["state"] == "stopped").await;
+    let run = shop.push_and_see(&shop.composed("bad").before_it_listens("exit 3")).await;
+    assert_eq!(end(&run)[1], "health", "{run:#}");
+    assert_eq!(docker.said(&["ps", "--quiet"]), "", "nothing runs");
+    shop.status_when("it to be stopped", |project| project["state"] == "stopped").await;
+    let run = shop.push_and_see(&shop.composed("2")).await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    shop.serves("2").await;
+}
+
+#[tokio::test]
 async fn two_projects_at_once_and_nobody_else() {
     let Some(docker) = Docker::start().await else { return };
     docker.said(&["run", "--detach", "--name", "somebody", "--volume", "theirs:/data", "base:1", "/bin/sleep", "100000"]);

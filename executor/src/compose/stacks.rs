@@ -125,11 +125,13 @@ impl Stacks {
         Ok(())
     }
 
-    /// The containers of a project, as they were seen last.
+    /// The containers of a project, as they were seen last. Those that somebody
+    /// else started under the same name are not its own.
     #[must_use]
     pub fn containers(&self, project: &Project) -> Vec<Container> {
         let name = project.compose_name();
-        self.seen.borrow().values().filter(|container| container.compose_project == name).cloned().collect()
+        let is_ours = |container: &&Container| container.compose_project == name && container.owner.as_ref() == Some(&project.name);
+        self.seen.borrow().values().filter(is_ours).cloned().collect()
     }
 
     /// Why the engine is not watched now, if so.

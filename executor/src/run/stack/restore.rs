@@ -40,10 +40,10 @@ impl Runner {
         self.engine_is_back().await?;
         let live = self.shared.journal.live_release(&self.project.name).map_err(Wrong::host)?;
         let Some(live) = live else { return self.take_down().await };
-        if !self.shared.journal.wants_running(&self.project.name).map_err(Wrong::host)? {
-            return Ok(());
-        }
         let stack = self.stack_of(&live).map_err(|fault| Wrong { kind: fault.kind, message: fault.message })?;
+        if !self.shared.journal.wants_running(&self.project.name).map_err(Wrong::host)? {
+            return self.stopped_again(&stack).await;
+        }
         match self.brought_back(&live, &stack, false).await {
             Ok(()) => Ok(()),
             Err(wrong) => {
@@ -51,6 +51,13 @@ impl Runner {
                 self.brought_back(&live, &stack, true).await
             }
         }
+    }
+
+    /// It had been stopped: what the run started goes to rest again.
+    async fn stopped_again(&mut self, stack: &Stack) -> Result<(), Wrong> {
+        let containers = self.containers_now().await?;
+        let order: Vec<&str> = stack.order.iter().map(String::as_str).chain(containers.iter().map(|container| container.service.as_str()).filter(|service| !stack.parts.contains_key(*service))).collect();
+        self.stop_services(&order, &containers).await.map(drop)
     }
 
     async fn brought_back(&mut self, live: &Release, stack: &Stack, anew: bool) -> Result<(), Wrong> {
