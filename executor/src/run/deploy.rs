@@ -417,16 +417,7 @@ impl Runner {
         if let Err(fault) = self.begin_anyway(point, "stop") {
             tracing::warn!("{}", fault.message);
         }
-        let mut left = 0;
-        if let Some(port) = old.port.filter(|_| crate::supervisor::listen_of(&self.project).is_some())
-            && let Ok(proxy) = self.shared.supervisor.proxy().await
-        {
-            let address = local(port);
-            left = proxy.drain(address, DRAIN_LIMIT).await.unwrap_or(0);
-            if left > 0 {
-                let _ = proxy.cut(address).await;
-            }
-        }
+        let left = self.drain_process(&old, DRAIN_LIMIT).await;
         let mut detail = self.stop_process(&old).await;
         if left > 0 {
             detail.push_str(&format!("; {left} requests were cut after {} s", DRAIN_LIMIT.as_secs()));
@@ -434,6 +425,18 @@ impl Runner {
         if let Err(fault) = self.end(Ok(((), detail))) {
             tracing::warn!("{}", fault.message);
         }
+    }
+
+    /// Waits until the proxy has nothing in flight at a process any more, and cuts
+    /// what is left after the limit; says how many that were.
+    pub(super) async fn drain_process(&self, process: &Process, limit: Duration) -> usize {
+        let Some(port) = process.port.filter(|_| crate::supervisor::listen_of(&self.project).is_some()) else { return 0 };
+        let Ok(proxy) = self.shared.supervisor.proxy().await else { return 0 };
+        let left = proxy.drain(local(port), limit).await.unwrap_or(0);
+        if left > 0 {
+            let _ = proxy.cut(local(port)).await;
+        }
+        left
     }
 
     /// Stops a process and says how it went.

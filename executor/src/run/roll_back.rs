@@ -4,6 +4,8 @@
 //! a crash meanwhile is followed by more of the same and never by another try.
 //! Every step may be done twice.
 
+use std::time::Duration;
+
 use doorstep_shared::ids::{FailureKind, RunState};
 
 use super::deploy::short;
@@ -12,6 +14,9 @@ use super::{Fault, ROLL_BACK, Runner};
 use crate::journal::{Point, Release, ReleaseState};
 use crate::process::Process;
 use crate::supervisor::local;
+
+/// How long requests in flight may go on at a release that is not well.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 impl Runner {
     /// The new release is not well: it goes, and the old one serves.
@@ -29,6 +34,8 @@ impl Runner {
             tracing::warn!("`current` is not put back yet: {fault}");
         }
         if let Some(process) = process {
+            // It may have served for a while, and the old one does already.
+            self.drain_process(&process, DRAIN_LIMIT).await;
             let _ = self.stop_process(&process).await;
         }
         // A restart's release was live before, and stays what it is.
