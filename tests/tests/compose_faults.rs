@@ -174,3 +174,15 @@ async fn two_projects_at_once_and_nobody_else() {
     assert!(refused.stderr.contains("belong to the project shop"), "{refused:?}");
     shop.serves("2").await;
 }
+
+#[tokio::test]
+async fn a_push_whose_webhook_is_lost_is_found() {
+    let finding = |docker: &Docker| {
+        let mut terms = quick(docker);
+        terms.environment.push(("DOORSTEP_RECONCILE", "1s".to_owned()));
+        terms
+    };
+    let Some((shop, _docker)) = Shop::open_composed(finding).await else { return };
+    shop.composed("2").push_to(&shop.origin, "nobody is told");
+    shop.serves("2").await;
+}

@@ -51,7 +51,7 @@ pub struct Container {
     pub image_id: String,
     /// Its ports, for people.
     pub ports: Vec<String>,
-    /// Its addresses, by network.
+    /// Its addresses, in the order of its networks' names.
     pub addresses: Vec<IpAddr>,
     /// It shares the host's network.
     pub is_on_host: bool,
@@ -100,7 +100,7 @@ impl Container {
             image: config.image.unwrap_or_default(),
             image_id: said.image.unwrap_or_default(),
             ports: ports(networks.ports.unwrap_or_default()),
-            addresses: networks.networks.unwrap_or_default().into_values().filter_map(|network| network.ip_address?.parse().ok()).collect(),
+            addresses: networks.networks.unwrap_or_default().into_iter().collect::<BTreeMap<_, _>>().into_values().filter_map(|network| network.ip_address?.parse().ok()).collect(),
             is_on_host: host.network_mode.as_deref() == Some("host"),
             config_hash: label("config-hash").unwrap_or_default(),
             working_dir: label("project.working_dir").unwrap_or_default(),

@@ -81,11 +81,23 @@ impl Model {
         said.and_then(Value::as_u64).and_then(|count| u32::try_from(count).ok()).unwrap_or(1)
     }
 
-    /// May a second container of it run beside the first? Not with a name of its
-    /// own, nor in the network of the host.
+    /// May a second container of it run beside the first, when this port of it is
+    /// published by our proxy? Not with a name or an address of its own, nor with
+    /// another port of the host, nor where others live in its namespaces.
     #[must_use]
-    pub fn can_run_twice(&self, name: &str) -> bool {
+    pub fn can_run_twice(&self, name: &str, proxied: u16) -> bool {
         let Some(service) = self.service(name) else { return false };
+        let all = |key: &str| service.get(key).and_then(Value::as_array).into_iter().flatten();
+        let is_published = |port: &Value| port.get("published").and_then(Value::as_str).is_some_and(|port| !port.is_empty());
+        let publishes = all("ports").any(|port| port.get("target").and_then(Value::as_u64) != Some(u64::from(proxied)) && is_published(port));
+        let networks = service.get("networks").and_then(Value::as_object);
+        let is_fixed = networks.into_iter().flat_map(Map::values).any(|network| ["ipv4_address", "ipv6_address"].iter().any(|key| network.get(key).is_some_and(|address| !address.is_null())));
+        let whole = format!("service:{name}");
+        let lives_in_it = |other: &Value| ["network_mode", "ipc", "pid"].iter().any(|key| other.get(key).and_then(Value::as_str) == Some(&whole));
+        let is_shared = self.services().filter_map(|other| self.service(other)).any(lives_in_it);
+        if publishes || is_fixed || is_shared {
+            return false;
+        }
         let is_named = service.get("container_name").is_some_and(|name| !name.is_null());
         let is_elsewhere = service.get("network_mode").is_some_and(|mode| !mode.is_null());
         !is_named && !is_elsewhere && self.replicas(name) == 1
@@ -320,7 +332,19 @@ mod tests {
         assert_eq!(model.services().collect::<Vec<_>>(), ["db", "jobs", "web"]);
         assert!(model.is_built("web") && !model.is_built("db"));
         assert_eq!((model.replicas("db"), model.replicas("web"), model.replicas("none")), (2, 1, 0));
-        assert!(model.can_run_twice("web") && !model.can_run_twice("db") && !model.can_run_twice("jobs"));
+        assert!(!model.can_run_twice("db", 1) && !model.can_run_twice("jobs", 1));
+        assert!(!model.can_run_twice("web", 8000), "it publishes 9000 too");
+        let with = |key: &str, value: Value| {
+            let mut model = self::model();
+            model.0["services"]["web"]["ports"] = json!([{"target": 8000, "published": "80"}]);
+            model.0["services"]["web"][key] = value;
+            model
+        };
+        assert!(with("init", json!(true)).can_run_twice("web", 8000));
+        assert!(!with("networks", json!({"default": {"ipv4_address": "10.0.0.9"}})).can_run_twice("web", 8000));
+        let mut shared = with("init", json!(true));
+        shared.0["services"]["db"]["network_mode"] = json!("service:web");
+        assert!(!shared.can_run_twice("web", 8000));
     }
 
     #[test]

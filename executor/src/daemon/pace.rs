@@ -29,6 +29,11 @@ impl Pace {
         lets
     }
 
+    /// Nothing waits to be told any more.
+    pub(super) fn rest(&mut self) {
+        self.waits = false;
+    }
+
     /// When what waits is told.
     pub(super) fn deadline(&self) -> Option<u64> {
         self.waits.then(|| self.next())
@@ -51,6 +56,8 @@ mod tests {
         assert!(!pace.lets(now));
         assert_eq!(pace.deadline(), Some(now + EVERY_MS));
         assert!(!pace.lets(now + EVERY_MS - 1));
+        pace.rest();
+        assert_eq!(pace.deadline(), None, "a deadline that nobody meets would be a busy loop");
         assert!(pace.lets(now + EVERY_MS));
         assert_eq!(pace.deadline(), None);
         let later = now + BURST * EVERY_MS * 2;

@@ -151,8 +151,8 @@ impl Daemon {
         if self.identity.is_none() || self.is_revoked || self.parked.is_some() {
             return;
         }
-        // This version cannot deploy the others.
-        let can = |project: &&Project| project.compose.is_none() && project.command.is_none();
+        // This version cannot deploy those that a command builds.
+        let can = |project: &&Project| project.command.is_none();
         let idle = |project: &&Project| !self.has_work(&project.name) && !self.asking.contains_key(&project.name);
         let projects: Vec<Project> = self.shared.config.projects.values().filter(can).filter(idle).cloned().collect();
         for project in projects {

@@ -57,6 +57,7 @@ impl Daemon {
 
     /// Tells the edge how the projects are, if that differs from what it knows.
     pub(super) fn announce(&mut self) {
+        self.pace.rest();
         if !self.link.is_up() {
             return;
         }

@@ -65,6 +65,7 @@ impl Runner {
             Err(fault) => return Err(self.put_back(None, Some(release), fault).await),
         };
         self.hand_over(process, release).await?;
+        self.tidy_stack(release).await;
         self.stop_others().await.map_err(|fault| (fault, RunState::Failed))?;
         Ok(true)
     }

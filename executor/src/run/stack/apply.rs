@@ -115,12 +115,25 @@ impl Runner {
         let others: Vec<&str> = stack.parts.keys().map(String::as_str).filter(|service| service != beside).collect();
         // Compose takes a tenth of a second to find that nothing is to be done.
         if others_differ(stack, changes, beside, containers) {
-            self.up(release.id, stack, &["--remove-orphans"], &others, &mut progress).await?;
+            self.remove_orphans(stack, containers).await?;
+            // Without those that they need, or the one beside would be replaced.
+            if !others.is_empty() {
+                self.up(release.id, stack, &["--no-deps"], &others, &mut progress).await?;
+            }
         }
         let one_more = containers.iter().filter(|container| container.service == *beside).count() + 1;
         let scale = format!("{beside}={one_more}");
         self.up(release.id, stack, &["--no-deps", "--no-recreate", "--scale", &scale], &[beside], &mut progress).await?;
         Ok(((), format!("{}; {beside} beside its old container", progress.words())))
+    }
+
+    /// Removes what the model does not name any more; it is stopped already.
+    async fn remove_orphans(&self, stack: &Stack, containers: &[Container]) -> Result<(), Wrong> {
+        let engine = Rc::clone(self.shared.supervisor.stacks().engine());
+        for gone in containers.iter().filter(|container| !stack.parts.contains_key(&container.service)) {
+            engine.remove(&gone.id).await.map_err(engine_wrong)?;
+        }
+        Ok(())
     }
 
     /// Has Compose start a release's services, with these options.
@@ -197,8 +210,9 @@ fn changes_of(stack: &Stack, containers: &[Container], all: bool, meant: Option<
         changes.forced.extend(stack.parts.keys().cloned());
     }
     changes.forced.extend(meant.filter(|service| stack.parts.contains_key(service)));
+    let is_there = |service: &str| stack.parts.get(service).is_some_and(|part| of(service).iter().any(|container| part.is_of(container)));
     let runs = |service: &str| of(service).iter().any(|container| container.state == ServiceState::Running);
-    changes.beside = proxied.map(|serves| serves.service.clone()).filter(|service| stack.twice && changes.differing.contains(service) && !changes.forced.contains(service) && runs(service));
+    changes.beside = proxied.map(|serves| serves.service.clone()).filter(|service| stack.twice && changes.differing.contains(service) && !changes.forced.contains(service) && runs(service) && !is_there(service));
     changes
 }
 

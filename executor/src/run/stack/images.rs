@@ -157,7 +157,7 @@ impl Runner {
             parts.insert(service.to_owned(), Part { image, id: id.clone(), built, hash: hash.clone(), replicas: model.replicas(service) });
         }
         let order = model.stop_order().into_iter().map(str::to_owned).collect();
-        let twice = proxied.is_some_and(|serves| model.can_run_twice(&serves.service));
+        let twice = proxied.is_some_and(|serves| model.can_run_twice(&serves.service, serves.port));
         let stack = Stack { name, parts, env: variables, binds: places.binds, names: got.names, order, twice };
         stack.save(&dir, release.id).map_err(Wrong::host)
     }

@@ -77,6 +77,15 @@ impl Runner {
         Ok(())
     }
 
+    /// What a run that was cut short after its switch left beside the new
+    /// containers goes.
+    pub(super) async fn tidy_stack(&mut self, release: &Release) {
+        if self.is_stack() && let Ok(stack) = self.stack_of(release) {
+            self.retire_beside(release, &stack).await;
+            self.prune_stack().await;
+        }
+    }
+
     async fn begin_switch(&mut self, release: &Release, stack: &Stack) -> Result<(), Failed> {
         let outcome = match self.begin(Point::Switching, "switch") {
             Ok(()) => {

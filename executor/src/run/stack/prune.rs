@@ -10,13 +10,18 @@ use super::super::Runner;
 use super::places::remove;
 use crate::compose::Stack;
 use crate::compose::model::image_name;
-use crate::journal::ReleaseState;
+use crate::journal::{Release, ReleaseState};
 
 impl Runner {
     /// Tidies up after a release has gone live.
     pub(super) async fn prune_stack(&mut self) {
         let dir = self.shared.supervisor.layout(&self.project).dir().to_path_buf();
-        let releases = self.shared.journal.releases(&self.project.name).unwrap_or_default();
+        let Ok(releases) = self.shared.journal.releases(&self.project.name) else { return };
+        // What cannot be read now is needed all the same.
+        let is_lost = |release: &&Release| release.state == ReleaseState::Live && Stack::load(&dir, release.id).is_none();
+        if releases.iter().any(|release| is_lost(&release)) {
+            return;
+        }
         let kept: BTreeSet<u64> = releases.iter().filter(|release| release.state != ReleaseState::Pruned).map(|release| release.id).collect();
         let stacks: Vec<Stack> = kept.iter().filter_map(|release| Stack::load(&dir, *release)).collect();
         let binds: BTreeSet<String> = stacks.iter().flat_map(|stack| stack.binds.iter().cloned()).collect();
