@@ -192,7 +192,12 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
         let wait = daemon.wait();
         tokio::select! {
             Some(what) = woken.recv() => daemon.woken(what),
-            () = changed.notified() => daemon.announce(),
+            () = changed.notified() => {
+                daemon.announce();
+                if daemon.shared.supervisor.has_moved_stacks() {
+                    daemon.tend_proxy();
+                }
+            }
             () = tokio::time::sleep(wait) => daemon.tick(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -291,9 +296,7 @@ impl Daemon {
         }
         if self.tend_at <= now {
             self.tend_at = now + TEND_MS;
-            let supervisor = Rc::clone(&self.shared.supervisor);
-            let busy = self.running.keys().cloned().collect();
-            tokio::task::spawn_local(async move { supervisor.tend_proxy(&busy).await });
+            self.tend_proxy();
             self.look_for_room();
         }
         self.give_up_look(now);
@@ -312,6 +315,12 @@ impl Daemon {
             self.renew();
         }
         self.give(Input::Tick);
+    }
+
+    fn tend_proxy(&self) {
+        let supervisor = Rc::clone(&self.shared.supervisor);
+        let busy = self.running.keys().cloned().collect();
+        tokio::task::spawn_local(async move { supervisor.tend_proxy(&busy).await });
     }
 
     /// A cable was put back, another network was joined, an address was renewed:

@@ -89,6 +89,8 @@ pub struct Supervisor {
     stacks: Rc<Stacks>,
     /// Projects whose address the proxy cannot serve, and why.
     unrouted: RefCell<BTreeMap<String, String>>,
+    /// Where each compose project's address leads.
+    routed: RefCell<BTreeMap<String, Option<SocketAddr>>>,
     proxy: tokio::sync::OnceCell<ProxyClient>,
     /// Told whenever a page would show something else.
     changed: Rc<tokio::sync::Notify>,
@@ -99,7 +101,7 @@ impl Supervisor {
     #[must_use]
     pub fn new(state: PathBuf, journal: Rc<Journal>, projects: BTreeMap<String, Project>, vars: Vars, changed: Rc<tokio::sync::Notify>) -> Self {
         let stacks = Rc::new(Stacks::new(projects.values(), Rc::clone(&changed)));
-        Self { state, journal, projects, vars, fates: RefCell::default(), companions: companions::Companions::default(), stacks, unrouted: RefCell::default(), proxy: tokio::sync::OnceCell::new(), changed }
+        Self { state, journal, projects, vars, fates: RefCell::default(), companions: companions::Companions::default(), stacks, unrouted: RefCell::default(), routed: RefCell::default(), proxy: tokio::sync::OnceCell::new(), changed }
     }
 
     /// The folders of a project.

@@ -48,6 +48,9 @@ impl Supervisor {
             other => other,
         };
         crash::after(format_args!("effect proxy"));
+        if set.is_ok() {
+            self.routed.borrow_mut().insert(project.name.clone(), upstream);
+        }
         set.map(Some).with_context(|| format!("the proxy cannot serve {listen}"))
     }
 
@@ -78,14 +81,28 @@ impl Supervisor {
         let mine = |project: &&Project| listen_of(project).is_some() && !busy.contains(&project.name);
         let listening: Vec<&Project> = self.projects.values().filter(mine).collect();
         let faulty = !self.unrouted.borrow().is_empty();
-        if listening.is_empty() || (!faulty && ProxyClient::new(&self.state).ping().await.is_ok()) {
+        if listening.is_empty() {
             return;
         }
-        for project in listening {
+        let is_well = !faulty && ProxyClient::new(&self.state).ping().await.is_ok();
+        for project in listening.into_iter().filter(|project| !is_well || self.has_moved(project)) {
             if let Err(fault) = self.route_live(project).await {
                 warn!(project = project.name, "the proxy does not serve: {fault:#}");
             }
         }
+    }
+
+    /// Does a container have another address than the one that is led to? The
+    /// engine gives it one each time it starts.
+    fn has_moved(&self, project: &Project) -> bool {
+        let is_seen = project.compose.is_some() && self.stacks.fault().is_none();
+        is_seen && self.routed.borrow().get(&project.name).copied() != Some(self.stack_address(project))
+    }
+
+    /// Has any container that an address leads to another one now?
+    #[must_use]
+    pub fn has_moved_stacks(&self) -> bool {
+        self.projects.values().any(|project| listen_of(project).is_some() && self.has_moved(project))
     }
 
     /// After a run, whatever happened meanwhile: what should run is started,
