@@ -6,6 +6,7 @@
 //! the journal first. The daemon listens on a Unix socket and on no port.
 //! Ending it ends no app: they go on, and the next daemon finds them again.
 
+mod asked;
 mod pace;
 mod reconcile;
 mod room;
@@ -24,7 +25,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use doorstep_shared::ids::{Action, Cause, ServiceName};
+use doorstep_shared::ids::{Action, ServiceName};
 use doorstep_shared::link::{Input, Link, Output};
 use doorstep_shared::protocol::{Holding, Refusal, Report, ToExecutor, decode};
 use tokio::signal::unix::{SignalKind, signal};
@@ -467,37 +468,5 @@ impl Daemon {
             }
         }
         Ok(())
-    }
-
-    fn asked(&mut self, ask: Ask) {
-        match ask {
-            Ask::Status(reply) => {
-                let _ = reply.send(view::status(&self.shared, self.identity.as_ref(), self.edge.as_deref(), &self.link, self.refused.as_deref(), self.parked.as_deref()));
-            }
-            Ask::Projects(reply) => {
-                let _ = reply.send(self.shared.config.projects.keys().cloned().collect());
-            }
-            Ask::Act { project, action, to, service, reply } => {
-                if !self.shared.config.projects.contains_key(&project) {
-                    let _ = reply.send(Err(format!("{project} is not in the host's file")));
-                    return;
-                }
-                if let Some(why) = &self.parked {
-                    let _ = reply.send(Err(format!("no run begins: {why}")));
-                    return;
-                }
-                // At most one waits: it will deploy whatever the branch is at then.
-                if action == Action::Deploy
-                    && let Some(id) = self.waiting_deploy(&project)
-                {
-                    let _ = reply.send(Ok(id));
-                    return;
-                }
-                let id = clock::new_id();
-                let request = Request { project: project.clone(), action, cause: Cause::Manual, job: None, to, service };
-                let _ = reply.send(Ok(id.clone()));
-                self.enqueue(project, Work::Fresh { request, id });
-            }
-        }
     }
 }

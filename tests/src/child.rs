@@ -8,8 +8,9 @@ use std::fs::File;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
 use crate::wait;
 
@@ -99,6 +100,18 @@ impl Child {
     pub fn ended(&mut self) -> Option<Ended> {
         let status = self.child.try_wait().unwrap()?;
         Some(Ended { code: status.code(), signal: status.signal(), stdout: self.stdout(), stderr: self.stderr() })
+    }
+
+    /// Waits for its end where nothing can be awaited, so long at most.
+    pub fn ends_within(&self, limit: Duration) {
+        let (ended, heard) = std::sync::mpsc::channel();
+        let id = WaitId::Pid(self.pid());
+        std::thread::spawn(move || {
+            // It stays to be waited for by its owner.
+            let _ = waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+            let _ = ended.send(());
+        });
+        let _ = heard.recv_timeout(limit);
     }
 
     /// Waits for its end.

@@ -192,12 +192,9 @@ impl Drop for Docker {
                 let _ = self.docker(&["rm", "--force", "--volumes", id]);
             }
         }
-        if let Some(mut engine) = self.engine.take() {
+        if let Some(engine) = self.engine.take() {
             engine.signal(Signal::TERM);
-            let begun = std::time::Instant::now();
-            while engine.ended().is_none() && begun.elapsed() < wait::DEADLINE {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
+            engine.ends_within(wait::DEADLINE);
         }
         crate::child::kill_below(self.dir.path());
         drop(self.disk.take());

@@ -9,12 +9,15 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use doorstep_shared::ids::ServiceState;
 use serde::{Deserialize, Serialize};
 
 use super::Container;
+use crate::config::Serves;
 
 /// One service of a stack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +124,14 @@ impl Stack {
         self.parts.iter().map(|(service, part)| (service.clone(), part.image.clone())).collect()
     }
 
+    /// The address of the container of this stack that answers, if it runs.
+    #[must_use]
+    pub fn address(&self, serves: &Serves, containers: &[Container]) -> Option<SocketAddr> {
+        let part = self.parts.get(&serves.service)?;
+        let is_it = |container: &&Container| container.service == serves.service && part.is_of(container) && container.state == ServiceState::Running;
+        containers.iter().find(is_it)?.address(serves.port)
+    }
+
     /// The services whose containers are not all as they should be, of those that
     /// are there.
     #[must_use]
@@ -137,7 +148,6 @@ impl Stack {
 mod tests {
     use super::*;
     use crate::compose::container::tests::container;
-    use doorstep_shared::ids::ServiceState;
 
     fn stack() -> Stack {
         let part = Part { image: "web:1".into(), id: "sha256:aa".into(), built: None, hash: "h1".into(), replicas: 1 };

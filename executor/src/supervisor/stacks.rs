@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use doorstep_shared::ids::{ProjectState, ServiceState};
+use doorstep_shared::ids::ProjectState;
 use doorstep_shared::protocol::ServiceView;
 
 use super::Supervisor;
 use crate::clock;
-use crate::compose::container::Container;
 use crate::compose::{Stack, Stacks, stacks};
 use crate::config::Project;
 use crate::usage::{self, Usage};
@@ -80,9 +79,6 @@ impl Supervisor {
     pub(super) fn stack_address(&self, project: &Project) -> Option<SocketAddr> {
         let serves = project.compose.as_ref()?.serves.as_ref()?;
         let stack = self.live_stack(project)?;
-        let part = stack.parts.get(&serves.service)?;
-        let containers = self.stacks.containers(project);
-        let is_it = |container: &&Container| container.service == serves.service && part.is_of(container) && container.state == ServiceState::Running;
-        containers.iter().find(is_it).and_then(|container| container.address(serves.port))
+        stack.address(serves, &self.stacks.containers(project))
     }
 }

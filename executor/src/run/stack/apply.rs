@@ -149,7 +149,7 @@ impl Runner {
     pub(in super::super) async fn upstream_of(&self, stack: &Stack) -> Result<Option<SocketAddr>, Wrong> {
         let Some(serves) = self.proxied() else { return Ok(None) };
         let containers = self.containers_now().await?;
-        Ok(address_of(stack, &serves, &containers))
+        Ok(stack.address(&serves, &containers))
     }
 
     pub(super) fn proxied(&self) -> Option<Serves> {
@@ -231,13 +231,6 @@ fn surplus<'a>(stack: &Stack, containers: &'a [Container]) -> Vec<&'a Container>
     }
     let is_surplus = |container: &&Container| stack.parts.get(&container.service).is_some_and(|part| !part.is_of(container) && counts.get(container.service.as_str()).is_some_and(|count| *count > part.replicas as usize));
     containers.iter().filter(is_surplus).collect()
-}
-
-/// The address of the container of this stack that answers.
-pub(super) fn address_of(stack: &Stack, serves: &Serves, containers: &[Container]) -> Option<SocketAddr> {
-    let part = stack.parts.get(&serves.service)?;
-    let is_it = |container: &&Container| container.service == serves.service && part.is_of(container) && container.state == ServiceState::Running;
-    containers.iter().find(is_it)?.address(serves.port)
 }
 
 #[cfg(test)]

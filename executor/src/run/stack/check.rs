@@ -12,7 +12,6 @@ use doorstep_shared::ids::{ContainerHealth, FailureKind};
 
 use super::super::steps::Wrong;
 use super::super::{Fault, LAST_LINES, Runner};
-use super::apply::address_of;
 use crate::compose::judge::{Judged, Known, judge};
 use crate::compose::{Container, Engine, Stack, stacks};
 use crate::config::{Health, Probe};
@@ -155,7 +154,7 @@ impl Runner {
         let Probe::HttpPath(path) = &health.probe else { return Some(health) };
         let serves = self.project.compose.as_ref()?.serves.clone()?;
         let containers = self.containers_now().await.unwrap_or_default();
-        let probe = match address_of(stack, &serves, &containers) {
+        let probe = match stack.address(&serves, &containers) {
             Some(address) => Probe::HttpUrl(format!("http://{address}{path}")),
             // It does not run: the samples say why.
             None => Probe::Stays,
