@@ -55,8 +55,8 @@ pub struct Container {
     pub addresses: Vec<IpAddr>,
     /// It shares the host's network.
     pub is_on_host: bool,
-    /// What Compose notes of its definition.
-    pub config_hash: String,
+    /// By which hash its definition is known: ours, or Compose's where there is none.
+    pub definition: String,
     /// Where Compose was run for it.
     pub working_dir: String,
     /// Which project of ours it belongs to, if any.
@@ -102,7 +102,7 @@ impl Container {
             ports: ports(networks.ports.unwrap_or_default()),
             addresses: networks.networks.unwrap_or_default().into_iter().collect::<BTreeMap<_, _>>().into_values().filter_map(|network| network.ip_address?.parse().ok()).collect(),
             is_on_host: host.network_mode.as_deref() == Some("host"),
-            config_hash: label("config-hash").unwrap_or_default(),
+            definition: labels.get(super::LABEL_DEFINITION).cloned().or_else(|| label("config-hash")).unwrap_or_default(),
             working_dir: label("project.working_dir").unwrap_or_default(),
             owner: labels.get(super::LABEL_PROJECT).cloned(),
             owner_repo: labels.get(super::LABEL_REPO).cloned(),
@@ -119,8 +119,15 @@ impl Container {
     /// Where one of its ports is reached from this host, past what it publishes.
     #[must_use]
     pub fn address(&self, port: u16) -> Option<SocketAddr> {
-        let ip = if self.is_on_host { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { *self.addresses.first()? };
-        Some(SocketAddr::new(ip, port))
+        self.every_address(port).first().copied()
+    }
+
+    /// The same on each of its networks.
+    #[must_use]
+    pub fn every_address(&self, port: u16) -> Vec<SocketAddr> {
+        let host = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        let all = if self.is_on_host { &host[..] } else { &self.addresses };
+        all.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
     }
 
     /// Does it do what it should, as far as the engine knows?
@@ -242,7 +249,7 @@ pub(crate) mod tests {
             ports: Vec::new(),
             addresses: Vec::new(),
             is_on_host: false,
-            config_hash: "h1".to_owned(),
+            definition: "h1".to_owned(),
             working_dir: String::new(),
             owner: Some("media".to_owned()),
             owner_repo: None,

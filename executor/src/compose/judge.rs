@@ -28,6 +28,8 @@ pub struct Known {
     restarts: BTreeMap<String, u32>,
     /// Containers whose own health check passed when we ran it.
     pub passed: BTreeSet<String>,
+    /// Services that are well only once they have ended.
+    pub must_end: BTreeSet<String>,
 }
 
 /// Judges what the engine says of a project now.
@@ -56,6 +58,7 @@ fn one(container: &Container, known: &mut Known) -> Judged {
     let memory = if container.oom_killed { ", killed for its memory" } else { "" };
     match container.state {
         _ if container.restarts > seen => Judged::Bad(format!("service {service} ended{code}{memory} and was started again by the engine")),
+        ServiceState::Running if known.must_end.contains(service) => Judged::Waiting(format!("service {service} has not ended yet")),
         ServiceState::Running => match container.health {
             Some(ContainerHealth::Unhealthy) => Judged::Bad(format!("service {service} is unhealthy by its own check")),
             Some(ContainerHealth::Starting) if !known.passed.contains(&container.id) => Judged::Waiting(format!("the health check of service {service} has not passed yet")),
@@ -88,7 +91,7 @@ mod tests {
         let (web, init) = (container("web", ServiceState::Running), container("init", ServiceState::Exited));
         assert_eq!(judged(&[web.clone(), init.clone()]), Judged::Well);
         assert!(matches!(judged(std::slice::from_ref(&init)), Judged::Waiting(what) if what.contains("web has 0 of 1")));
-        let old = Container { config_hash: "h0".into(), ..web.clone() };
+        let old = Container { definition: "h0".into(), ..web.clone() };
         assert!(matches!(judged(&[old, init.clone()]), Judged::Waiting(_)), "a container of another definition does not count");
         let other_image = Container { image_id: "sha256:bb".into(), ..web };
         assert!(matches!(judged(&[other_image, init]), Judged::Waiting(_)), "nor does one of another image");
@@ -126,6 +129,15 @@ mod tests {
         assert_eq!(judge(&[web.clone(), init.clone()], &parts(), &mut known), Judged::Well, "what was before is not counted");
         web.restarts = 5;
         assert!(matches!(judge(&[web, init], &parts(), &mut known), Judged::Bad(_)));
+    }
+
+    #[test]
+    fn what_must_end_is_waited_for() {
+        let (web, mut init) = (container("web", ServiceState::Running), container("init", ServiceState::Running));
+        let mut known = Known { must_end: ["init".to_owned()].into(), ..Known::default() };
+        assert!(matches!(judge(&[web.clone(), init.clone()], &parts(), &mut known), Judged::Waiting(what) if what.contains("not ended")));
+        (init.state, init.exit_code) = (ServiceState::Exited, Some(0));
+        assert_eq!(judge(&[web, init], &parts(), &mut known), Judged::Well);
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub use stacks::Stacks;
 pub const LABEL_PROJECT: &str = "doorstep.project";
 /// On every container of ours: the origin of its project.
 pub const LABEL_REPO: &str = "doorstep.repo";
+/// On every container of ours: by which hash its definition is known.
+pub const LABEL_DEFINITION: &str = "doorstep.definition";
 /// Where images that were built here are named: a domain that never resolves
 /// (RFC 2606), so that no engine asks anybody for them.
 pub const IMAGES: &str = "doorstep.invalid";

@@ -121,6 +121,22 @@ impl Model {
         ordered
     }
 
+    /// The services that must be well, or have ended well (true), before this one
+    /// is started.
+    #[must_use]
+    pub fn awaits(&self, service: &str) -> BTreeMap<String, bool> {
+        let said = self.service(service).and_then(|service| service.get("depends_on")).and_then(Value::as_object);
+        let condition = |(name, how): (&String, &Value)| {
+            let ends = match how.get("condition")?.as_str()? {
+                "service_healthy" => false,
+                "service_completed_successfully" => true,
+                _ => return None,
+            };
+            self.service(name).map(|_| (name.clone(), ends))
+        };
+        said.into_iter().flatten().filter_map(condition).collect()
+    }
+
     fn needs<'a>(&'a self, service: &str) -> Vec<&'a str> {
         let said = self.service(service).and_then(|service| service.get("depends_on")).and_then(Value::as_object);
         said.into_iter().flat_map(Map::keys).map(String::as_str).filter(|name| *name != service).collect()
@@ -187,9 +203,10 @@ impl Model {
         model
     }
 
-    /// The model that is applied.
+    /// The model that is applied, and by which hash the definition of each
+    /// service is known, which its containers carry.
     #[must_use]
-    pub fn to_apply(&self, how: &Pinned<'_>) -> Value {
+    pub fn to_apply(&self, how: &Pinned<'_>) -> (Value, BTreeMap<String, String>) {
         let mut model = self.0.clone();
         each_mounted(&mut model, &mut |path, _| {
             if let Some(stable) = how.places.get(Path::new(path.as_str())) {
@@ -216,8 +233,45 @@ impl Model {
                 ports.retain(|port| port.get("target").and_then(Value::as_u64) != Some(u64::from(serves.port)));
             }
         }
-        model
+        let definitions = definitions(&model, how.variables);
+        for (name, service) in services_mut(&mut model) {
+            if let Some(labels) = service.get_mut("labels").and_then(Value::as_object_mut) {
+                labels.insert(super::LABEL_DEFINITION.to_owned(), json!(definitions.get(name)));
+            }
+        }
+        (model, definitions)
     }
+}
+
+/// What says nothing of a container: who comes first, how many there are, when.
+const NOT_OF_A_CONTAINER: [&str; 3] = ["depends_on", "scale", "profiles"];
+
+/// A hash of each service's definition, with what its configs and secrets are.
+/// Compose has one too, and reckons with other containers' identities in it, so
+/// it is not known before a container is made.
+fn definitions(model: &Value, variables: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let services = model.get("services").and_then(Value::as_object);
+    let of = |(name, service): (&String, &Value)| {
+        let mut own = service.clone();
+        if let Some(own) = own.as_object_mut() {
+            own.retain(|key, _| !NOT_OF_A_CONTAINER.contains(&key.as_str()));
+        }
+        if let Some(deploy) = own.get_mut("deploy").and_then(Value::as_object_mut) {
+            deploy.remove("replicas");
+        }
+        let mut hash = Sha256::new();
+        hash.update(own.to_string());
+        for kind in ["configs", "secrets"] {
+            for used in service.get(kind).and_then(Value::as_array).into_iter().flatten() {
+                let Some(one) = used.get("source").and_then(Value::as_str).and_then(|source| model.get(kind)?.get(source)) else { continue };
+                hash.update(one.to_string());
+                let variable = one.get("environment").and_then(Value::as_str).and_then(|name| variables.get(name));
+                hash.update(variable.map_or("", String::as_str));
+            }
+        }
+        (name.clone(), hex::encode(hash.finalize()))
+    };
+    services.into_iter().flatten().map(of).collect()
 }
 
 /// What something of the host is mounted as.
@@ -241,6 +295,8 @@ pub struct Pinned<'a> {
     pub places: &'a BTreeMap<PathBuf, PathBuf>,
     /// The service whose port our proxy publishes instead of the engine.
     pub proxied: Option<&'a Serves>,
+    /// What the environment says, from which secrets may come.
+    pub variables: &'a BTreeMap<String, String>,
 }
 
 fn services_mut(model: &mut Value) -> impl Iterator<Item = (&String, &mut Map<String, Value>)> {
@@ -355,6 +411,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_waited_for_before_a_start() {
+        let mut model = model();
+        assert!(model.awaits("web").is_empty(), "to have been started is enough");
+        model.0["services"]["web"]["depends_on"] = json!({"db": {"condition": "service_healthy"}, "jobs": {"condition": "service_completed_successfully"}, "gone": {"condition": "service_healthy", "required": false}});
+        assert_eq!(model.awaits("web"), [("db".to_owned(), false), ("jobs".to_owned(), true)].into());
+    }
+
+    #[test]
     fn what_is_applied_is_pinned() {
         let model = model();
         let slot = Path::new("/srv/r/1");
@@ -362,17 +426,41 @@ mod tests {
         let places = [("/srv/r/1/conf", "/srv/binds/aa/conf"), ("/srv/r/1/key$1", "/srv/binds/b$/key")].map(|(from, to)| (from.into(), to.into())).into();
         let images = [("web", "ours:1"), ("db", "postgres@sha256:cc"), ("jobs", "ours:1")].map(|(name, image)| (name.to_owned(), image.to_owned())).into();
         let serves = Serves { service: "web".into(), port: 8000 };
-        let applied = model.to_apply(&Pinned { project: "media", repo: "o/m$", images: &images, places: &places, proxied: Some(&serves) });
+        let variables = BTreeMap::new();
+        let (applied, definitions) = model.to_apply(&Pinned { project: "media", repo: "o/m$", images: &images, places: &places, proxied: Some(&serves), variables: &variables });
         let web = &applied["services"]["web"];
         assert_eq!(web["image"], "ours:1");
         assert!(web.get("build").is_none() && web.get("pull_policy").is_none());
-        assert_eq!(web["labels"], json!({"traefik.enable": "true", "doorstep.project": "media", "doorstep.repo": "o/m$$"}));
+        assert_eq!(web["labels"], json!({"traefik.enable": "true", "doorstep.project": "media", "doorstep.repo": "o/m$$", "doorstep.definition": definitions["web"]}));
         assert_eq!(web["ports"], json!([{"target": 9000, "published": "9000"}]));
         assert_eq!(web["volumes"][0]["source"], "/srv/binds/aa/conf");
         assert_eq!(web["volumes"][1]["source"], "/srv/media");
         assert_eq!(web["environment"]["PRICE"], "5$$");
         assert_eq!(applied["secrets"]["key"]["file"], "/srv/binds/b$$/key");
         assert_eq!(applied["services"]["jobs"]["container_name"], "jobs");
+    }
+
+    #[test]
+    fn a_definition_is_what_a_container_is_made_of() {
+        let of = |change: &dyn Fn(&mut Value), variable: &str| {
+            let mut model = model();
+            model.0["services"]["db"]["secrets"] = json!([{"source": "key"}, {"source": "word"}]);
+            model.0["secrets"]["word"] = json!({"environment": "WORD"});
+            change(&mut model.0);
+            let variables = [("WORD".to_owned(), variable.to_owned())].into();
+            model.to_apply(&Pinned { project: "media", repo: "o/m", images: &BTreeMap::new(), places: &BTreeMap::new(), proxied: None, variables: &variables }).1
+        };
+        let was = of(&|_| {}, "a");
+        let same = of(&|model| {
+            model["services"]["db"]["scale"] = json!(3);
+            model["services"]["web"]["depends_on"] = json!({});
+            model["services"]["web"]["build"]["context"] = json!("/elsewhere");
+        }, "a");
+        assert_eq!(was, same);
+        let differing = |now: BTreeMap<String, String>| was.keys().filter(|name| was[*name] != now[*name]).cloned().collect::<Vec<_>>();
+        assert_eq!(differing(of(&|model| model["services"]["web"]["environment"]["PRICE"] = json!("6"), "a")), ["web"]);
+        assert_eq!(differing(of(&|model| model["secrets"]["key"]["file"] = json!("/srv/r/1/other"), "a")), ["db"], "another secret is another container");
+        assert_eq!(differing(of(&|_| {}, "b")), ["db"], "so is another word in it");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct Part {
     pub id: String,
     /// What the image was built from; none: it was pulled.
     pub built: Option<String>,
-    /// What Compose makes of its definition.
+    /// By which hash its definition is known.
     pub hash: String,
     /// How many containers it has.
     pub replicas: u32,
@@ -38,7 +38,7 @@ impl Part {
     /// Is this container made as this part says?
     #[must_use]
     pub fn is_of(&self, container: &Container) -> bool {
-        container.config_hash == self.hash && container.image_id == self.id
+        container.definition == self.hash && container.image_id == self.id
     }
 }
 
@@ -59,6 +59,9 @@ pub struct Stack {
     pub order: Vec<String>,
     /// May the service that answers run twice while one takes over?
     pub twice: bool,
+    /// What must be well, or have ended well (true), before that service starts.
+    #[serde(default)]
+    pub awaits: BTreeMap<String, bool>,
 }
 
 /// The folder of a release's stack.
@@ -124,12 +127,13 @@ impl Stack {
         self.parts.iter().map(|(service, part)| (service.clone(), part.image.clone())).collect()
     }
 
-    /// The address of the container of this stack that answers, if it runs.
+    /// The address of the container of this stack that answers, if it runs: the
+    /// newest one, while a new one takes over.
     #[must_use]
     pub fn address(&self, serves: &Serves, containers: &[Container]) -> Option<SocketAddr> {
         let part = self.parts.get(&serves.service)?;
         let is_it = |container: &&Container| container.service == serves.service && part.is_of(container) && container.state == ServiceState::Running;
-        containers.iter().find(is_it)?.address(serves.port)
+        containers.iter().filter(is_it).max_by_key(|container| container.created)?.address(serves.port)
     }
 
     /// The services whose containers are not all as they should be, of those that
@@ -151,7 +155,7 @@ mod tests {
 
     fn stack() -> Stack {
         let part = Part { image: "web:1".into(), id: "sha256:aa".into(), built: None, hash: "h1".into(), replicas: 1 };
-        Stack { name: "media".into(), parts: [("web".to_owned(), part)].into(), env: BTreeMap::new(), binds: Vec::new(), names: Vec::new(), order: vec!["web".into()], twice: false }
+        Stack { name: "media".into(), parts: [("web".to_owned(), part)].into(), env: BTreeMap::new(), binds: Vec::new(), names: Vec::new(), order: vec!["web".into()], twice: false, awaits: BTreeMap::new() }
     }
 
     #[test]
@@ -175,7 +179,7 @@ mod tests {
         let web = container("web", ServiceState::Running);
         assert!(stack().differing(std::slice::from_ref(&web)).is_empty());
         for other in [
-            Container { config_hash: "h2".into(), ..web.clone() },
+            Container { definition: "h2".into(), ..web.clone() },
             Container { image_id: "sha256:bb".into(), ..web.clone() },
             Container { state: ServiceState::Created, ..web.clone() },
             Container { state: ServiceState::Restarting, ..web.clone() },

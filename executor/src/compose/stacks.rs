@@ -6,7 +6,7 @@
 //! configured are never asked about. What is absent: acting on any of it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -155,12 +155,20 @@ pub fn label(compose_name: &str) -> String {
     format!("com.docker.compose.project={compose_name}")
 }
 
+/// Services that ended well and should not have ended, as somebody may have
+/// stopped them.
+#[must_use]
+pub fn ended(containers: &[Container]) -> BTreeSet<String> {
+    let is_ended = |container: &&Container| container.state == ServiceState::Exited && container.exit_code == Some(0) && !container.is_done();
+    containers.iter().filter(is_ended).map(|container| container.service.clone()).collect()
+}
+
 /// How a project is, of whose live release these services are. Pure.
 #[must_use]
-pub fn state(services: &[ServiceView], wanted: bool, fault: Option<String>) -> (ProjectState, Option<String>) {
+pub fn state(services: &[ServiceView], ended: &BTreeSet<String>, wanted: bool, fault: Option<String>) -> (ProjectState, Option<String>) {
     let is_up = |view: &&ServiceView| view.state == ServiceState::Running;
     let (up, all) = (services.iter().filter(is_up).count(), services.len());
-    let ill = services.iter().find_map(ailment);
+    let ill = services.iter().find_map(|view| ailment(view, ended));
     match (wanted, fault) {
         (_, Some(fault)) => (ProjectState::Degraded, Some(fault)),
         (false, None) if up == 0 => (ProjectState::Stopped, None),
@@ -172,12 +180,13 @@ pub fn state(services: &[ServiceView], wanted: bool, fault: Option<String>) -> (
 }
 
 /// What is wrong with a service, in a sentence.
-fn ailment(view: &ServiceView) -> Option<String> {
+fn ailment(view: &ServiceView, ended: &BTreeSet<String>) -> Option<String> {
     use doorstep_shared::ids::ContainerHealth::Unhealthy;
     let code = view.exit_code.map_or_else(String::new, |code| format!(" with {code}"));
     let what = match (view.state, view.health) {
         (ServiceState::Running, Some(Unhealthy)) => "is unhealthy".to_owned(),
         (ServiceState::Running, _) => return None,
+        (ServiceState::Exited, _) if view.exit_code == Some(0) && ended.contains(view.name.as_str()) => "has ended".to_owned(),
         (ServiceState::Exited, _) if view.exit_code == Some(0) => return None,
         (ServiceState::Exited | ServiceState::Dead, _) => format!("exited{code}"),
         (ServiceState::Restarting, _) => format!("ended{code} and is started again and again"),
@@ -202,7 +211,7 @@ mod tests {
     #[test]
     fn a_project_is_as_well_as_its_services() {
         use ServiceState::{Absent, Exited, Restarting, Running};
-        let of = |states: &[(&str, ServiceState)], wanted| state(&services(states), wanted, None);
+        let of = |states: &[(&str, ServiceState)], wanted| state(&services(states), &BTreeSet::new(), wanted, None);
         assert_eq!(of(&[("init", Exited), ("web", Running)], true), (ProjectState::Running, None));
         let (degraded, why) = of(&[("db", Running), ("web", Restarting)], true);
         assert_eq!((degraded, why.as_deref()), (ProjectState::Degraded, Some("service web ended and is started again and again")));
@@ -210,6 +219,18 @@ mod tests {
         assert_eq!(of(&[("web", Absent)], false), (ProjectState::Stopped, None));
         assert_eq!(of(&[("web", Running)], false).0, ProjectState::Degraded);
         let gone = Some("the engine is gone".to_owned());
-        assert_eq!(state(&services(&[("web", Running)]), true, gone.clone()), (ProjectState::Degraded, gone));
+        assert_eq!(state(&services(&[("web", Running)]), &BTreeSet::new(), true, gone.clone()), (ProjectState::Degraded, gone));
+    }
+    #[test]
+    fn what_should_run_and_ended_well_is_missed() {
+        let mut web = container("web", ServiceState::Exited);
+        let of = |web: &Container| {
+            let all = [container("db", ServiceState::Running), web.clone()];
+            let images = ["db", "web"].map(|name| (name.to_owned(), String::new())).into();
+            state(&container::services(all.iter(), &images, None), &ended(&all), true, None)
+        };
+        assert_eq!(of(&web).0, ProjectState::Running, "a service that runs once");
+        web.restarts_always = true;
+        assert_eq!(of(&web), (ProjectState::Degraded, Some("service web has ended".to_owned())));
     }
 }

@@ -23,7 +23,7 @@ use services::Services;
 
 use super::Daemon;
 use crate::clock;
-use crate::compose::Engine;
+use crate::compose::{Container, Engine};
 use crate::logs;
 use crate::redact::Redactor;
 use crate::run::redactor;
@@ -94,7 +94,9 @@ impl Daemon {
         for (project, watch) in &mut self.watches.of {
             if let Some(settings) = self.shared.config.projects.get(project.as_str()).filter(|settings| settings.compose.is_some()) {
                 let stacks = self.shared.supervisor.stacks();
-                let mut ids: Vec<String> = stacks.containers(settings).into_iter().map(|container| container.id).collect();
+                // One that was started again has a stream of its own.
+                let started = |container: &Container| container.started.map_or(0, |started| started.0);
+                let mut ids: Vec<String> = stacks.containers(settings).iter().map(|container| format!("{} {}", container.id, started(container))).collect();
                 ids.sort();
                 printed.extend(watch.look_at_services(stacks.engine(), project, ids).map(|(first, lines)| ToEdge::Printed { project: project.clone(), first, lines }));
                 continue;

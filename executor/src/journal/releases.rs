@@ -194,10 +194,11 @@ pub fn to_go_back_to<'a>(releases: &'a [Release], live: Option<&Release>) -> Opt
     releases.iter().rev().find(is_previous).or_else(|| releases.iter().rev().find(was_good))
 }
 
-/// This release was live and is bad; the one that was live before it is live again.
-pub(super) fn restore_previous(db: &Transaction<'_>, release: &Release, now: Timestamp) -> Result<Option<Release>> {
+/// This release was live and is `away` now, bad as a rule; the one that was live
+/// before it is live again.
+pub(super) fn restore_previous(db: &Transaction<'_>, release: &Release, away: ReleaseState, now: Timestamp) -> Result<Option<Release>> {
     let previous = all(db, &release.project)?.into_iter().find(|other| other.state == ReleaseState::Previous && other.id != release.id);
-    save(db, &Release { state: ReleaseState::Bad, ..release.clone() })?;
+    save(db, &Release { state: away, ..release.clone() })?;
     let Some(previous) = previous else { return Ok(None) };
     let restored = Release { state: ReleaseState::Live, live_since: Some(now), ..previous };
     save(db, &restored)?;

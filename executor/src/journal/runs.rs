@@ -200,15 +200,15 @@ impl Journal {
         })
     }
 
-    /// Writes that the release before this one is live again and this one bad,
+    /// Writes that the release before this one is live again and this one `away`,
     /// with how far the run has come and why. Returns the one that is live now.
     ///
     /// # Errors
     ///
     /// When the journal cannot be written.
-    pub fn turn_back(&self, run: &RunRecord, release: &Release, now: Timestamp) -> Result<Option<Release>> {
+    pub fn turn_back(&self, run: &RunRecord, release: &Release, away: ReleaseState, now: Timestamp) -> Result<Option<Release>> {
         self.transaction(format_args!("turn_back"), |db| {
-            let previous = restore_previous(db, release, now)?;
+            let previous = restore_previous(db, release, away, now)?;
             save(db, run)?;
             Ok(previous)
         })

@@ -85,7 +85,9 @@ impl Runner {
     /// The new release serves and is not well: the one before it goes live again.
     async fn turn_back(&mut self, release: &Release, old: Option<Process>, fault: Fault) -> (Fault, RunState) {
         let turned = RunRecord { point: Point::RollingBack, failure: Some(self.failure(&fault)), ..self.record.clone() };
-        let previous = match self.shared.journal.turn_back(&turned, release, clock::wall()) {
+        // An engine that went away says nothing of the release.
+        let away = if fault.kind == FailureKind::Network { ReleaseState::Built } else { ReleaseState::Bad };
+        let previous = match self.shared.journal.turn_back(&turned, release, away, clock::wall()) {
             Ok(previous) => previous,
             Err(wrong) => {
                 let message = format!("{}; and the old release cannot be put back: {wrong:#}", fault.message);
@@ -99,7 +101,7 @@ impl Runner {
         {
             self.shared.supervisor.watch(&self.project, previous, old);
         }
-        // It is marked bad already.
+        // What it is now is written already.
         self.put_back(new, None, fault).await
     }
 

@@ -60,7 +60,7 @@ impl Supervisor {
         }
         let wanted = self.journal.wants_running(&project.name).unwrap_or(true);
         let unrouted = self.unrouted.borrow().get(&project.name).cloned();
-        let (state, reason) = stacks::state(&self.services(project), wanted, self.stacks.fault());
+        let (state, reason) = stacks::state(&self.services(project), &stacks::ended(&self.stacks.containers(project)), wanted, self.stacks.fault());
         match (state, unrouted) {
             (ProjectState::Running, Some(why)) => (ProjectState::Degraded, Some(why)),
             (state, _) => (state, reason),

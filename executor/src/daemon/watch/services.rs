@@ -16,14 +16,17 @@ use crate::compose::Engine;
 use crate::compose::printed::{Shown, show};
 use crate::redact::Redactor;
 
-/// Lines that wait for the next look, a quarter of a second away.
+/// Lines that wait for the next look, a quarter of a second away, and their bytes.
 const LINES_MAX: usize = 2_000;
+const BYTES_MAX: usize = 256 * 1024;
 
 /// The followed services of one project.
 pub(super) struct Services {
-    /// The containers that are followed.
+    /// The containers that are followed, each with when it was started.
     ids: Vec<String>,
     lines: mpsc::Receiver<String>,
+    /// Bytes of the lines that wait.
+    waiting: Rc<Cell<usize>>,
     /// Lines that found no room.
     passed_over: Rc<Cell<usize>>,
     task: AbortHandle,
@@ -41,11 +44,15 @@ impl Services {
     pub(super) fn follow(engine: Rc<Engine>, project: String, ids: Vec<String>) -> Self {
         let (into, lines) = mpsc::channel(LINES_MAX);
         let passed_over = Rc::new(Cell::new(0));
-        let count = Rc::clone(&passed_over);
+        let waiting = Rc::new(Cell::new(0_usize));
+        let (count, bytes) = (Rc::clone(&passed_over), Rc::clone(&waiting));
         let task = tokio::task::spawn_local(async move {
             let shown = Shown { lines: WATCH_TAIL_LINES, follow: true, ..Shown::default() };
             let print = |line: &str| {
-                if into.try_send(line.to_owned()).is_err() {
+                let fits = bytes.get() + line.len() <= BYTES_MAX;
+                if fits && into.try_send(line.to_owned()).is_ok() {
+                    bytes.set(bytes.get() + line.len());
+                } else {
                     count.set(count.get() + 1);
                 }
                 Ok(())
@@ -53,7 +60,7 @@ impl Services {
             // An engine that went away: its page says so, and it begins anew.
             let _ = show(&engine, &project, &shown, print).await;
         });
-        Self { ids, lines, passed_over, task: task.abort_handle(), is_first: true }
+        Self { ids, lines, waiting, passed_over, task: task.abort_handle(), is_first: true }
     }
 
     /// Are these the containers that are followed?
@@ -65,6 +72,7 @@ impl Services {
     pub(super) fn look(&mut self, redactor: &Redactor) -> Option<(bool, Vec<String>)> {
         let (mut lines, mut budget) = (Vec::new(), LOG_BYTES_MAX);
         let passed_over = self.passed_over.replace(0);
+        self.waiting.set(0);
         while let Ok(line) = self.lines.try_recv() {
             let line = redactor.line(&line);
             let Some(left) = budget.checked_sub(line.len() + 1) else {
@@ -92,7 +100,7 @@ mod tests {
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let (into, lines) = mpsc::channel(LINES_MAX);
             let task = tokio::task::spawn_local(std::future::pending::<()>()).abort_handle();
-            let mut services = Services { ids: vec!["a".into()], lines, passed_over: Rc::default(), task, is_first: true };
+            let mut services = Services { ids: vec!["a".into()], lines, waiting: Rc::default(), passed_over: Rc::default(), task, is_first: true };
             let mut redactor = Redactor::default();
             redactor.add("hunter2hunter2");
             assert_eq!(services.look(&redactor), None);

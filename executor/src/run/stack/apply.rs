@@ -5,7 +5,7 @@
 //! them anew, with the volumes of the old ones. The service behind our proxy is
 //! started beside its old container instead, where two of it can be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ use crate::journal::{Point, Release};
 const UP_LIMIT: Duration = Duration::from_mins(30);
 /// What every start says: nothing is built or fetched any more.
 const UP: [&str; 5] = ["up", "--detach", "--no-build", "--pull", "never"];
+/// The same for containers that are made and not started.
+const CREATE: [&str; 5] = ["create", "--no-build", "--pull", "never", "--remove-orphans"];
 /// How long requests in flight may go on at the old container.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// A stop that took so long was one that had to be killed, or nearly.
@@ -119,6 +121,7 @@ impl Runner {
             // Without those that they need, or the one beside would be replaced.
             if !others.is_empty() {
                 self.up(release.id, stack, &["--no-deps"], &others, &mut progress).await?;
+                self.wait_for_needs(stack, UP_LIMIT).await?;
             }
         }
         let one_more = containers.iter().filter(|container| container.service == *beside).count() + 1;
@@ -145,6 +148,14 @@ impl Runner {
         said.map_err(|said| said.wrong("up", FailureKind::Health))
     }
 
+    /// Has Compose make a release's containers, and start none.
+    pub(super) async fn create(&mut self, release: u64, stack: &Stack) -> Result<(), Wrong> {
+        let dir = self.shared.supervisor.layout(&self.project).dir().to_path_buf();
+        let call = argv::verb(&stack.name, &stack::model_file(&dir, release), &CREATE, &[]);
+        let said = self.docker(call, &dir, &stack.env, UP_LIMIT, |_| {}).await?;
+        said.map_err(|said| said.wrong("create", FailureKind::Host))
+    }
+
     /// Where the proxy leads: the container of the service that answers.
     pub(in super::super) async fn upstream_of(&self, stack: &Stack) -> Result<Option<SocketAddr>, Wrong> {
         let Some(serves) = self.proxied() else { return Ok(None) };
@@ -163,7 +174,10 @@ impl Runner {
         if let Err(fault) = self.begin_anyway(Point::Retiring, "stop") {
             tracing::warn!("{}", fault.message);
         }
-        let outcome = self.put_away(stack).await;
+        let outcome = match self.engine_is_back().await {
+            Ok(()) => self.put_away(stack, Stays::Newest).await,
+            Err(wrong) => Err(wrong),
+        };
         if let Err(fault) = self.end(outcome) {
             tracing::warn!(project = self.project.name, release = release.id, "an old container is still there: {}", fault.message);
         }
@@ -171,11 +185,11 @@ impl Runner {
 
     /// Stops and removes what runs beside the containers of this stack, in
     /// services that have more than they should.
-    pub(super) async fn put_away(&mut self, stack: &Stack) -> Result<((), String), Wrong> {
+    pub(super) async fn put_away(&mut self, stack: &Stack, stays: Stays) -> Result<((), String), Wrong> {
         let engine = Rc::clone(self.shared.supervisor.stacks().engine());
         let containers = self.containers_now().await?;
         let mut count = 0;
-        for old in surplus(stack, &containers) {
+        for old in surplus(stack, &containers, stays) {
             self.drain(old).await;
             engine.stop(&old.id).await.map_err(engine_wrong)?;
             engine.remove(&old.id).await.map_err(engine_wrong)?;
@@ -185,11 +199,21 @@ impl Runner {
     }
 
     async fn drain(&mut self, old: &Container) {
-        let Some(address) = self.proxied().and_then(|serves| old.address(serves.port)) else { return };
+        let Some(serves) = self.proxied() else { return };
         let Ok(proxy) = self.shared.supervisor.proxy().await else { return };
-        let left = proxy.drain(address, DRAIN_LIMIT).await.unwrap_or(0);
+        // The proxy may have known it by any of them.
+        let left = join_all(old.every_address(serves.port).into_iter().map(|address| {
+            let proxy = &proxy;
+            async move {
+                let left = proxy.drain(address, DRAIN_LIMIT).await.unwrap_or(0);
+                if left > 0 {
+                    let _ = proxy.cut(address).await;
+                }
+                left
+            }
+        }));
+        let left: usize = left.await.into_iter().sum();
         if left > 0 {
-            let _ = proxy.cut(address).await;
             self.say(&format!("{left} requests were cut after {} s", DRAIN_LIMIT.as_secs()));
         }
     }
@@ -210,10 +234,22 @@ fn changes_of(stack: &Stack, containers: &[Container], all: bool, meant: Option<
         changes.forced.extend(stack.parts.keys().cloned());
     }
     changes.forced.extend(meant.filter(|service| stack.parts.contains_key(service)));
-    let is_there = |service: &str| stack.parts.get(service).is_some_and(|part| of(service).iter().any(|container| part.is_of(container)));
-    let runs = |service: &str| of(service).iter().any(|container| container.state == ServiceState::Running);
-    changes.beside = proxied.map(|serves| serves.service.clone()).filter(|service| stack.twice && changes.differing.contains(service) && !changes.forced.contains(service) && runs(service) && !is_there(service));
+    changes.beside = proxied.map(|serves| serves.service.clone()).filter(|service| can_be_beside(stack, &changes, service, &of(service)));
+    if let Some(beside) = &changes.beside {
+        changes.forced.remove(beside);
+        changes.differing.insert(beside.clone());
+    }
     changes
+}
+
+/// Can a new container of this service be started beside the one it has? What is
+/// half made there is made anew in its place.
+fn can_be_beside(stack: &Stack, changes: &Changes, service: &str, containers: &[&Container]) -> bool {
+    let runs = containers.iter().any(|container| container.state == ServiceState::Running);
+    let is_there = stack.parts.get(service).is_some_and(|part| containers.iter().any(|container| part.is_of(container)));
+    let is_whole = containers.iter().all(|container| container.is_well());
+    let is_asked_for = changes.forced.contains(service) && is_whole;
+    stack.twice && runs && if is_there { is_asked_for } else { changes.differing.contains(service) || is_asked_for }
 }
 
 /// Is there anything to do besides the service that is started beside itself?
@@ -223,18 +259,36 @@ fn others_differ(stack: &Stack, changes: &Changes, beside: &str, containers: &[C
     !others_run || changes.differing.iter().any(|service| service != beside) || containers.iter().any(is_orphan)
 }
 
-/// Containers of an older definition, of services that have more than they should.
-fn surplus<'a>(stack: &Stack, containers: &'a [Container]) -> Vec<&'a Container> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for container in containers {
-        *counts.entry(container.service.as_str()).or_default() += 1;
+/// Which of the containers that are all as they should be stays, where there are
+/// more than there should.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stays {
+    /// What was made last: it takes over.
+    Newest,
+    /// What was there before: it is gone back to.
+    Oldest,
+}
+
+/// The containers that are too many for their service; those of its definition
+/// are the last to go.
+fn surplus<'a>(stack: &Stack, containers: &'a [Container], stays: Stays) -> Vec<&'a Container> {
+    let mut too_many = Vec::new();
+    for (service, part) in &stack.parts {
+        let mut all: Vec<&Container> = containers.iter().filter(|container| container.service == *service).collect();
+        all.sort_by_key(|container| container.created);
+        if stays == Stays::Newest {
+            all.reverse();
+        }
+        all.sort_by_key(|container| !part.is_of(container));
+        too_many.extend(all.into_iter().skip(part.replicas as usize));
     }
-    let is_surplus = |container: &&Container| stack.parts.get(&container.service).is_some_and(|part| !part.is_of(container) && counts.get(container.service.as_str()).is_some_and(|count| *count > part.replicas as usize));
-    containers.iter().filter(is_surplus).collect()
+    too_many
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::compose::Part;
     use crate::compose::container::tests::container;
@@ -242,7 +296,7 @@ mod tests {
     fn stack() -> Stack {
         let part = Part { image: "web:1".into(), id: "sha256:aa".into(), built: None, hash: "h1".into(), replicas: 1 };
         let parts = ["db", "web"].map(|service| (service.to_owned(), part.clone())).into();
-        Stack { name: "media".into(), parts, env: BTreeMap::new(), binds: Vec::new(), names: Vec::new(), order: vec!["web".into(), "db".into()], twice: true }
+        Stack { name: "media".into(), parts, env: BTreeMap::new(), binds: Vec::new(), names: Vec::new(), order: vec!["web".into(), "db".into()], twice: true, awaits: BTreeMap::new() }
     }
 
     fn set(services: &[&str]) -> BTreeSet<String> {
@@ -254,7 +308,7 @@ mod tests {
         let (db, web) = (container("db", ServiceState::Running), container("web", ServiceState::Running));
         let of = |containers: &[Container]| changes_of(&stack(), containers, false, None, None);
         assert_eq!(of(&[db.clone(), web.clone()]), Changes::default());
-        let old = Container { config_hash: "h0".into(), ..web.clone() };
+        let old = Container { definition: "h0".into(), ..web.clone() };
         assert_eq!(of(&[db.clone(), old]), Changes { differing: set(&["web"]), ..Changes::default() });
         let half = Container { state: ServiceState::Created, ..web.clone() };
         assert_eq!(of(&[db.clone(), half]), Changes { forced: set(&["web"]), ..Changes::default() });
@@ -267,14 +321,14 @@ mod tests {
     #[test]
     fn what_the_proxy_leads_to_is_started_beside() {
         let serves = Serves { service: "web".into(), port: 8000 };
-        let (db, old) = (container("db", ServiceState::Running), Container { config_hash: "h0".into(), ..container("web", ServiceState::Running) });
+        let (db, old) = (container("db", ServiceState::Running), Container { definition: "h0".into(), ..container("web", ServiceState::Running) });
         let of = |stack: &Stack, old: &Container| changes_of(stack, &[db.clone(), old.clone()], false, None, Some(&serves)).beside;
         assert_eq!(of(&stack(), &old), Some("web".to_owned()));
         assert_eq!(of(&Stack { twice: false, ..stack() }, &old), None);
         assert_eq!(of(&stack(), &Container { state: ServiceState::Exited, ..old.clone() }), None, "there is nothing to keep up");
         let new = container("web", ServiceState::Running);
         let both = [db.clone(), old.clone(), new];
-        assert_eq!(surplus(&stack(), &both).iter().map(|container| container.config_hash.as_str()).collect::<Vec<_>>(), ["h0"]);
+        assert_eq!(surplus(&stack(), &both, Stays::Newest).iter().map(|container| container.definition.as_str()).collect::<Vec<_>>(), ["h0"]);
         let only = Changes { differing: set(&["web"]), beside: Some("web".into()), ..Changes::default() };
         assert!(!others_differ(&stack(), &only, "web", &both));
         let orphan = container("gone", ServiceState::Running);
@@ -282,6 +336,20 @@ mod tests {
         let ended = container("db", ServiceState::Exited);
         assert!(others_differ(&stack(), &only, "web", &[ended]), "what ended is run again, as Compose does");
         assert!(others_differ(&stack(), &Changes { differing: set(&["db", "web"]), ..only }, "web", &both));
-        assert!(surplus(&stack(), &[db.clone(), old]).is_empty(), "the only one is no surplus");
+        assert!(surplus(&stack(), &[db.clone(), old], Stays::Newest).is_empty(), "the only one is no surplus");
+    }
+
+    #[test]
+    fn one_that_is_rebuilt_is_started_beside_as_well() {
+        let serves = Serves { service: "web".into(), port: 8000 };
+        let (db, web) = (container("db", ServiceState::Running), container("web", ServiceState::Running));
+        let of = |web: &Container| changes_of(&stack(), &[db.clone(), web.clone()], false, Some("web".to_owned()), Some(&serves));
+        assert_eq!(of(&web), Changes { differing: set(&["web"]), beside: Some("web".into()), ..Changes::default() });
+        let ill = Container { state: ServiceState::Restarting, ..web.clone() };
+        assert_eq!(of(&ill), Changes { forced: set(&["web"]), ..Changes::default() });
+        let at = |id: &str, created| Container { id: id.into(), created: Some(doorstep_shared::time::Timestamp(created)), ..web.clone() };
+        let both = [at("old", 1), at("new", 2)];
+        let gone = |stays| surplus(&stack(), &both, stays).iter().map(|container| container.id.clone()).collect::<Vec<_>>();
+        assert_eq!((gone(Stays::Newest), gone(Stays::Oldest)), (vec!["old".to_owned()], vec!["new".to_owned()]));
     }
 }

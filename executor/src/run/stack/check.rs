@@ -5,6 +5,7 @@
 //! again and again, and one bad sign ends the wait.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use doorstep_shared::ids::{ContainerHealth, FailureKind};
 use super::super::steps::Wrong;
 use super::super::{Fault, LAST_LINES, Runner};
 use crate::compose::judge::{Judged, Known, judge};
-use crate::compose::{Container, Engine, Stack, stacks};
+use crate::compose::{Container, Engine, Part, Stack, stacks};
 use crate::config::{Health, Probe};
 use crate::health::{self, Asked, Verdict, default_health};
 use crate::journal::{Point, Release};
@@ -106,6 +107,22 @@ impl Sampler {
 impl Runner {
     fn sampler(&self, stack: &Stack) -> Sampler {
         Sampler { engine: Rc::clone(self.shared.supervisor.stacks().engine()), label: stacks::label(&stack.name), stack: stack.clone(), known: Known::default(), missed: Rc::clone(&self.engine_missed) }
+    }
+
+    /// Waits for what the service that answers needs, as Compose would before it
+    /// starts it.
+    pub(super) async fn wait_for_needs(&self, stack: &Stack, within: Duration) -> Result<(), Wrong> {
+        let parts: BTreeMap<String, Part> = stack.parts.iter().filter(|(name, _)| stack.awaits.contains_key(*name)).map(|(name, part)| (name.clone(), part.clone())).collect();
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let mut sampler = self.sampler(&Stack { parts, ..stack.clone() });
+        sampler.known.must_end = stack.awaits.iter().filter(|(_, ends)| **ends).map(|(name, _)| name.clone()).collect();
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() }),
+            well = sampler.until_well(1, Duration::ZERO, within, SAMPLE) => well.map(drop).map_err(|message| Wrong { kind: FailureKind::Health, message }),
+        }
     }
 
     /// Checks the containers of a release.

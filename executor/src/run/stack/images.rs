@@ -136,47 +136,30 @@ impl Runner {
     }
 
     /// Writes the model that is applied, and what is known of it.
-    async fn write_stack(&mut self, release: &Release, model: &Model, variables: BTreeMap<String, String>, got: Got) -> Result<(), Wrong> {
+    async fn write_stack(&self, release: &Release, model: &Model, variables: BTreeMap<String, String>, got: Got) -> Result<(), Wrong> {
         let dir = self.shared.supervisor.layout(&self.project).dir().to_path_buf();
         let places = self.places(release, model).await?;
         let settings = self.project.compose.clone().unwrap_or_default();
         let proxied = settings.listen.and(settings.serves.as_ref());
         let repo = self.project.repo.to_string();
-        let applied = model.to_apply(&Pinned { project: &self.project.name, repo: &repo, images: &got.pinned, places: &places.of, proxied });
-        let file = stack::model_file(&dir, release.id);
-        stack::write(&file, applied.to_string().as_bytes()).map_err(Wrong::host)?;
+        let pinned = Pinned { project: &self.project.name, repo: &repo, images: &got.pinned, places: &places.of, proxied, variables: &variables };
+        let (applied, hashes) = model.to_apply(&pinned);
+        stack::write(&stack::model_file(&dir, release.id), applied.to_string().as_bytes()).map_err(Wrong::host)?;
         let name = self.project.compose_name();
-        let hashes = self.hashes(&name, &file, &dir, &variables).await?;
         let mut parts = BTreeMap::new();
         for service in model.services() {
             let image = model.image(service).unwrap_or_else(|| format!("{name}-{service}"));
             let (Some(id), Some(hash)) = (got.ids.get(service), hashes.get(service)) else {
-                return Err(Wrong::host(format!("Compose says nothing of the service {service}")));
+                return Err(Wrong::host(format!("there is no image for the service {service}")));
             };
             let built = got.keys.get(service).cloned().flatten();
             parts.insert(service.to_owned(), Part { image, id: id.clone(), built, hash: hash.clone(), replicas: model.replicas(service) });
         }
         let order = model.stop_order().into_iter().map(str::to_owned).collect();
         let twice = proxied.is_some_and(|serves| model.can_run_twice(&serves.service, serves.port));
-        let stack = Stack { name, parts, env: variables, binds: places.binds, names: got.names, order, twice };
+        let awaits = proxied.map(|serves| model.awaits(&serves.service)).unwrap_or_default();
+        let stack = Stack { name, parts, env: variables, binds: places.binds, names: got.names, order, twice, awaits };
         stack.save(&dir, release.id).map_err(Wrong::host)
-    }
-
-    /// What Compose makes of each definition: a container that carries the same
-    /// is not made again.
-    async fn hashes(&mut self, name: &str, model: &Path, dir: &Path, variables: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Wrong> {
-        let call = argv::verb(name, model, &["config", "--hash", "*"], &[]);
-        let mut hashes = BTreeMap::new();
-        let said = self.docker(call, dir, variables, Duration::from_mins(2), |line| {
-            if let Some((service, hash)) = line.trim().split_once(' ')
-                && hash.len() == 64
-                && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
-            {
-                hashes.insert(service.to_owned(), hash.to_owned());
-            }
-        });
-        said.await?.map_err(|said| said.wrong("config", FailureKind::Host))?;
-        Ok(hashes)
     }
 }
 

@@ -49,6 +49,8 @@ impl Runner {
     /// From a checkout to containers that serve.
     pub(super) async fn deploy_stack(&mut self, release: Release) -> Result<(), Failed> {
         let resolved = self.resolve(&release).await?;
+        // What failed pushes left goes before there is more.
+        self.prune_stack().await;
         self.images(&release, resolved).await.map_err(failed)?;
         self.before_switch(&release).await.map_err(failed)?;
         self.take_over_stack(release).await

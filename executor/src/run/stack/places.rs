@@ -39,20 +39,25 @@ impl Runner {
 fn find(layout: &Layout, release: &Release, mounted: BTreeMap<PathBuf, Mounted>, kept: &[String]) -> Result<Places, Wrong> {
     let store = git::open_store(layout.dir()).map_err(Wrong::host)?;
     let slot = layout.slot(release.slot);
+    let real_slot = slot.canonicalize().map_err(Wrong::host)?;
     let mut places = Places { of: BTreeMap::new(), binds: Vec::new() };
     for (path, how) in mounted {
         let inside = path.strip_prefix(&slot).unwrap_or(&path).to_path_buf();
         let is_kept = kept.iter().any(|data| inside.starts_with(data.trim_end_matches('/')));
-        let object = if is_kept { None } else { store.object_at(&release.commit, &inside).map_err(Wrong::host)? };
-        let place = match object {
-            Some(object) => {
-                let name = inside.file_name().map_or_else(|| "all".into(), |name| name.to_owned());
-                let folder = object[..object.len().min(16)].to_owned();
-                let place = layout.dir().join("binds").join(&folder).join(name);
-                copy_once(&path, &place).map_err(|fault| Wrong::host(format!("{} cannot be put in place: {fault}", inside.display())))?;
-                places.binds.push(folder);
-                place
-            }
+        // The engine would follow a link of the repository, so its target is meant.
+        let target = path.canonicalize().ok().filter(|_| !is_kept);
+        let place = match target.as_deref().map(|target| target.strip_prefix(&real_slot)) {
+            // To where this host lets it go.
+            Some(Err(_)) => target.unwrap_or_default(),
+            Some(Ok(held)) => match store.object_at(&release.commit, held).map_err(Wrong::host)? {
+                Some(object) => {
+                    let name = inside.file_name().map_or_else(|| "all".into(), |name| name.to_owned());
+                    let (folder, place) = put_in_place(layout, &object, &slot.join(held), Path::new(&name)).map_err(|fault| Wrong::host(format!("{} cannot be put in place: {fault}", inside.display())))?;
+                    places.binds.push(folder);
+                    place
+                }
+                None => of_data(layout, &inside, how)?,
+            },
             None => of_data(layout, &inside, how)?,
         };
         places.of.insert(path, place);
@@ -60,6 +65,21 @@ fn find(layout: &Layout, release: &Release, mounted: BTreeMap<PathBuf, Mounted>,
     places.binds.sort();
     places.binds.dedup();
     Ok(places)
+}
+
+/// Copies what the commit holds to the folder that is named by its content.
+fn put_in_place(layout: &Layout, object: &str, from: &Path, name: &Path) -> io::Result<(String, PathBuf)> {
+    // The object of a file says nothing of its mode.
+    let mode = if is_program(from) { "x" } else { "" };
+    let folder = format!("{}{mode}", doorstep_shared::text::cut(object, 16));
+    let place = layout.dir().join("binds").join(&folder).join(name);
+    copy_once(from, &place)?;
+    Ok((folder, place))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// A place beside the releases; a folder that is bound is made, as the engine

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::super::steps::Wrong;
 use super::super::{Fault, Runner};
+use super::apply::Stays;
 use super::engine_wrong;
 use crate::compose::progress::Progress;
-use crate::compose::{LABEL_PROJECT, Stack};
+use crate::compose::{Container, LABEL_PROJECT, Stack, stack};
 use crate::health::Verdict;
 use crate::journal::{Point, Release};
 
@@ -39,10 +40,12 @@ impl Runner {
     async fn restored(&mut self) -> Result<(), Wrong> {
         self.engine_is_back().await?;
         let live = self.shared.journal.live_release(&self.project.name).map_err(Wrong::host)?;
+        // One of before it became a compose project has no containers.
+        let live = live.filter(|live| stack::folder(self.shared.supervisor.layout(&self.project).dir(), live.id).is_dir());
         let Some(live) = live else { return self.take_down().await };
         let stack = self.stack_of(&live).map_err(|fault| Wrong { kind: fault.kind, message: fault.message })?;
         if !self.shared.journal.wants_running(&self.project.name).map_err(Wrong::host)? {
-            return self.stopped_again(&stack).await;
+            return self.stopped_again(&live, &stack).await;
         }
         match self.brought_back(&live, &stack, false).await {
             Ok(()) => Ok(()),
@@ -53,15 +56,21 @@ impl Runner {
         }
     }
 
-    /// It had been stopped: what the run started goes to rest again.
-    async fn stopped_again(&mut self, stack: &Stack) -> Result<(), Wrong> {
+    /// It had been stopped: what the run started goes to rest again, and what a
+    /// start will find are the containers of the live release.
+    async fn stopped_again(&mut self, live: &Release, stack: &Stack) -> Result<(), Wrong> {
         let containers = self.containers_now().await?;
         let order: Vec<&str> = stack.order.iter().map(String::as_str).chain(containers.iter().map(|container| container.service.as_str()).filter(|service| !stack.parts.contains_key(*service))).collect();
-        self.stop_services(&order, &containers).await.map(drop)
+        self.stop_services(&order, &containers).await?;
+        if containers.iter().all(|container| stack.parts.get(&container.service).is_some_and(|part| part.is_of(container))) {
+            return Ok(());
+        }
+        self.put_away(stack, Stays::Oldest).await?;
+        self.create(live.id, stack).await
     }
 
     async fn brought_back(&mut self, live: &Release, stack: &Stack, anew: bool) -> Result<(), Wrong> {
-        self.put_away(stack).await?;
+        self.put_away(stack, Stays::Oldest).await?;
         let containers = self.containers_now().await?;
         let differing = stack.differing(&containers);
         let order: Vec<&str> = stack.order.iter().map(String::as_str).filter(|service| anew || differing.contains(service)).collect();
@@ -76,18 +85,22 @@ impl Runner {
         Ok(())
     }
 
-    /// There is no release to go back to: what a first one left goes. Volumes stay.
+    /// There is no release to go back to: what this run made goes. Volumes stay, and
+    /// so do containers of before it, of which the journal does not know any more.
     async fn take_down(&mut self) -> Result<(), Wrong> {
         let engine = Rc::clone(self.shared.supervisor.stacks().engine());
         let owned = format!("{LABEL_PROJECT}={}", self.project.name);
-        for container in engine.containers(&[owned]).await.map_err(engine_wrong)? {
+        let is_of_run = |container: &Container| container.created.is_none_or(|created| created >= self.record.started);
+        let all = engine.containers(&[owned]).await.map_err(engine_wrong)?;
+        for container in all.into_iter().filter(is_of_run) {
             engine.stop(&container.id).await.map_err(engine_wrong)?;
             engine.remove(&container.id).await.map_err(engine_wrong)?;
         }
         Ok(())
     }
 
-    async fn engine_is_back(&mut self) -> Result<(), Wrong> {
+    /// Waits for an engine that is away.
+    pub(super) async fn engine_is_back(&mut self) -> Result<(), Wrong> {
         let engine = Rc::clone(self.shared.supervisor.stacks().engine());
         let begun = Instant::now();
         let mut said = false;
