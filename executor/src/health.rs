@@ -170,9 +170,11 @@ impl Asked<'_> {
         let health = self.health();
         let begun = Instant::now();
         let (mut good, mut bad) = (0, 0);
-        while begun.elapsed() < health.soak {
+        // It does not end on a bad answer: the next ones say which it is.
+        while begun.elapsed() < health.soak || bad > 0 {
             let pause = health.interval.max(Duration::from_millis(SOAK_MS));
-            tokio::time::sleep(pause.min(health.soak.saturating_sub(begun.elapsed()))).await;
+            let left = health.soak.saturating_sub(begun.elapsed());
+            tokio::time::sleep(if left.is_zero() { pause } else { pause.min(left) }).await;
             match self.ask(&health).await {
                 Ok(()) => (good, bad) = (good + 1, 0),
                 Err(why) => {
@@ -375,8 +377,10 @@ mod tests {
         local(async {
             let health = |port| Health { soak: Duration::from_millis(300), ..http_health(port, 100) };
             let port = server(&[500, 500, 200]).await;
-            // One probe in the time of soaking, and it is bad: not enough to turn back.
-            assert_eq!(soaked(&health(port)).await, Verdict::Well(0));
+            // One probe in the time of soaking, and it is bad: the next ones decide.
+            assert_eq!(soaked(&health(port)).await, Verdict::Well(1));
+            let port = server(&[500]).await;
+            assert!(matches!(soaked(&health(port)).await, Verdict::Unwell(_)));
             let port = server(&[200, 500]).await;
             let Verdict::Unwell(why) = soaked(&Health { soak: Duration::from_secs(20), ..health(port) }).await else { panic!() };
             assert!(why.starts_with("3 bad answers in a row after the switch: ") && why.contains("500"), "{why}");

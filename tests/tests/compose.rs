@@ -73,6 +73,11 @@ async fn behind_the_proxy_no_request_is_dropped() {
     let run = shop.push_and_see(&shop.composed("bad").before_it_listens("exit 3")).await;
     assert_eq!(end(&run)[..2], ["rolled_back", "health"], "{run:#}");
     shop.serves("4").await;
+    let web = docker.containers().into_iter().find(|name| name.contains("web")).unwrap();
+    let rebuilt = shop.host.verb(&["rebuild", "shop", "web"]).await;
+    assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
+    assert!(!docker.containers().contains(&web), "it was made anew");
+    shop.serves("4").await;
     let probed = probe.stop().await;
     assert_eq!(probed.failed, Vec::<String>::new(), "{probed:?}");
     let containers = docker.containers();
@@ -83,4 +88,56 @@ async fn behind_the_proxy_no_request_is_dropped() {
     docker.said(&["run", "--detach", "--network", "shop_default", "base:1", "/bin/sleep", "100000"]);
     docker.said(&["start", web]);
     shop.serves("4").await;
+}
+
+/// Is well only once it answers, two seconds after its start.
+const NEEDED: &str = "  side:
+    image: base:1
+    command: [\"/bin/sh\", \"-c\", \"trap 'exit 0' TERM; sleep 2; touch /up; mkdir /s; echo @VERSION@ >/s/v; httpd -f -p 9000 -h /s & wait\"]
+    healthcheck: {test: [\"CMD\", \"/bin/test\", \"-e\", \"/up\"]}
+";
+
+#[tokio::test]
+async fn what_starts_beside_waits_for_what_it_needs() {
+    let compose = "serves = \"web:8000\"\nlisten = \"{address}\"";
+    let proxied = |docker: &Docker| Terms { compose: Some(compose.to_owned()), ..Terms::composed(docker).within("10s") };
+    let Some((mut shop, _docker)) = Shop::open_composed(proxied).await else { return };
+    let app = |shop: &Shop, version: &str| {
+        let app = shop.composed(version).before_it_listens("wget -q -O /www/needed http://side:9000/v || exit 3");
+        let (head, _) = app.text("compose.yaml").split_once("  side:").unwrap();
+        let needs = "restart: unless-stopped\n    depends_on: {side: {condition: service_healthy}}";
+        let compose = format!("{}{}", head.replace("restart: unless-stopped", needs), NEEDED.replace("@VERSION@", version));
+        app.file("compose.yaml", &compose)
+    };
+    let probe = shop.probe();
+    for version in ["2", "3"] {
+        let run = shop.push_and_see(&app(&shop, version)).await;
+        assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+        shop.serves(version).await;
+        let needed = shop.get("/needed").await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&needed.body).trim(), version, "it found what it needs");
+    }
+    let probed = probe.stop().await;
+    assert_eq!(probed.failed, Vec::<String>::new(), "{probed:?}");
+}
+
+#[tokio::test]
+async fn services_that_live_in_each_others_namespaces() {
+    let Some((mut shop, docker)) = Shop::open_composed(|docker| Terms::composed(docker).within("5s")).await else { return };
+    let app = |shop: &Shop, version: &str| {
+        let app = shop.composed(version);
+        let compose = app.text("compose.yaml").replace("  side:\n    image: base:1\n", "  side:\n    image: base:1\n    network_mode: service:web\n    volumes_from: [web:ro]\n");
+        app.file("compose.yaml", &compose)
+    };
+    for version in ["2", "3"] {
+        let run = shop.push_and_see(&app(&shop, version)).await;
+        assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+        shop.serves(version).await;
+        let web = docker.id("shop-web-1");
+        assert_eq!(docker.inspect("shop-side-1")["HostConfig"]["NetworkMode"], format!("container:{web}"));
+    }
+    let (web, side) = (docker.id("shop-web-1"), docker.id("shop-side-1"));
+    let run = shop.push_and_see(&app(&shop, "3").file("README.md", "words")).await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    assert_eq!((docker.id("shop-web-1"), docker.id("shop-side-1")), (web, side), "nothing that runs has changed");
 }

@@ -34,6 +34,11 @@ async fn one_service_or_all_of_them() {
     assert_eq!(status["services"][0]["name"], "side");
     shop.serves("1").await;
     verb(&mut shop, &["start", "shop", "side"]).await;
+    verb(&mut shop, &["stop", "shop", "web"]).await;
+    let status = shop.status_when("web to be missed", |project| project["state"] == "degraded").await;
+    assert_eq!(status["reason"], "service web has ended", "it should run, however well it ended: {status:#}");
+    verb(&mut shop, &["start", "shop", "web"]).await;
+    shop.serves("1").await;
 
     verb(&mut shop, &["stop", "shop"]).await;
     shop.status_when("all to be stopped", |project| project["state"] == "stopped").await;

@@ -160,4 +160,52 @@ mod tests {
         copy_once(&from, &to).unwrap();
         assert_eq!(std::fs::read_to_string(to.join("link")).unwrap(), "one");
     }
+    /// A slot with a commit that holds a folder, a file, and links.
+    fn checked_out(layout: &Layout, mode: i32) -> Release {
+        git::open_store(layout.dir()).unwrap();
+        let repo = git2::Repository::open_bare(layout.dir().join("repo.git")).unwrap();
+        let blob = |text: &str| repo.blob(text.as_bytes()).unwrap();
+        let mut real = repo.treebuilder(None).unwrap();
+        real.insert("a", blob("one"), 0o100_644).unwrap();
+        let real = real.write().unwrap();
+        let mut root = repo.treebuilder(None).unwrap();
+        root.insert("real", real, 0o040_000).unwrap();
+        root.insert("run.sh", blob("exit"), mode).unwrap();
+        root.insert("conf", blob("real"), 0o120_000).unwrap();
+        root.insert("away", blob("/etc"), 0o120_000).unwrap();
+        let tree = repo.find_tree(root.write().unwrap()).unwrap();
+        let who = git2::Signature::now("a", "a@b").unwrap();
+        let commit = repo.commit(None, &who, &who, "one", &tree, &[]).unwrap().to_string();
+        let slot = layout.slot(0);
+        std::fs::create_dir_all(slot.join("real")).unwrap();
+        std::fs::write(slot.join("real/a"), "one").unwrap();
+        std::fs::write(slot.join("run.sh"), "exit").unwrap();
+        std::fs::set_permissions(slot.join("run.sh"), std::os::unix::fs::PermissionsExt::from_mode(u32::try_from(mode).unwrap() & 0o777)).unwrap();
+        for (link, to) in [("conf", "real"), ("away", "/etc")] {
+            let _ = std::os::unix::fs::symlink(to, slot.join(link));
+        }
+        Release { id: 1, project: "shop".into(), commit, subject: String::new(), slot: 0, state: crate::journal::ReleaseState::Built, live_since: None, was_bad: false }
+    }
+
+    #[test]
+    fn links_lead_where_the_engine_would_go_and_a_mode_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = |mode: i32| {
+            let layout = Layout::new(dir.path().to_path_buf());
+            let release = checked_out(&layout, mode);
+            let mounted = ["conf", "conf/a", "away", "run.sh", "new"].map(|path| (layout.slot(0).join(path), Mounted::Bind)).into();
+            let found = find(&layout, &release, mounted, &[]).map_err(|wrong| wrong.message).unwrap();
+            move |path: &str| found.of[&layout.slot(0).join(path)].clone()
+        };
+        let plain = places(0o100_644);
+        assert_eq!(std::fs::read_to_string(plain("conf").join("a")).unwrap(), "one");
+        assert_eq!(std::fs::read_to_string(plain("conf/a")).unwrap(), "one");
+        assert!(!std::fs::symlink_metadata(plain("conf")).unwrap().is_symlink());
+        assert_eq!(plain("away"), Path::new("/etc"));
+        assert!(plain("new").is_dir(), "what nobody holds is a folder of its data");
+        let program = places(0o100_755);
+        assert_eq!(plain("conf"), program("conf"));
+        assert_ne!(plain("run.sh"), program("run.sh"));
+        assert!(is_program(&program("run.sh")) && !is_program(&plain("run.sh")));
+    }
 }
