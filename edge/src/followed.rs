@@ -102,6 +102,7 @@ mod tests {
             address: None,
             shows_logs: false,
             services: Vec::new(),
+            behind: None,
         }
     }
 

@@ -19,6 +19,7 @@ mod deliver;
 mod greet;
 mod jobs;
 mod kept;
+mod measure;
 mod peers;
 mod read;
 mod reconcile;
@@ -43,6 +44,7 @@ use crate::followed::Followed;
 use crate::kept::Kept;
 use crate::platform::now;
 use crate::store::{Store, next_number};
+use crate::used::Used;
 use crate::{call::Call, reply};
 use turn::Turn;
 
@@ -60,6 +62,8 @@ pub struct Hub {
     peers: RefCell<Option<peers::Peers>>,
     cleaned_at: Cell<u64>,
     health: RefCell<Option<read::Known>>,
+    /// What hosts said lately that is used there.
+    measured: RefCell<BTreeMap<Name, Used>>,
 }
 
 /// What the hub knows while it is awake; all of it is in rows too.
@@ -84,7 +88,7 @@ impl DurableObject for Hub {
         if let Ok(pair) = WebSocketRequestResponsePair::new(PING, PONG) {
             state.set_websocket_auto_response(&pair);
         }
-        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0), health: RefCell::new(None) }
+        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0), health: RefCell::new(None), measured: RefCell::default() }
     }
 
     async fn fetch(&self, mut req: Request) -> Result<Response> {

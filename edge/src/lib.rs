@@ -5,7 +5,7 @@
 //! believed to the [`hub`]. Nothing unsigned and nobody unknown costs the hub
 //! more than a note.
 //!
-//! `route`, `ask`, `delivery`, `followed`, `services`, `session`, `enroll`, `health`, `view` and
+//! `route`, `ask`, `delivery`, `followed`, `services`, `session`, `enroll`, `health`, `used`, `view` and
 //! `pages` are pure and tested natively; they never use the platform. What is absent: anything that
 //! could make a host run a command.
 
@@ -19,6 +19,7 @@ pub mod pages;
 pub mod route;
 pub mod services;
 pub mod session;
+pub mod used;
 pub mod view;
 
 pub mod call;

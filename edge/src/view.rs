@@ -4,7 +4,7 @@
 //! cannot disagree. Times are milliseconds since the Unix epoch.
 
 use doorstep_shared::ids::{Action, Cause, DeliveryState, JobId, JobState, Name, ProjectState, RunState, ServiceName, StepState};
-use doorstep_shared::protocol::{Failure, LiveView, ServiceView};
+use doorstep_shared::protocol::{BehindView, Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,13 @@ pub struct HostView {
     pub executor_version: String,
     /// Why it takes no jobs now, if so.
     pub parked: Option<String>,
+    /// How long its last heartbeat took to here and back, in milliseconds, while
+    /// somebody looks.
+    pub round_trip_ms: Option<u32>,
+    /// Since when its daemon runs; only while it is online.
+    pub started: Option<Timestamp>,
+    /// Since when the machine runs; only while it is online.
+    pub booted: Option<Timestamp>,
 }
 
 /// A project on a host.
@@ -54,6 +61,8 @@ pub struct ProjectRow {
     pub shows_logs: bool,
     /// Its services, by name, as they were when its host last spoke.
     pub services: Vec<ServiceView>,
+    /// How the live release stands to its branch, if that is known to differ.
+    pub behind: Option<BehindView>,
     /// Its jobs that have not ended, oldest first.
     pub jobs: Vec<JobRow>,
     /// Its dead jobs of the last 7 days, newest first. On the first page and in

@@ -18,6 +18,13 @@ pub fn steady() -> Timestamp {
     Timestamp(u64::try_from(ms).unwrap_or(u64::MAX).saturating_add(1))
 }
 
+/// When this machine was started, if the system says so (proc(5), `btime`).
+pub fn booted() -> Option<Timestamp> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let seconds: u64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    Some(Timestamp(seconds.saturating_mul(1_000)))
+}
+
 /// A number nobody guesses twice in one host's life.
 pub fn random_u64() -> u64 {
     let mut bytes = [0u8; 8];

@@ -7,6 +7,7 @@
 //! Ending it ends no app: they go on, and the next daemon finds them again.
 
 mod asked;
+mod measure;
 mod pace;
 mod reconcile;
 mod room;
@@ -28,6 +29,7 @@ use anyhow::{Context, Result};
 use doorstep_shared::ids::{Action, ServiceName};
 use doorstep_shared::link::{Input, Link, Output};
 use doorstep_shared::protocol::{Holding, Refusal, Report, ToExecutor, decode};
+use doorstep_shared::time::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -42,6 +44,7 @@ use crate::journal::RunRecord;
 use crate::reach::Target;
 use crate::run::{Cancel, Request, Shared};
 use crate::socket::{Said, Socket};
+use crate::standing::{self, Standings};
 use crate::supervisor::Supervisor;
 
 /// How often the apps' logs are looked at.
@@ -147,7 +150,11 @@ struct Daemon {
     is_revoked: bool,
     announced: Option<Vec<doorstep_shared::protocol::ProjectView>>,
     watches: watch::Watches,
+    measures: measure::Measures,
     pace: pace::Pace,
+    /// When this daemon began.
+    started: Timestamp,
+    changed: Rc<Notify>,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -175,16 +182,17 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
     let supervisor = Supervisor::new(state.clone(), Rc::clone(&journal), loaded.config.projects.clone(), loaded.vars.clone(), Rc::clone(&changed));
     let web = Web::new(tokio::runtime::Handle::current(), WebLimits::default()).context("the client for git does not start")?;
     let (watchers, _) = broadcast::channel(WATCH_BACKLOG);
-    let shared = Rc::new(Shared { state: state.clone(), journal, supervisor: Rc::new(supervisor), config: loaded.config, web, fetches: tokio::sync::Semaphore::new(FETCHES_MAX), wake: wake.clone(), watchers });
+    let shared = Rc::new(Shared { state: state.clone(), journal, supervisor: Rc::new(supervisor), config: loaded.config, web, fetches: tokio::sync::Semaphore::new(FETCHES_MAX), standings: Standings::default(), wake: wake.clone(), watchers });
     let server = control::serve(&shared).context("the control socket cannot be opened")?;
     // What of it cannot be done now must not keep the rest from being looked after.
     if let Err(fault) = shared.supervisor.start_all().await {
         error!("not all of what should run was brought up: {fault:#}");
     }
     shared.supervisor.stacks().watch();
-    let mut daemon = Daemon::new(Rc::clone(&shared), &state)?;
+    let mut daemon = Daemon::new(Rc::clone(&shared), &state, Rc::clone(&changed))?;
     daemon.look_for_room();
     daemon.take_up()?;
+    daemon.look_at_branches();
     daemon.dial();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -219,7 +227,7 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
 }
 
 impl Daemon {
-    fn new(shared: Rc<Shared>, state: &Path) -> Result<Self> {
+    fn new(shared: Rc<Shared>, state: &Path, changed: Rc<Notify>) -> Result<Self> {
         let identity = Identity::load(state)?;
         let edge = identity.as_ref().map(|identity| shared.config.edge.clone().unwrap_or_else(|| identity.edge.clone()));
         shared.journal.keep_reports(identity.is_some());
@@ -252,7 +260,10 @@ impl Daemon {
             is_revoked: false,
             announced: None,
             watches: watch::Watches::default(),
+            measures: measure::Measures::default(),
             pace: pace::Pace::default(),
+            started: clock::wall(),
+            changed,
         })
     }
 
@@ -284,7 +295,7 @@ impl Daemon {
 
     fn wait(&self) -> Duration {
         let now = clock::steady().0;
-        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), Some(self.way_at), self.look.deadline(), self.rounds.deadline(), self.watches.deadline(), self.pace.deadline()];
+        let next = [self.link.deadline().map(|at| at.0), self.renew_at, Some(self.trim_at), Some(self.tend_at), Some(self.way_at), self.look.deadline(), self.rounds.deadline(), self.watches.deadline(), self.measures.deadline(), self.pace.deadline()];
         let next = next.into_iter().flatten().min().unwrap_or(u64::MAX);
         Duration::from_millis(next.saturating_sub(now))
     }
@@ -306,6 +317,7 @@ impl Daemon {
             self.look_at_way();
         }
         self.look_at_watches(now);
+        self.say_what_is_used(now);
         if self.pace.deadline().is_some_and(|at| at <= now) {
             self.announce();
         }
@@ -348,6 +360,7 @@ impl Daemon {
                 tokio::task::spawn_local(async move { supervisor.route_again(&name).await });
                 self.start_next(&project);
                 self.announce();
+                self.look_at_branch(&project);
             }
             Wake::Asked(ask) => self.asked(ask),
             Wake::Room(lacks) => self.room_is(lacks),
@@ -357,13 +370,29 @@ impl Daemon {
         }
     }
 
+    /// How every live release stands to its branch.
+    fn look_at_branches(&self) {
+        for project in self.shared.config.projects.keys() {
+            self.look_at_branch(project);
+        }
+    }
+
+    fn look_at_branch(&self, project: &str) {
+        let Some(project) = self.shared.config.projects.get(project) else { return };
+        let changed = Rc::clone(&self.changed);
+        standing::look(&self.shared, project, move || changed.notify_one());
+    }
+
     fn said(&mut self, said: Said) {
         match said {
             Said::Opened => {
                 self.way = self.target.as_ref().and_then(Target::way_out);
                 self.give(Input::Opened);
             }
-            Said::Pong => self.give(Input::Pong),
+            Said::Pong => {
+                self.measures.answered(clock::steady().0);
+                self.give(Input::Pong);
+            }
             Said::Closed(reason) => {
                 let was_up = self.link.is_up();
                 self.socket = None;
@@ -427,6 +456,7 @@ impl Daemon {
             Output::Ping => {
                 if let Some(socket) = &self.socket {
                     socket.ping();
+                    self.measures.pinged(clock::steady().0);
                 }
             }
             Output::Hangup { reason } => {
@@ -439,6 +469,7 @@ impl Daemon {
                 }
             }
             Output::Watched { project, tail } => self.watched(project, tail),
+            Output::Measured => self.measured(),
             Output::Cancelled(holding) => self.cancel(holding)?,
             Output::Forget { seq } => self.shared.journal.forget(seq)?,
             Output::Outrun { acknowledged } => {

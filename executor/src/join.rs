@@ -66,7 +66,7 @@ async fn exchange(identity: &Identity, code: &str) -> Result<(), Failure> {
                 };
                 return Err(failure(exit, message));
             }
-            ToExecutor::Welcome { .. } | ToExecutor::Grant { .. } | ToExecutor::Cancel { .. } | ToExecutor::Watch { .. } | ToExecutor::Acknowledge { .. } => {}
+            ToExecutor::Welcome { .. } | ToExecutor::Grant { .. } | ToExecutor::Cancel { .. } | ToExecutor::Watch { .. } | ToExecutor::Measure | ToExecutor::Acknowledge { .. } => {}
         }
     }
     Err(failure(Exit::Unreachable, "the socket ended"))

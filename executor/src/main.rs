@@ -32,6 +32,7 @@ mod redact;
 mod release;
 mod run;
 mod socket;
+mod standing;
 mod status;
 mod supervisor;
 mod systemd;

@@ -38,6 +38,7 @@ use crate::disk;
 use crate::git::Web;
 use crate::journal::{Journal, Point, RunRecord};
 use crate::redact::Redactor;
+use crate::standing::Standings;
 use crate::supervisor::Supervisor;
 use log::RunLog;
 
@@ -70,6 +71,8 @@ pub struct Shared {
     pub web: Web,
     /// Fetches at once: origins that hang must not take every thread.
     pub fetches: tokio::sync::Semaphore,
+    /// How live releases stand to their branches.
+    pub standings: Standings,
     /// Wakes the daemon's loop.
     pub wake: mpsc::UnboundedSender<Wake>,
     /// What runs report, for those who watch here.

@@ -282,6 +282,7 @@ impl Link {
             (ToExecutor::Grant { grant }, State::Up { .. }) => vec![Output::Granted(grant)],
             (ToExecutor::Cancel { job, attempt }, State::Up { .. }) => vec![Output::Cancelled(Holding { job, attempt })],
             (ToExecutor::Watch { project, tail }, State::Up { .. }) => vec![Output::Watched { project, tail }],
+            (ToExecutor::Measure, State::Up { .. }) => vec![Output::Measured],
             (ToExecutor::Refuse { refusal, message }, State::Challenged { .. } | State::Up { .. }) => {
                 self.refused(refusal, message, now)
             }
@@ -291,7 +292,7 @@ impl Link {
             | (ToExecutor::Joined { .. }, _)
             | (ToExecutor::Challenge { .. } | ToExecutor::Welcome { .. }, State::Up { .. })
             | (
-                ToExecutor::Grant { .. } | ToExecutor::Cancel { .. } | ToExecutor::Acknowledge { .. } | ToExecutor::Watch { .. },
+                ToExecutor::Grant { .. } | ToExecutor::Cancel { .. } | ToExecutor::Acknowledge { .. } | ToExecutor::Watch { .. } | ToExecutor::Measure,
                 State::Challenged { .. },
             ) => Vec::new(),
         }

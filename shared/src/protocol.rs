@@ -17,11 +17,13 @@ use crate::time::Timestamp;
 
 /// The version this build speaks; either end understands those before too.
 ///
+/// 4 adds to 3: `measure` and `used`, who wrote the live commit and when, how the
+/// live release stands to its branch, and since when a host and its daemon run.
 /// 3 adds to 2: a grant that names a `service`, and the `services` of a project.
 /// 2 adds to 1: `behind`, `parked`, `watch`, `printed`, and the failures `crash`
 /// and `disk`.
 /// [`fit`] says what of it a peer of version 1 is told.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 /// The oldest version this build understands.
 pub const VERSION_MIN: u16 = 1;
 
@@ -43,6 +45,14 @@ pub const WATCH_TAIL_LINES: usize = 200;
 pub const SERVICE_VERSION: u16 = 3;
 /// Most services of one project that are told.
 pub const SERVICES_MAX: usize = 100;
+/// The oldest version whose hosts say what is used when they are asked.
+pub const MEASURE_VERSION: u16 = 4;
+/// How often a host that is asked says what is used.
+pub const MEASURE_MS: u64 = 2_000;
+/// Most commits that are told of those that are not live yet.
+pub const BEHIND_COMMITS_MAX: usize = 5;
+/// Most commits that are counted.
+pub const BEHIND_COUNT_MAX: u32 = 999;
 /// Most projects one host announces.
 pub const PROJECTS_MAX: usize = 200;
 /// Longest free text of a report (a message, a detail), in bytes.
@@ -117,6 +127,9 @@ pub enum ToExecutor {
         #[serde(default)]
         tail: bool,
     },
+    /// Somebody looks at what is used here: say it each [`MEASURE_MS`] for
+    /// [`WATCH_MS`]. Since version 4.
+    Measure,
     /// The hub will not talk to this executor; the socket ends.
     Refuse {
         /// What to make of it.
@@ -208,6 +221,12 @@ pub enum ToEdge {
         /// Why it can take no job now, if so. Since version 2.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parked: Option<String>,
+        /// Since when its daemon runs. Since version 4.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        started: Option<Timestamp>,
+        /// Since when the machine runs. Since version 4.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        booted: Option<Timestamp>,
     },
     /// Its projects changed.
     Projects {
@@ -246,6 +265,15 @@ pub enum ToEdge {
         first: bool,
         /// The lines.
         lines: Vec<String>,
+    },
+    /// What everything here uses. Nothing keeps it, and it may be lost. Since
+    /// version 4.
+    Used {
+        /// How long the last heartbeat took to the edge and back, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        round_trip_ms: Option<u32>,
+        /// By project and service.
+        used: Vec<UsedView>,
     },
     /// Something happened; sent until acknowledged.
     Report {
@@ -297,6 +325,54 @@ pub struct ProjectView {
     /// The services of a compose project, by name; at most [`SERVICES_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceView>,
+    /// How the live release stands to its branch; none when they are the same, or
+    /// it is not known. Since version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<BehindView>,
+}
+
+/// How a live release stands to its branch, as it was fetched last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BehindView {
+    /// Commits of the branch that are not live and concern the project's `paths`;
+    /// [`BEHIND_COUNT_MAX`] stands for that many or more.
+    #[serde(default)]
+    pub behind: u32,
+    /// Commits that are live and not on the branch, as after a forced push.
+    #[serde(default)]
+    pub ahead: u32,
+    /// The newest of those behind, newest first; at most [`BEHIND_COMMITS_MAX`].
+    #[serde(default)]
+    pub commits: Vec<CommitView>,
+}
+
+/// A commit as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitView {
+    /// 40 hex digits.
+    pub commit: String,
+    /// First line of its message.
+    #[serde(default)]
+    pub subject: String,
+    /// Name of its author.
+    #[serde(default)]
+    pub author: String,
+    /// When it was committed.
+    pub at: Timestamp,
+}
+
+/// What a project's app or one of its services uses now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedView {
+    /// The project.
+    pub project: Name,
+    /// The service; the app itself when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
+    /// Processor time since the last time, in thousandths of one core.
+    pub cpu_permille: u32,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// A service of a compose project, as the engine on its host shows it.
@@ -347,6 +423,12 @@ pub struct LiveView {
     pub subject: String,
     /// When it went live.
     pub since: Timestamp,
+    /// Name of the commit's author. Since version 4.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub author: String,
+    /// When it was committed. Since version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed: Option<Timestamp>,
 }
 
 /// What the executor says about a run.
@@ -439,11 +521,14 @@ pub fn fit(mut frame: ToEdge, version: u16) -> Option<ToEdge> {
     if let ToEdge::Hello { version: spoken, .. } = &mut frame {
         *spoken = version.min(*spoken);
     }
+    if version < MEASURE_VERSION && matches!(frame, ToEdge::Used { .. }) {
+        return None;
+    }
     if version >= 2 {
         return Some(frame);
     }
     match &mut frame {
-        ToEdge::Parked { .. } | ToEdge::Behind { .. } | ToEdge::Printed { .. } => return None,
+        ToEdge::Parked { .. } | ToEdge::Behind { .. } | ToEdge::Printed { .. } | ToEdge::Used { .. } => return None,
         ToEdge::Hello { parked, .. } => *parked = None,
         ToEdge::Report { report: Report::Outcome { failure: Some(failure), .. }, .. } => {
             if matches!(failure.kind, FailureKind::Crash | FailureKind::Disk) {

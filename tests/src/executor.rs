@@ -75,6 +75,7 @@ pub fn project(name: &str, repo: &str) -> ProjectView {
         address: None,
         shows_logs: false,
         services: Vec::new(),
+        behind: None,
     }
 }
 
@@ -191,6 +192,8 @@ impl FakeExecutor {
             holding: holding.to_vec(),
             projects: projects.to_vec(),
             parked: None,
+            started: None,
+            booted: None,
         }
     }
 

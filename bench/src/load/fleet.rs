@@ -264,7 +264,7 @@ impl Executor {
                 Output::Forget { seq } => self.forget(seq),
                 Output::Up { lease_ms } => self.welcome(lease_ms),
                 // No page is open.
-                Output::Watched { .. } => {}
+                Output::Watched { .. } | Output::Measured => {}
                 Output::Refused { message, .. } => eprintln!("{} was refused: {message}", self.host.name),
                 // Only of a journal that says how far it got; these say nothing.
                 Output::Outrun { acknowledged } => eprintln!("{} never made report {acknowledged}", self.host.name),

@@ -19,6 +19,7 @@ fn project(name: &str, branch: &str, paths: &[&str]) -> ProjectView {
         address: None,
         shows_logs: false,
         services: Vec::new(),
+        behind: None,
     }
 }
 

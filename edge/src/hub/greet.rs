@@ -5,8 +5,9 @@
 //! or its code; a newer socket of a host replaces the older.
 
 use doorstep_shared::ids::Name;
-use doorstep_shared::protocol::{self, Holding, ProjectView, Refusal, ToExecutor, VERSION, VERSION_MIN};
+use doorstep_shared::protocol::{self, CommitView, Holding, ProjectView, Refusal, ToExecutor, VERSION, VERSION_MIN};
 use doorstep_shared::queue::{Input, LEASE_TOLD_MS};
+use doorstep_shared::time::Timestamp;
 use worker::{Result, WebSocket};
 
 use super::sockets::{Attachment, attach, frame, line, refuse};
@@ -25,6 +26,8 @@ pub(super) struct Greeting {
     pub holding: Vec<Holding>,
     pub projects: Vec<ProjectView>,
     pub parked: Option<String>,
+    pub started: Option<Timestamp>,
+    pub booted: Option<Timestamp>,
 }
 
 impl Hub {
@@ -48,7 +51,7 @@ impl Hub {
         let acknowledged = if known.text(1) == greeting.journal { known.number(2) } else { 0 };
         self.cut_host(&greeting.host, Refusal::Replaced, "a newer connection of this host took over");
         let (parked, is_parked) = (greeting.parked.as_deref().map(line), greeting.parked.is_some());
-        let believed = Attachment { host: Some(greeting.host.clone()), since: now(), parked, version: greeting.version, ..attachment.clone() };
+        let believed = Attachment { host: Some(greeting.host.clone()), since: now(), parked, version: greeting.version, started: greeting.started, booted: greeting.booted, ..attachment.clone() };
         attach(ws, &believed)?;
         self.believe(ws, &attachment, believed);
         self.turn(|memory, turn| {
@@ -161,6 +164,13 @@ fn made_fit(mut project: ProjectView) -> ProjectView {
     if let Some(live) = &mut project.live {
         live.subject = fit(&live.subject);
         live.commit = fit(&live.commit);
+        live.author = fit(&live.author);
+    }
+    if let Some(behind) = &mut project.behind {
+        behind.commits.truncate(protocol::BEHIND_COMMITS_MAX);
+        for commit in &mut behind.commits {
+            *commit = CommitView { commit: fit(&commit.commit), subject: fit(&commit.subject), author: fit(&commit.author), at: commit.at };
+        }
     }
     project
 }

@@ -41,6 +41,7 @@ impl Hub {
     pub(super) fn hosts(&self) -> Result<Vec<HostView>> {
         let mut presence = self.presence();
         let rows = self.store()?.rows("SELECT name, enrolled, last_seen, version FROM hosts WHERE revoked = 0 ORDER BY name", [])?;
+        let measured = self.measured.borrow();
         let view = |row: &crate::store::Row| {
             let name: Name = row.text(0).parse().ok()?;
             let stored = Timestamp(row.number(2));
@@ -50,7 +51,10 @@ impl Hub {
                 last_seen: Some(present.as_ref().map_or(stored, |host| host.heard_at.max(stored))),
                 enrolled: Timestamp(row.number(1)),
                 executor_version: row.text(3).to_owned(),
-                parked: present.and_then(|host| host.parked),
+                parked: present.as_ref().and_then(|host| host.parked.clone()),
+                round_trip_ms: present.as_ref().and_then(|_| measured.get(&name)?.round_trip_ms),
+                started: present.as_ref().and_then(|host| host.started),
+                booted: present.and_then(|host| host.booted),
                 name,
             })
         };
@@ -102,6 +106,7 @@ impl Hub {
                     remote: view.remote,
                     shows_logs: view.shows_logs,
                     services: view.services,
+                    behind: view.behind,
                     jobs,
                     last_run,
                 })

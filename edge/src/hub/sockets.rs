@@ -70,12 +70,20 @@ pub(super) struct Attachment {
     /// The host and the project whose app's output this page shows.
     #[serde(default)]
     pub watches: Option<(Name, Name)>,
+    /// This page shows what is used.
+    #[serde(default)]
+    pub measures: bool,
+    /// Since when this host's daemon and its machine run.
+    #[serde(default)]
+    pub started: Option<Timestamp>,
+    #[serde(default)]
+    pub booted: Option<Timestamp>,
 }
 
 impl Attachment {
     /// Of a socket that has said nothing yet.
     fn new() -> Self {
-        Self { nonce: String::new(), since: now(), host: None, is_fresh: false, parked: None, version: 0, watches: None }
+        Self { nonce: String::new(), since: now(), host: None, is_fresh: false, parked: None, version: 0, watches: None, measures: false, started: None, booted: None }
     }
 }
 
@@ -87,6 +95,9 @@ pub(super) struct Presence {
     pub heard_at: Timestamp,
     /// Why it can take no job now, if so.
     pub parked: Option<String>,
+    /// Since when its daemon and its machine run, if it said so.
+    pub started: Option<Timestamp>,
+    pub booted: Option<Timestamp>,
 }
 
 impl Hub {
@@ -161,8 +172,8 @@ impl Hub {
     /// Every host with a believed socket, as pages show it.
     pub(super) fn presence(&self) -> BTreeMap<Name, Presence> {
         let present = |(host, peer): (Name, Peer)| {
-            let parked = attachment(&peer.ws).and_then(|attachment| attachment.parked);
-            (host, self.presence_of(&peer, parked))
+            let said = attachment(&peer.ws);
+            (host, self.presence_of(&peer, said))
         };
         self.all_peers().into_iter().map(present).collect()
     }
@@ -172,9 +183,10 @@ impl Hub {
         self.peer(host).is_some_and(|peer| self.presence_of(&peer, None).online)
     }
 
-    fn presence_of(&self, peer: &Peer, parked: Option<String>) -> Presence {
+    fn presence_of(&self, peer: &Peer, said: Option<Attachment>) -> Presence {
         let heard_at = self.heard_at(peer);
-        Presence { online: now().ms_since(heard_at) <= HEARD_MS_MAX, heard_at, parked }
+        let (parked, started, booted) = said.map(|said| (said.parked, said.started, said.booted)).unwrap_or_default();
+        Presence { online: now().ms_since(heard_at) <= HEARD_MS_MAX, heard_at, parked, started, booted }
     }
 
     fn heard_at(&self, peer: &Peer) -> Timestamp {
@@ -281,15 +293,15 @@ impl Hub {
                 return Ok(());
             }
         };
-        if !matches!(message, ToEdge::Report { .. } | ToEdge::Printed { .. }) {
+        if !matches!(message, ToEdge::Report { .. } | ToEdge::Printed { .. } | ToEdge::Used { .. }) {
             self.commit_arrivals().await;
         }
         match (attachment.host.clone(), message) {
             (None, ToEdge::Join { code, host, public_key, signature }) => {
                 self.join(ws, &attachment.nonce, &code, &host, &public_key, &signature).await
             }
-            (None, ToEdge::Hello { version, executor_version, host, signature, journal, holding, projects, parked }) => {
-                let greeting = Greeting { version, executor_version, host, signature, journal, holding, projects, parked };
+            (None, ToEdge::Hello { version, executor_version, host, signature, journal, holding, projects, parked, started, booted }) => {
+                let greeting = Greeting { version, executor_version, host, signature, journal, holding, projects, parked, started, booted };
                 self.hello(ws, attachment, greeting).await
             }
             (Some(host), ToEdge::Report { seq, report }) => {
@@ -326,6 +338,10 @@ impl Hub {
                 self.printed(&(host, project), first, &lines);
                 Ok(())
             }
+            (Some(host), ToEdge::Used { round_trip_ms, used }) => {
+                self.used(&host, round_trip_ms, &used);
+                Ok(())
+            }
             (
                 None,
                 ToEdge::Report { .. }
@@ -333,7 +349,8 @@ impl Hub {
                 | ToEdge::Projects { .. }
                 | ToEdge::Parked { .. }
                 | ToEdge::Behind { .. }
-                | ToEdge::Printed { .. },
+                | ToEdge::Printed { .. }
+                | ToEdge::Used { .. },
             )
             | (Some(_), ToEdge::Join { .. } | ToEdge::Hello { .. }) => {
                 refuse(ws, Refusal::Protocol, "this frame is out of order");

@@ -22,7 +22,11 @@ const VERSION: u16 = 2;
 /// What a page says.
 #[derive(Deserialize)]
 struct Said {
-    watch: Watch,
+    #[serde(default)]
+    watch: Option<Watch>,
+    /// It shows what is used.
+    #[serde(default)]
+    measure: bool,
 }
 
 #[derive(Deserialize)]
@@ -54,10 +58,14 @@ impl Hub {
         if message.len() > PAGE_BYTES_MAX {
             return Ok(());
         }
-        let Ok(Said { watch: Watch { host, project, tail } }) = serde_json::from_str(message) else { return Ok(()) };
+        let Ok(Said { watch, measure }) = serde_json::from_str(message) else { return Ok(()) };
+        if measure {
+            self.page_measures(page, known.clone())?;
+        }
+        let Some(Watch { host, project, tail }) = watch else { return Ok(()) };
         let watched = Some((host.clone(), project.clone()));
         if known.watches != watched {
-            attach(page, &Attachment { watches: watched, ..known })?;
+            attach(page, &Attachment { watches: watched, measures: known.measures || measure, ..known })?;
         }
         if let Some(peer) = self.peer(&host).filter(|peer| version_of(peer) >= VERSION) {
             frame(&peer.ws, &ToExecutor::Watch { project, tail });

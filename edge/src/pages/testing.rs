@@ -1,7 +1,7 @@
 //! Views for tests, and what a person sees of a page.
 
 use doorstep_shared::ids::{Action, Cause, JobId, Name, ProjectState};
-use doorstep_shared::protocol::{Failure, LiveView, ServiceView};
+use doorstep_shared::protocol::{BehindView, CommitView, Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 
 use crate::view::{
@@ -49,6 +49,9 @@ pub fn a_host(of: &str, online: bool) -> HostView {
         enrolled: before(9 * 86_400_000),
         executor_version: "0.1.0".into(),
         parked: None,
+        round_trip_ms: None,
+        started: online.then(|| before(86_400_000)),
+        booted: online.then(|| before(9 * 86_400_000)),
     }
 }
 
@@ -67,10 +70,13 @@ pub fn a_project(host: &str, of: &str) -> ProjectRow {
             commit: COMMIT.into(),
             subject: "Add the cart".into(),
             since: before(190_000),
+            author: "Ann".into(),
+            committed: Some(before(300_000)),
         }),
         address: Some("https://shop.example".into()),
         shows_logs: true,
         services: vec![],
+        behind: None,
         remote: Action::ALL.to_vec(),
         jobs: vec![],
         dead: vec![],
@@ -253,6 +259,8 @@ pub fn a_fleet() -> FleetView {
         commit: "9f2c11d0aa".into(),
         subject: "Bump the wire version".into(),
         since: before(2 * 86_400_000),
+        author: "Ann".into(),
+        committed: None,
     });
     broker.last_run = Some(a_run("r2", "rolled_back"));
     let mut media = a_project("attic", "media");
@@ -289,9 +297,12 @@ pub fn hostile_project(word: &str) -> ProjectRow {
             commit: word.into(),
             subject: word.into(),
             since: Timestamp(u64::MAX),
+            author: word.into(),
+            committed: Some(Timestamp(u64::MAX)),
         }),
         address: Some(word.into()),
         services: vec![hostile_service(word)],
+        behind: Some(BehindView { behind: u32::MAX, ahead: u32::MAX, commits: vec![CommitView { commit: word.into(), subject: word.into(), author: word.into(), at: Timestamp(u64::MAX) }] }),
         jobs: vec![JobRow { reason: Some(word.into()), hint_commit: Some(word.into()), waits_until: Some(Timestamp(u64::MAX)), ..a_job("deploy", "waiting") }],
         dead: vec![JobRow { died: Some(Timestamp(u64::MAX)), hint_commit: Some(word.into()), ..a_dead_job(word) }],
         host_last_seen: Some(Timestamp(u64::MAX)),

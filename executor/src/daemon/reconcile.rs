@@ -175,6 +175,7 @@ impl Daemon {
         self.asking.remove(name);
         let has_work = self.has_work(name);
         self.start_next(name);
+        self.look_at_branch(name);
         let Ok(project) = name.parse() else { return };
         let (head, concerns) = match asked {
             Ok(Some(Head { commit: Some(head), concerns })) => (head, concerns),

@@ -22,6 +22,8 @@ impl Daemon {
             holding: self.holding()?,
             projects: projects.clone(),
             parked: self.parked.as_deref().map(|why| cut(why, view::SUBJECT_BYTES_MAX).to_owned()),
+            started: Some(self.started),
+            booted: clock::booted(),
         };
         self.announced = Some(projects);
         self.told_parked = self.parked.is_some();
@@ -92,6 +94,8 @@ mod tests {
             holding: vec![Holding { job: JobId((1 << 53) - 1), attempt: u32::MAX }; HELD_MAX],
             projects: Vec::new(),
             parked: Some("\u{1}".repeat(view::SUBJECT_BYTES_MAX)),
+            started: Some(doorstep_shared::time::Timestamp(u64::MAX)),
+            booted: Some(doorstep_shared::time::Timestamp(u64::MAX)),
         };
         let bytes = encode(&hello).unwrap().len() + view::VIEWS_BYTES_MAX;
         assert!(bytes <= FRAME_BYTES_MAX, "{bytes}");

@@ -32,13 +32,14 @@ pub fn projects(shared: &Shared, parked: Option<&str>) -> Vec<ProjectView> {
 /// Cuts what a frame does not hold, the least needed first. Without its patterns
 /// a project deploys in doubt.
 fn fit(views: &mut [ProjectView]) {
-    let cuts: [fn(&mut ProjectView); 3] = [
+    let cuts: [fn(&mut ProjectView); 4] = [
         |view| view.services.iter_mut().for_each(|service| {
             service.ports.clear();
             service.digest = None;
             service.image.clear();
         }),
         |view| view.services.clear(),
+        |view| view.behind = None,
         |view| {
             view.paths.clear();
             view.reason = None;
@@ -63,7 +64,8 @@ fn degrade(view: &mut ProjectView, why: &str) {
 
 fn view(shared: &Shared, project: &Project) -> Option<ProjectView> {
     let (state, reason) = shared.supervisor.project_state(project);
-    let live = shared.journal.live_release(&project.name).ok().flatten();
+    let mut live = shared.journal.live_release(&project.name).ok().flatten().as_ref().map(live_view);
+    let behind = live.as_mut().and_then(|live| shared.standings.describe(&project.name, live));
     Some(ProjectView {
         name: project.name.parse().ok()?,
         repo: project.repo.to_string(),
@@ -72,10 +74,11 @@ fn view(shared: &Shared, project: &Project) -> Option<ProjectView> {
         remote: Action::ALL.iter().copied().filter(|action| project.remote.allows(*action)).collect(),
         state,
         reason: reason.map(|reason| cut(&clean_line(&reason), SUBJECT_BYTES_MAX).to_owned()),
-        live: live.as_ref().map(live_view),
+        live,
         address: address(shared, project),
         shows_logs: project.remote.logs,
         services: shared.supervisor.services(project),
+        behind,
     })
 }
 
@@ -86,6 +89,8 @@ pub fn live_view(release: &Release) -> LiveView {
         commit: release.commit.clone(),
         subject: cut(&clean_line(&release.subject), SUBJECT_BYTES_MAX).to_owned(),
         since: release.live_since.unwrap_or(Timestamp(0)),
+        author: String::new(),
+        committed: None,
     }
 }
 
@@ -190,6 +195,7 @@ mod tests {
             address: None,
             shows_logs: false,
             services: vec![service.clone(); services],
+            behind: None,
         };
         for (projects, services, kept) in [(1, SERVICES_MAX, SERVICES_MAX), (20, 20, 20), (PROJECTS_MAX, SERVICES_MAX, 0)] {
             let mut views = vec![project(services); projects];
@@ -220,6 +226,7 @@ mod tests {
                 address: None,
                 shows_logs: false,
                 services: Vec::new(),
+                behind: None,
             };
             degrade(&mut view, "the disk is full");
             let why = if state == ProjectState::Running { "the disk is full" } else { "its own" };

@@ -188,7 +188,8 @@ fn name_of<'a>(head: &'a RemoteHead<'_>) -> &'a [u8] {
     }
 }
 
-fn ours(branch: &str) -> String {
+/// The ref that a branch is fetched to.
+pub(super) fn ours(branch: &str) -> String {
     format!("refs/doorstep/{branch}")
 }
 

@@ -21,6 +21,7 @@
 //! No other part of the process may use `git2`: its transports and settings
 //! are global, and [`prepare`] sets them once for everybody.
 
+mod behind;
 mod changes;
 mod claims;
 mod error;
@@ -37,6 +38,7 @@ mod web;
 #[cfg(test)]
 mod tests;
 
+pub use behind::Behind;
 #[cfg(test)]
 pub use changes::Changes;
 pub use changes::CommitInfo;

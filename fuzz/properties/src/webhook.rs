@@ -68,6 +68,7 @@ fn project(host: &str, name: &str, repo: &str, branch: &str, paths: Vec<String>)
         address: None,
         shows_logs: false,
         services: Vec::new(),
+        behind: None,
     };
     Some((host.parse().ok()?, view))
 }

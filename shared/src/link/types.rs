@@ -68,6 +68,8 @@ pub enum Output {
         /// Begin with the last lines.
         tail: bool,
     },
+    /// Somebody looks at what is used on this host.
+    Measured,
     /// Reports up to this number are stored at the hub.
     Forget {
         /// The highest number.

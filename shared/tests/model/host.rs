@@ -79,7 +79,7 @@ impl Scene {
             // Answered at once by the platform, or never.
             link::Output::Outrun { .. } => self.check(Rule::Wire, false, || "the hub knows reports that were never made".to_owned()),
             link::Output::Ping | link::Output::Up { .. } => {}
-            link::Output::Watched { .. } => self.check(Rule::Wire, false, || "nobody watches here".to_owned()),
+            link::Output::Watched { .. } | link::Output::Measured => self.check(Rule::Wire, false, || "nobody watches here".to_owned()),
             link::Output::Refused { message, .. } => self.check(Rule::Wire, false, || message),
             link::Output::Granted(grant) => self.granted(&grant),
             link::Output::Cancelled(holding) => self.stop(held(holding)),

@@ -281,7 +281,7 @@ impl World {
             link::Output::Refused { message, .. } => {
                 self.stage.check(false, || format!("d{d} was refused for good: {message}"));
             }
-            link::Output::Watched { .. } => self.stage.check(false, || format!("d{d} is watched by nobody")),
+            link::Output::Watched { .. } | link::Output::Measured => self.stage.check(false, || format!("d{d} is watched by nobody")),
             // A second daemon has no journal to write to.
             link::Output::Granted(_) | link::Output::Cancelled(_) | link::Output::Forget { .. } if second => {}
             link::Output::Granted(grant) => return self.granted(h, grant),
@@ -319,6 +319,8 @@ impl World {
             holding,
             projects: Vec::new(),
             parked,
+            started: None,
+            booted: None,
         };
         self.send(d, Up::Frame(hello));
         if !second {

@@ -14,6 +14,7 @@ pub type ConnId = usize;
 
 /// What travels to the hub.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a frame is the rule and a heartbeat is not kept for long")]
 pub enum Up {
     Frame(ToEdge),
     Ping,

@@ -257,3 +257,29 @@ fn names_of_git_are_refused_and_submodules_are_a_warning() {
         "{error}"
     );
 }
+
+#[test]
+fn a_commit_is_compared_with_its_branch() {
+    let world = World::new();
+    let live = world.commit_file("shop/a", "1");
+    let (store, _) = fetched(&world);
+    let of = |patterns: &[&str], max| {
+        let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+        let found = store.behind(&live, "main", &patterns, max, 2).unwrap();
+        (found.behind, found.ahead, found.newest.into_iter().map(|info| info.subject).collect::<Vec<_>>())
+    };
+    assert_eq!(of(&[], 99), (0, 0, vec![]));
+    world.commit_file("docs/b", "1");
+    world.commit_file("shop/a", "2");
+    world.commit_file("shop/c", "3");
+    world.fetch(&world.local(), "main").unwrap();
+    assert_eq!(of(&[], 99), (3, 0, vec!["change shop/c".to_owned(), "change shop/a".to_owned()]));
+    assert_eq!(of(&["docs/**"], 99), (1, 0, vec!["change docs/b".to_owned()]), "only what concerns the project");
+    assert_eq!(of(&[], 2).0, 2);
+    git(&world.work(), &["checkout", "-q", "--orphan", "new"]);
+    world.commit("begun anew");
+    git(&world.work(), &["branch", "-q", "-M", "main"]);
+    world.fetch(&world.local(), "main").unwrap();
+    assert_eq!(of(&[], 99), (1, 1, vec!["begun anew".to_owned()]), "a forced push leaves what is live beside the branch");
+    assert!(store.behind(&live, "other", &[], 99, 2).is_err());
+}
