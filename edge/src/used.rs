@@ -11,6 +11,8 @@ use doorstep_shared::protocol::UsedView;
 use doorstep_shared::time::Timestamp;
 use serde::Serialize;
 
+use crate::view::UsedRow;
+
 /// Points of a chart: two minutes, one each two seconds.
 pub const POINTS_MAX: usize = 60;
 /// What is older than this is another look: 10 s without a word.
@@ -62,11 +64,14 @@ impl Used {
         self.charts = fresh;
     }
 
-    /// The chart of a service, or of an app; none when it is not of this moment.
+    /// What a project's app and services used; nothing when it is not of this moment.
     #[must_use]
-    pub fn chart(&self, now: Timestamp, project: &Name, service: Option<&ServiceName>) -> Option<&Chart> {
-        let is_now = now.ms_since(self.at) <= GAP_MS;
-        self.charts.get(&(project.clone(), service.cloned())).filter(|_| is_now)
+    pub fn of(&self, now: Timestamp, project: &Name) -> Vec<UsedRow> {
+        if now.ms_since(self.at) > GAP_MS {
+            return Vec::new();
+        }
+        let all = self.charts.range((project.clone(), None)..).take_while(|((of, _), _)| of == project);
+        all.map(|((_, service), chart)| UsedRow { service: service.clone(), chart: chart.clone() }).collect()
     }
 }
 
@@ -85,12 +90,16 @@ mod tests {
             used.add(Timestamp(second * 2_000), Some(9), &[view(None, u32::try_from(second).unwrap())]);
         }
         let now = Timestamp(99 * 2_000);
-        let chart = used.chart(now, &shop, None).unwrap();
+        let chart = used.of(now, &shop).remove(0).chart;
         assert_eq!((chart.cpu_permille.len(), chart.cpu_permille[0], chart.memory_bytes.len()), (POINTS_MAX, 40, POINTS_MAX));
         assert_eq!(used.round_trip_ms, Some(9));
-        assert_eq!(used.chart(now.plus_ms(GAP_MS + 1), &shop, None), None, "nobody has looked since");
+        assert_eq!(used.of(now.plus_ms(GAP_MS + 1), &shop), [], "nobody has looked since");
         used.add(now.plus_ms(60_000), None, &[view(None, 1)]);
-        assert_eq!(used.chart(now.plus_ms(60_000), &shop, None).unwrap().cpu_permille, [1], "a gap begins anew");
+        assert_eq!(used.of(now.plus_ms(60_000), &shop)[0].chart.cpu_permille, [1], "a gap begins anew");
+        used.add(now.plus_ms(62_000), None, &[view(None, 1), view(Some("db"), 2), view(Some("web"), 3)]);
+        let services: Vec<_> = used.of(now.plus_ms(62_000), &shop).into_iter().map(|row| row.service.map(|name| name.to_string())).collect();
+        assert_eq!(services, [None, Some("db".to_owned()), Some("web".to_owned())]);
+        assert!(used.of(now.plus_ms(62_000), &"shops".parse().unwrap()).is_empty());
     }
 
     #[test]

@@ -8,6 +8,8 @@ use doorstep_shared::protocol::{BehindView, Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::used::Chart;
+
 /// A machine with an executor on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostView {
@@ -172,6 +174,8 @@ pub struct ProjectPage {
     pub project: ProjectRow,
     /// Its newest runs, newest first.
     pub runs: Vec<RunRow>,
+    /// What its app or its services used lately, while somebody looks.
+    pub used: Vec<UsedRow>,
 }
 
 /// Everything the first page shows.
@@ -192,6 +196,16 @@ pub struct Problem {
     pub why: String,
 }
 
+/// What an app or a service used lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UsedRow {
+    /// The service; the app itself when there is none.
+    pub service: Option<ServiceName>,
+    /// What it used, the newest last.
+    #[serde(flatten)]
+    pub chart: Chart,
+}
+
 /// A project that has services.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ContainersProject {
@@ -207,6 +221,8 @@ pub struct ContainersProject {
     pub problems: Vec<Problem>,
     /// Its services, by name.
     pub services: Vec<ServiceView>,
+    /// What they used lately, while somebody looks.
+    pub used: Vec<UsedRow>,
     /// Its jobs that have not ended, oldest first.
     pub jobs: Vec<JobRow>,
 }

@@ -11,7 +11,7 @@ use worker::Result;
 use super::Hub;
 use super::read::job_row;
 use crate::services;
-use crate::view::{ContainersHost, ContainersProject, ContainersView, HostView, JobRow};
+use crate::view::{ContainersHost, ContainersProject, ContainersView, HostView, JobRow, UsedRow};
 
 impl Hub {
     pub(super) fn containers(&self) -> Result<ContainersView> {
@@ -24,7 +24,7 @@ impl Hub {
         }
         let mut hosts: BTreeMap<&Name, Vec<ContainersProject>> = BTreeMap::new();
         for (key, project) in memory.projects.iter().filter(|(_, project)| !project.services.is_empty()) {
-            let of = project_of(project, jobs.remove(key).unwrap_or_default());
+            let of = project_of(project, jobs.remove(key).unwrap_or_default(), self.used_of(&key.0, &key.1));
             hosts.entry(&key.0).or_default().push(of);
         }
         let hosts = hosts.into_iter().map(|(name, projects)| host_of(name, known.get(name), projects));
@@ -42,7 +42,7 @@ fn host_of(name: &Name, known: Option<&HostView>, projects: Vec<ContainersProjec
     }
 }
 
-fn project_of(project: &ProjectView, jobs: Vec<JobRow>) -> ContainersProject {
+fn project_of(project: &ProjectView, jobs: Vec<JobRow>, used: Vec<UsedRow>) -> ContainersProject {
     ContainersProject {
         name: project.name.clone(),
         state: project.state,
@@ -50,6 +50,7 @@ fn project_of(project: &ProjectView, jobs: Vec<JobRow>) -> ContainersProject {
         remote: project.remote.clone(),
         problems: services::problems(project.state, project.reason.as_deref(), &project.services),
         services: project.services.clone(),
+        used,
         jobs,
     }
 }

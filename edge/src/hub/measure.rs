@@ -12,6 +12,7 @@ use worker::{Result, WebSocket, console_error};
 use super::Hub;
 use super::sockets::{Attachment, PAGE, attach, frame, version_of};
 use crate::platform::now;
+use crate::view::UsedRow;
 
 /// What a page is told.
 #[derive(Serialize)]
@@ -38,6 +39,11 @@ impl Hub {
             }
         }
         Ok(())
+    }
+
+    /// What a project used lately.
+    pub(super) fn used_of(&self, host: &Name, project: &Name) -> Vec<UsedRow> {
+        self.measured.borrow().get(host).map_or_else(Vec::new, |used| used.of(now(), project))
     }
 
     /// A host says what is used there.

@@ -124,7 +124,7 @@ impl Hub {
 
     pub(super) fn project_page(&self, host: &Name, project: &Name) -> Result<Option<ProjectPage>> {
         let Some(row) = self.project_rows(Some((host, project)))?.pop() else { return Ok(None) };
-        Ok(Some(ProjectPage { project: row, runs: self.runs_of(host, project, LIMIT_DEFAULT)? }))
+        Ok(Some(ProjectPage { project: row, runs: self.runs_of(host, project, LIMIT_DEFAULT)?, used: self.used_of(host, project) }))
     }
 
     pub(super) fn runs(&self, query: &RunsQuery) -> Result<Vec<RunRow>> {

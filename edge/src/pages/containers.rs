@@ -137,7 +137,7 @@ fn project_part(host: &ContainersHost, project: &ContainersProject, now: Timesta
         html.raw("<p class=\"clamp\">").add(&parts::quote(reason)).raw("</p>");
     }
     html.add(&services::jobs(&project.jobs, host.last_seen, now));
-    html.add(&services::table(&project.services, &asks, host.online, now)).raw("</div>");
+    html.add(&services::table(&project.services, &project.used, &asks, host.online, now)).raw("</div>");
     html
 }
 
@@ -212,16 +212,16 @@ mod tests {
              [Restart: media on attic]\n[Stop: media on attic]\n[Start: media on attic]\n[Rebuild: media on attic]\n\
              no such image\n\
              restart web ◐ leased\n[Cancel: restart web of media on attic]\n\
-             Service | State | Image | Up | Ports | Action\n\
-             jobs | ✕ exited exit code 1 | web:1.2 aaaaaaaaaaaa | 2 restarts | 127.0.0.1:8080->80/tcp, 443/tcp | [Start: jobs of media on attic] [Rebuild: jobs of media on attic]\n\
-             web | ● running ✓ healthy | web:1.2 aaaaaaaaaaaa | 3 h 0 min 2 restarts | 127.0.0.1:8080->80/tcp, 443/tcp | \
+             Service | State | Uses | Image | Up | Ports | Action\n\
+             jobs | ✕ exited exit code 1 | | web:1.2 aaaaaaaaaaaa | 2 restarts | 127.0.0.1:8080->80/tcp, 443/tcp | [Start: jobs of media on attic] [Rebuild: jobs of media on attic]\n\
+             web | ● running ✓ healthy | | web:1.2 aaaaaaaaaaaa | 3 h 0 min 2 restarts | 127.0.0.1:8080->80/tcp, 443/tcp | \
              [Restart: web of media on attic] [Stop: web of media on attic] [Rebuild: web of media on attic]\n\
              ## cellar\n○ offline\n\
              This host is offline: all of this was true when it was last heard, 3 h ago. What is asked now waits for it.\n\
              All projects on cellar\n[Restart all on cellar]\n\
              ### blog\n● last known: running\n[Restart: blog on cellar]\n\
-             Service | State | Image | Up | Ports | Action\n\
-             web | ● last known: running ✓ healthy | web:1.2 aaaaaaaaaaaa | started 3 h ago 2 restarts | 127.0.0.1:8080->80/tcp, 443/tcp | [Restart: web of blog on cellar]\n\
+             Service | State | Uses | Image | Up | Ports | Action\n\
+             web | ● last known: running ✓ healthy | | web:1.2 aaaaaaaaaaaa | started 3 h ago 2 restarts | 127.0.0.1:8080->80/tcp, 443/tcp | [Restart: web of blog on cellar]\n\
              Its host's doorstep.toml does not allow stop, start, rebuild from here (remote of its [policy])."
         );
     }

@@ -162,6 +162,41 @@
     if (follow) toEnd("#printed");
   };
 
+  // --- what everything uses: the same words and points as in used.rs ----------
+
+  const MIB = 2 ** 20, POINTS = 60, HEIGHT = 16;
+  let measured = 0;
+
+  const measure = () => {
+    if (document.hidden || socket.readyState !== WebSocket.OPEN || !document.querySelector("[data-measure]")) return;
+    measured = Date.now();
+    socket.send('{"measure":true}');
+  };
+
+  const inMemory = (bytes) =>
+    bytes < 10 * MIB ? (Math.floor(bytes * 10 / MIB) / 10).toFixed(1) + " MiB" :
+    bytes < 10240 * MIB ? (bytes / MIB | 0) + " MiB" : (bytes / MIB / 1024 | 0) + " GiB";
+
+  const plot = (part, value, words) => {
+    if (!part) return;
+    const values = part.dataset.values.split(" ").filter(Boolean).concat(value).slice(-POINTS);
+    const top = Math.max(part.dataset.floor, ...values), first = POINTS - values.length + 1;
+    part.dataset.values = values.join(" ");
+    part.querySelector("b").textContent = words;
+    part.querySelector("polyline").setAttribute("points",
+      values.map((v, place) => `${first + place},${HEIGHT - Math.floor(v * (HEIGHT - 1) / top)}`).join(" "));
+  };
+
+  const use = ({ host, round_trip_ms: trip, used }) => {
+    for (const one of used) {
+      const place = document.getElementById(`used/${host}/${one.project}/${one.service || ""}`);
+      plot(place?.querySelector(".cpu"), one.cpu_permille, (one.cpu_permille / 10).toFixed(1) + " %");
+      plot(place?.querySelector(".memory"), one.memory_bytes, inMemory(one.memory_bytes));
+    }
+    const way = document.getElementById(`trip/${host}`);
+    if (way && trip != null) way.textContent = `${trip} ms away`;
+  };
+
   // --- the socket -----------------------------------------------------------
 
   let socket = null, heard = 0, pinged = 0, failures = 0, waiting = 0;
@@ -175,6 +210,7 @@
       say("live");
       refresh(); // what changed while nobody listened
       watch(true);
+      measure();
     };
     socket.onmessage = ({ data }) => {
       heard = Date.now();
@@ -184,6 +220,7 @@
         const told = JSON.parse(data);
         if (told.changed) refresh();
         if (told.printed) print(told.printed);
+        if (told.used) use(told.used);
       } catch { /* not for us */ }
     };
     socket.onclose = lost;
@@ -210,12 +247,14 @@
       socket.send("ping");
     }
     if (now - watched >= WATCH_MS) watch();
+    if (now - measured >= WATCH_MS) measure();
   };
 
   const awake = () => {
     if (document.hidden) return;
     if (waiting) connect();
     else if (Date.now() - watched >= WATCH_MS) watch(true);
+    if (!waiting) measure();
     if (stale) refresh();
   };
 

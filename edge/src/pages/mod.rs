@@ -22,6 +22,7 @@ mod run;
 mod services;
 #[cfg(test)]
 mod testing;
+mod used;
 mod when;
 
 pub use containers::{asked_all, containers};
@@ -57,8 +58,8 @@ mod tests {
             projects(&FleetView::default(), NOW),
             projects(&FleetView { hosts: vec![a_host("attic", false)], projects: vec![] }, NOW),
             projects(&a_fleet(), NOW),
-            project(&ProjectPage { project: a_project("attic", "shop"), runs: vec![] }, NOW),
-            project(&ProjectPage { project: a_fleet().projects.remove(2), runs: runs.clone() }, NOW),
+            project(&ProjectPage { project: a_project("attic", "shop"), runs: vec![], used: vec![] }, NOW),
+            project(&ProjectPage { project: a_fleet().projects.remove(2), runs: runs.clone(), used: vec![] }, NOW),
             containers(&ContainersView::default(), NOW),
             containers(&some_containers(), NOW),
             asked_all(&an_ask_to_all(), NOW),

@@ -6,7 +6,7 @@ use doorstep_shared::time::Timestamp;
 use super::html::Html;
 use super::layout::{Frame, document};
 use super::parts::{self, Asks, Facts, Table, job_words};
-use super::{projects, services, when};
+use super::{projects, services, used, when};
 use crate::view::{JobRow, ProjectPage, ProjectRow, RunRow};
 
 /// One project, its queue and its runs, in the order given.
@@ -19,9 +19,13 @@ pub fn project(view: &ProjectPage, now: Timestamp) -> String {
     html.add(&parts::project_badge(project.state, project.online)).raw("<div class=\"end\">");
     html.add(&parts::deploy_button(host, name, &project.remote)).raw("</div></div>");
     html.add(&notes(project)).add(&about(project, now));
+    if project.services.is_empty() && project.online && project.state != ProjectState::Stopped {
+        let chart = view.used.iter().find(|row| row.service.is_none()).map(|row| &row.chart);
+        html.raw("<p id=\"uses\">").add(&used::used(host, name, "", chart)).raw("</p>");
+    }
     if !project.services.is_empty() {
         html.raw("<section id=\"services\"><h2>Services</h2>");
-        html.add(&services::table(&project.services, &asks(project), project.online, now)).raw("</section>");
+        html.add(&services::table(&project.services, &view.used, &asks(project), project.online, now)).raw("</section>");
     }
     if !project.jobs.is_empty() {
         html.raw("<section id=\"queue\"><h2>Queue</h2>").add(&queue(project, now)).raw("</section>");
@@ -184,7 +188,7 @@ mod tests {
     use super::*;
 
     fn page(project: ProjectRow, runs: Vec<RunRow>) -> String {
-        super::project(&ProjectPage { project, runs }, NOW)
+        super::project(&ProjectPage { project, runs, used: vec![] }, NOW)
     }
 
     #[test]

@@ -10,7 +10,7 @@ use doorstep_shared::time::Timestamp;
 use super::html::Html;
 use super::parts::{self, Asks, Table};
 use super::when;
-use crate::view::JobRow;
+use crate::view::{JobRow, UsedRow};
 
 /// Digits of a digest that are shown, as the engine itself does.
 const DIGEST_DIGITS: usize = 12;
@@ -23,12 +23,13 @@ const OF_WHAT_RUNS: &[(Action, &str)] = &[(Action::Restart, "Restart"), (Action:
 const OF_WHAT_DOES_NOT: &[(Action, &str)] = &[(Action::Start, "Start"), (Action::Rebuild, "Rebuild")];
 
 /// The services of one project; only as they last were when its host is offline.
-pub fn table(services: &[ServiceView], asks: &Asks<'_>, online: bool, now: Timestamp) -> Html {
-    let mut table = Table::new("Services", &["Service", "State", "Image", "Up", "Ports", "Action"]);
+pub fn table(services: &[ServiceView], used: &[UsedRow], asks: &Asks<'_>, online: bool, now: Timestamp) -> Html {
+    let mut table = Table::new("Services", &["Service", "State", "Uses", "Image", "Up", "Ports", "Action"]);
     for service in services {
         let cells = [
             Html::of(service.name.as_str()),
             state(service, online),
+            uses(service, used, asks, online),
             image(service),
             up(service, online, now),
             ports(service),
@@ -69,6 +70,15 @@ fn state(service: &ServiceView, online: bool) -> Html {
         html.raw("<p class=\"muted\">").number(service.containers.into()).raw(" containers</p>");
     }
     html
+}
+
+/// What it uses now; of one that does not run, nothing.
+fn uses(service: &ServiceView, used: &[UsedRow], asks: &Asks<'_>, online: bool) -> Html {
+    if !online || !matches!(service.state, ServiceState::Running | ServiceState::Paused) {
+        return Html::new();
+    }
+    let row = used.iter().find(|row| row.service.as_ref() == Some(&service.name));
+    super::used::used(asks.host, asks.project, service.name.as_str(), row.map(|row| &row.chart))
 }
 
 fn image(service: &ServiceView) -> Html {
@@ -148,7 +158,7 @@ mod tests {
 
     fn shown(services: &[ServiceView], remote: &[Action], online: bool) -> String {
         let asks = Asks { host: "attic", project: "media", remote, is_on_containers: false };
-        let html = table(services, &asks, online, NOW).into_string();
+        let html = table(services, &[], &asks, online, NOW).into_string();
         assert_well_formed(&html);
         seen(&format!("Skip to content</a>{html}"))
     }
@@ -159,9 +169,9 @@ mod tests {
         let jobs = ServiceView { exit_code: Some(1), restarts: 0, ports: vec![], ..a_service("jobs", "exited") };
         assert_eq!(
             shown(&[jobs, web], Action::ALL, true),
-            "Service | State | Image | Up | Ports | Action\n\
-             jobs | ✕ exited exit code 1 | web:1.2 aaaaaaaaaaaa | | | [Start: jobs of media on attic] [Rebuild: jobs of media on attic]\n\
-             web | ● running ✓ healthy | web:1.2 aaaaaaaaaaaa | 3 h 0 min 2 restarts | 127.0.0.1:8080->80/tcp, 443/tcp | \
+            "Service | State | Uses | Image | Up | Ports | Action\n\
+             jobs | ✕ exited exit code 1 | | web:1.2 aaaaaaaaaaaa | | | [Start: jobs of media on attic] [Rebuild: jobs of media on attic]\n\
+             web | ● running ✓ healthy | | web:1.2 aaaaaaaaaaaa | 3 h 0 min 2 restarts | 127.0.0.1:8080->80/tcp, 443/tcp | \
              [Restart: web of media on attic] [Stop: web of media on attic] [Rebuild: web of media on attic]"
         );
     }
@@ -169,7 +179,7 @@ mod tests {
     #[test]
     fn of_a_host_that_is_away_only_what_was_known() {
         let text = shown(&[a_service("web", "running")], Action::ALL, false);
-        assert!(text.contains("web | ● last known: running ✓ healthy |") && text.contains("| started 3 h ago 2 restarts |"), "{text}");
+        assert!(text.contains("web | ● last known: running ✓ healthy | | web") && text.contains("| started 3 h ago 2 restarts |"), "{text}");
     }
 
     #[test]
@@ -205,7 +215,7 @@ mod tests {
     fn hostile_words_change_no_markup() {
         let with = |word: &str| {
             let asks = Asks { host: "attic", project: "media", remote: Action::ALL, is_on_containers: true };
-            skeleton(&table(&[hostile_service(word)], &asks, true, NOW).into_string())
+            skeleton(&table(&[hostile_service(word)], &[], &asks, true, NOW).into_string())
         };
         for hostile in HOSTILE {
             assert_eq!(with(hostile), with("x"), "{hostile}");

@@ -189,6 +189,7 @@ pub fn some_containers() -> ContainersView {
         remote: Action::ALL.to_vec(),
         problems,
         services: vec![ServiceView { exit_code: Some(1), ..a_service("jobs", "exited") }, a_service("web", "running")],
+        used: vec![],
         jobs: vec![JobRow { service: Some("web".parse().unwrap()), project: name("media"), ..a_job("restart", "leased") }],
     };
     let blog = ContainersProject {
@@ -198,6 +199,7 @@ pub fn some_containers() -> ContainersView {
         remote: vec![Action::Restart],
         problems: vec![],
         services: vec![a_service("web", "running")],
+        used: vec![],
         jobs: vec![],
     };
     let host = |of: &str, online, project| {
