@@ -9,6 +9,8 @@
 //! styles and scripts, and anything from another origin, so that the content
 //! security policy can forbid them.
 
+mod bars;
+mod behind;
 mod containers;
 mod deliveries;
 mod enrollment;

@@ -6,7 +6,7 @@ use doorstep_shared::time::Timestamp;
 use super::html::Html;
 use super::layout::{Frame, document};
 use super::parts::{self, Asks, Facts, Table, job_words};
-use super::{projects, services, used, when};
+use super::{bars, behind, projects, services, used, when};
 use crate::view::{JobRow, ProjectPage, ProjectRow, RunRow};
 
 /// One project, its queue and its runs, in the order given.
@@ -18,7 +18,7 @@ pub fn project(view: &ProjectPage, now: Timestamp) -> String {
     html.raw("<div class=\"line\"><h1>").text(name).raw(" <small>on ").text(host).raw("</small></h1>");
     html.add(&parts::project_badge(project.state, project.online)).raw("<div class=\"end\">");
     html.add(&parts::deploy_button(host, name, &project.remote)).raw("</div></div>");
-    html.add(&notes(project)).add(&about(project, now));
+    html.add(&notes(project)).add(&about(project, now)).add(&behind::behind(project, now));
     if project.services.is_empty() && project.online && project.state != ProjectState::Stopped {
         let chart = view.used.iter().find(|row| row.service.is_none()).map(|row| &row.chart);
         html.raw("<p id=\"uses\">").add(&used::used(host, name, "", chart)).raw("</p>");
@@ -80,7 +80,7 @@ fn about(project: &ProjectRow, now: Timestamp) -> Html {
     let mut source = parts::address(&project.repo);
     source.raw(" <span class=\"muted\">").add(&parts::quote(&project.branch)).raw("</span>");
     let mut facts = Facts::default();
-    facts.fact("Live", &projects::live(project, now)).fact("Address", &address).fact("Repository", &source);
+    facts.fact("Live", &projects::live(project, now)).fact("Written", &written(project, now)).fact("Address", &address).fact("Repository", &source);
     let mut html = Html::new();
     html.raw("<div class=\"card\" id=\"about\">").add(&facts.html());
     let buttons = actions(project);
@@ -88,6 +88,19 @@ fn about(project: &ProjectRow, now: Timestamp) -> Html {
         html.raw("<div class=\"line\" id=\"actions\">").add(&buttons).raw("</div>");
     }
     html.raw("</div>");
+    html
+}
+
+/// Who wrote the live commit, and when.
+fn written(project: &ProjectRow, now: Timestamp) -> Html {
+    let mut html = Html::new();
+    let Some(live) = &project.live else { return html };
+    if !live.author.is_empty() {
+        html.raw("<p>by ").add(&parts::quote(&live.author)).raw("</p>");
+    }
+    if let Some(committed) = live.committed {
+        html.raw("<p class=\"muted\">committed ").add(&when::ago(committed, now)).raw("</p>");
+    }
     html
 }
 
@@ -160,6 +173,7 @@ fn runs(runs: &[RunRow], now: Timestamp) -> Html {
         html.raw("<p class=\"card\">No run yet. Push to the branch, or deploy from here or on the host.</p>");
         return html;
     }
+    html.raw("<div class=\"card\" id=\"bars\">").add(&bars::run_bar(runs, now)).raw("</div>");
     let mut table = Table::new("Runs", &["Run", "State", "Started", "Took", "Cause", "Commit"]);
     for run in runs {
         let mut name = Html::new();
@@ -179,7 +193,8 @@ fn runs(runs: &[RunRow], now: Timestamp) -> Html {
         ];
         table.row(&format!("run/{}", run.id), &cells);
     }
-    table.html()
+    html.add(&table.html());
+    html
 }
 
 #[cfg(test)]
@@ -200,6 +215,7 @@ mod tests {
             "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
              # shop on attic\n● running\n[Deploy shop on attic]\n\
              Live\na1b2c3d Add the cart\nlive 3 min ago\n\
+             Written\nby Ann\ncommitted 5 min ago\n\
              Address\nshop.example\n\
              Repository\ngithub.com/me/shop main\n\
              [Roll back: shop on attic]\n[Restart: shop on attic]\n[Rebuild: shop on attic]\n[Stop: shop on attic]\n\
@@ -208,6 +224,9 @@ mod tests {
              deploy | ○ waiting | 20 s ago | a push | a1b2c3d | [Cancel: deploy shop on attic]\n\
              ## Output\nWithout JavaScript: doorstep logs shop -f on its host.\n\
              ## Runs\n\
+             deploy succeeded in 12.4 s, a1b2c3d, began 2026-09-21 14:10:00 UTC\n\
+             deploy rolled back in 31 s, at check, a1b2c3d, began 2026-09-21 14:08:50 UTC\n↺\n\
+             deploy running, a1b2c3d, began 2026-09-21 14:12:38 UTC\n◐\n\
              Run | State | Started | Took | Cause | Commit\n\
              deploy | ◐ running | 42 s ago | 42 s | push | a1b2c3d\n\
              deploy | ↺ rolled back at check: /health answered 500 | 4 min ago | 31 s | push | a1b2c3d\n\

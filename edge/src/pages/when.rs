@@ -42,6 +42,11 @@ pub fn on(at: Timestamp) -> Html {
     time(at, "", &Exact::of(at).date())
 }
 
+/// The exact time, for a person.
+pub fn exact(at: Timestamp) -> String {
+    Exact::of(at).person()
+}
+
 fn time(at: Timestamp, tick: &'static str, words: &str) -> Html {
     let exact = Exact::of(at);
     let mut html = Html::new();

@@ -1,0 +1,179 @@
+//! The last runs of a project at a glance: one bar each, the newest on the right.
+//!
+//! A bar is as high as its run was long, on a logarithmic scale, so that a build
+//! of a minute does not flatten the deploys of a second beside it. Its state is
+//! said by colour, by how the bar is drawn and, unless it succeeded, by a sign
+//! under it; its name says all of it in words.
+//!
+//! Invariant: without patterns and ids, so that a page may hold many. Absent on
+//! purpose: scripts and style attributes. Only the newest bar is a stop of the
+//! Tab key; `live.js` leads from bar to bar with the arrow keys.
+
+use doorstep_shared::ids::RunState;
+use doorstep_shared::time::Timestamp;
+
+use super::html::Html;
+use super::parts::{self, job_words};
+use super::when;
+use crate::view::RunRow;
+
+/// Bars of one chart.
+pub const BARS_MAX: usize = 30;
+/// From one bar to the next, in units of the drawing.
+const PITCH: u64 = 11;
+const BAR_WIDTH: u64 = 8;
+/// Room above the signs, in units of the drawing.
+const BASE: u64 = 36;
+const HEIGHT: u64 = 48;
+const BAR_HEIGHT_MIN: u64 = 4;
+
+/// The newest of these runs, which stand newest first; nothing when there is none.
+pub fn run_bar(runs: &[RunRow], now: Timestamp) -> Html {
+    let shown: Vec<&RunRow> = runs.iter().take(BARS_MAX).collect();
+    let mut html = Html::new();
+    if shown.is_empty() {
+        return html;
+    }
+    let width = PITCH * shown.len() as u64;
+    html.raw("<svg class=\"bars\" role=\"group\" aria-label=\"").text(&summary(&shown)).raw("\" viewBox=\"0 0 ").number(width);
+    html.raw(" ").number(HEIGHT).raw("\" width=\"").number(width).raw("\" height=\"").number(HEIGHT).raw("\">");
+    for (place, run) in shown.iter().rev().enumerate() {
+        let is_newest = place + 1 == shown.len();
+        html.add(&bar(run, place as u64 * PITCH, is_newest, now));
+    }
+    html.raw("</svg>");
+    html
+}
+
+/// One run as a link: a field to point at, the bar, the sign.
+fn bar(run: &RunRow, x: u64, is_newest: bool, now: Timestamp) -> Html {
+    let (tone, sign) = look(run.state);
+    let height = height(took_ms(run, now));
+    let mut html = Html::new();
+    html.raw("<a href=\"").href(&parts::run_href(run)).raw(if is_newest { "\">" } else { "\" tabindex=\"-1\">" });
+    html.raw("<title>").text(&words(run)).raw("</title>");
+    html.raw("<rect class=\"hit\" x=\"").number(x).raw("\" y=\"0\" width=\"").number(PITCH).raw("\" height=\"").number(HEIGHT).raw("\"></rect>");
+    html.raw("<rect class=\"bar ").raw(tone).raw("\" x=\"").number(x + 1).raw("\" y=\"").number(BASE - height);
+    html.raw("\" width=\"").number(BAR_WIDTH).raw("\" height=\"").number(height).raw("\" rx=\"1\"></rect>");
+    html.raw("<text class=\"").raw(tone).raw("\" aria-hidden=\"true\" x=\"").number(x + 1 + BAR_WIDTH / 2).raw("\" y=\"").number(HEIGHT - 2).raw("\">");
+    html.raw(sign).raw("</text></a>");
+    html
+}
+
+/// Class and sign of a state; what went well needs no sign among its like.
+fn look(state: RunState) -> (&'static str, &'static str) {
+    match state {
+        RunState::Running => ("busy", "◐"),
+        RunState::Succeeded => ("ok", ""),
+        RunState::Failed => ("bad", "✕"),
+        RunState::RolledBack => ("warn back", "↺"),
+        RunState::Refused => ("warn none", "⊘"),
+    }
+}
+
+fn took_ms(run: &RunRow, now: Timestamp) -> u64 {
+    match run.state {
+        RunState::Running => now.ms_since(run.started),
+        RunState::Succeeded | RunState::Failed | RunState::RolledBack | RunState::Refused => run.ended.map_or(0, |ended| ended.ms_since(run.started)),
+    }
+}
+
+/// Four steps for each doubling: from a tenth of a second, the lowest bar, to an
+/// hour, which fills the room.
+fn height(ms: u64) -> u64 {
+    const TENTH_OF_A_SECOND: u64 = 26; // 4 × log2 of 100
+    const HOUR: u64 = 87;
+    let quarters = u64::from(u128::from(ms.max(1)).saturating_pow(4).ilog2());
+    let above = quarters.clamp(TENTH_OF_A_SECOND, HOUR) - TENTH_OF_A_SECOND;
+    BAR_HEIGHT_MIN + above * (BASE - BAR_HEIGHT_MIN) / (HOUR - TENTH_OF_A_SECOND)
+}
+
+/// A run in words that stay true while the page is open: its exact time.
+fn words(run: &RunRow) -> String {
+    let what = job_words(run.action, run.service.as_ref());
+    let mut words = format!("{what} {}", run.state.as_str().replace('_', " "));
+    if let Some(ended) = run.ended.filter(|_| run.state != RunState::Running) {
+        words.push_str(&format!(" in {}", when::took_words(ended.ms_since(run.started))));
+    }
+    if let Some(failure) = run.failure.as_ref().filter(|failure| !failure.step.is_empty()) {
+        words.push_str(&format!(", at {}", failure.step));
+    }
+    if let Some(commit) = &run.commit {
+        words.push_str(&format!(", {}", commit.chars().take(7).collect::<String>()));
+    }
+    words.push_str(&format!(", began {}", when::exact(run.started)));
+    words
+}
+
+/// "The last 3 runs: 2 succeeded, 1 rolled back".
+fn summary(runs: &[&RunRow]) -> String {
+    let of = |state: &RunState| runs.iter().filter(|run| run.state == *state).count();
+    let counts = RunState::ALL.iter().filter(|state| of(state) > 0).map(|state| format!("{} {}", of(state), state.as_str().replace('_', " ")));
+    let counts: Vec<String> = counts.collect();
+    match runs.len() {
+        1 => format!("The last run: {}", counts.join(", ")),
+        count => format!("The last {count} runs: {}", counts.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    fn bars(runs: &[RunRow]) -> String {
+        run_bar(runs, NOW).into_string()
+    }
+
+    #[test]
+    fn a_bar_for_each_run_the_newest_on_the_right() {
+        let html = bars(&[a_run("r3", "running"), a_run("r2", "rolled_back"), a_run("r1", "succeeded")]);
+        assert_well_formed(&html);
+        assert!(html.contains("aria-label=\"The last 3 runs: 1 running, 1 succeeded, 1 rolled back\""), "{html}");
+        let at = |id: &str| html.find(&format!("href=\"/runs/{id}\"")).unwrap();
+        assert!(at("r1") < at("r2") && at("r2") < at("r3"));
+        assert!(html.contains("<title>deploy succeeded in 12.4 s, a1b2c3d, began 2026-09-21 14:10:00 UTC</title>"), "{html}");
+        assert!(html.contains("<title>deploy rolled back in 31 s, at check, a1b2c3d, began "), "{html}");
+        assert!(html.contains("<title>deploy running, a1b2c3d, began "), "{html}");
+        assert_eq!(html.matches("tabindex=\"-1\"").count(), 2, "one of them is a stop of the Tab key");
+    }
+
+    #[test]
+    fn every_state_has_a_class_and_only_success_no_sign() {
+        for state in RunState::ALL {
+            let (tone, sign) = look(*state);
+            assert!(!tone.is_empty());
+            assert_eq!(sign.is_empty(), *state == RunState::Succeeded);
+        }
+    }
+
+    #[test]
+    fn a_longer_run_is_never_a_lower_bar() {
+        let mut last = 0;
+        for exponent in 0..64 {
+            let now = height(1 << exponent);
+            assert!((BAR_HEIGHT_MIN..=BASE).contains(&now) && now >= last, "{now}");
+            last = now;
+        }
+        assert_eq!((height(0), height(u64::MAX)), (BAR_HEIGHT_MIN, BASE));
+        assert!(height(1_000) < height(10_000) && height(10_000) < height(60_000));
+    }
+
+    #[test]
+    fn so_many_and_no_more() {
+        assert!(run_bar(&[], NOW).is_empty());
+        assert!(bars(&[a_run("r1", "failed")]).contains("aria-label=\"The last run: 1 failed\""));
+        let many: Vec<RunRow> = (0..100).map(|n| a_run(&format!("r{n}"), "succeeded")).collect();
+        let html = bars(&many);
+        assert_eq!(html.matches("<title>").count(), BARS_MAX);
+        assert!(html.contains("/runs/r0\"") && !html.contains("/runs/r30\""), "the newest are shown");
+    }
+
+    #[test]
+    fn hostile_words_change_no_markup() {
+        let with = |word: &str| skeleton(&bars(&[hostile_run(word), hostile_run(word)]));
+        for hostile in HOSTILE {
+            assert_eq!(with(hostile), with("x"), "{hostile}");
+        }
+    }
+}
