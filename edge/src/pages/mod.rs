@@ -14,6 +14,7 @@ mod behind;
 mod containers;
 mod deliveries;
 mod enrollment;
+mod history;
 mod html;
 mod layout;
 mod login;
