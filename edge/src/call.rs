@@ -13,6 +13,9 @@ use crate::delivery::Headers;
 /// Name of the one hub of a fleet. It names stored data: never change it.
 const HUB_NAME: &str = "main";
 
+/// The header in which the script says which parts of a page it has.
+pub const HAVE_HEADER: &str = "x-doorstep-have";
+
 /// Who reads the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Client {
@@ -51,6 +54,31 @@ pub struct RunsQuery {
     /// At most this many, up to 200.
     #[serde(default)]
     pub limit: Option<u64>,
+}
+
+/// Query of a run's log; without a field all of it, as JSON.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LogQuery {
+    /// Only what comes after this `next` of an earlier part; 0 is the beginning.
+    #[serde(default)]
+    pub after: Option<u64>,
+    /// `text` for all of it as plain text.
+    #[serde(default)]
+    pub format: Option<String>,
+}
+
+impl LogQuery {
+    /// Is the format one that there is?
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.format.as_deref().is_none_or(|format| matches!(format, "json" | "text"))
+    }
+
+    /// Is it all of it, as plain text?
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.format.as_deref() == Some("text")
+    }
 }
 
 /// Query of the jobs.
@@ -97,6 +125,8 @@ pub enum Call {
     RunPage {
         /// The run.
         id: String,
+        /// The parts that its reader has, who wants the others only.
+        have: Option<Vec<String>>,
     },
     /// The deliveries' page.
     DeliveriesPage,
@@ -153,6 +183,8 @@ pub enum Call {
     RunLog {
         /// The run.
         id: String,
+        /// How much of it.
+        query: LogQuery,
     },
     /// Ask a project for an action.
     Act {

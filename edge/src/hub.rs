@@ -24,6 +24,7 @@ mod peers;
 mod read;
 mod reconcile;
 mod report;
+mod runs;
 mod sockets;
 mod turn;
 mod watch;

@@ -21,6 +21,13 @@ pub const LOG_ROW_BYTES_MIN: u64 = 128;
 /// Room for logs that a new run finds: its own and that of seven others beside it.
 const ROOM_BYTES: u64 = 8 * RUN_LOG_BYTES_MAX as u64;
 
+/// What a report of these lines counts as.
+#[must_use]
+pub fn log_cost(lines: &[String]) -> u64 {
+    let bytes = lines.iter().fold(0, |sum: u64, line| sum.saturating_add(line.len() as u64).saturating_add(1));
+    bytes.max(LOG_ROW_BYTES_MIN)
+}
+
 /// What is kept of one host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {

@@ -105,7 +105,7 @@ fn call_of(route: Route, req: &Request) -> Option<Call> {
     Some(match route {
         Route::Fleet => Call::FleetPage,
         Route::Project(host, project) => Call::ProjectPage { host, project },
-        Route::Run(id) => Call::RunPage { id },
+        Route::Run(id) => Call::RunPage { id, have: have(req) },
         Route::Deliveries => Call::DeliveriesPage,
         Route::Containers => Call::ContainersPage,
         Route::ApiContainers => Call::Containers,
@@ -117,7 +117,10 @@ fn call_of(route: Route, req: &Request) -> Option<Call> {
         Route::ApiProjects => Call::Projects,
         Route::ApiRuns => req.query::<call::RunsQuery>().map(Call::Runs).unwrap_or(Call::BadQuery),
         Route::ApiRun(id) => Call::Run { id },
-        Route::ApiRunLog(id) => Call::RunLog { id },
+        Route::ApiRunLog(id) => match req.query::<call::LogQuery>() {
+            Ok(query) if query.is_good() => Call::RunLog { id, query },
+            _ => Call::BadQuery,
+        },
         Route::ApiJobs => match req.query::<call::JobsQuery>() {
             Ok(query) if query.is_good() => Call::Jobs(query),
             _ => Call::BadQuery,
@@ -145,6 +148,12 @@ fn call_of(route: Route, req: &Request) -> Option<Call> {
         | Route::WrongMethod(_)
         | Route::Unknown => return None,
     })
+}
+
+/// The parts of a page that its reader says it has; the script says so.
+fn have(req: &Request) -> Option<Vec<String>> {
+    let said = req.headers().get(call::HAVE_HEADER).ok().flatten()?;
+    Some(said.split_ascii_whitespace().take(pages::HAVE_MAX).map(str::to_owned).collect())
 }
 
 /// The answer to somebody who may not use this route; `None` for the others.

@@ -19,6 +19,11 @@ pub fn json_text(status: u16, text: String) -> Result<Response> {
     with(status, "application/json", "no-store", text)
 }
 
+/// Plain text, which a browser shows and never reads as a page.
+pub fn text(status: u16, text: String) -> Result<Response> {
+    with(status, "text/plain; charset=utf-8", "no-store", text)
+}
+
 /// `{"error": code, "message": sentence}`.
 pub fn error(status: u16, code: &str, message: &str) -> Result<Response> {
     json(status, &serde_json::json!({"error": code, "message": message}))

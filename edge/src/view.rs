@@ -156,15 +156,36 @@ pub struct StepRow {
     pub detail: String,
 }
 
-/// One run, whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RunView {
+/// A part of a run's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LogPart {
+    /// Its lines, already cleaned of control characters.
+    pub lines: Vec<String>,
+    /// What to ask for with `after` to go on.
+    pub next: u64,
+    /// Is there more already?
+    pub more: bool,
+}
+
+/// One run's page: the run, and what is known around it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunPage {
     /// The run.
     pub run: RunRow,
     /// Its steps in order.
     pub steps: Vec<StepRow>,
-    /// Its log, already cleaned of control characters.
-    pub log: Vec<String>,
+    /// Its log, already cleaned of control characters; none when the reader has it.
+    pub log: Option<Vec<String>>,
+    /// Where the log ends, for `after`.
+    pub log_end: u64,
+    /// Its project's origin, while the project is known.
+    pub repo: Option<String>,
+    /// What the dashboard may ask its project for.
+    pub remote: Vec<Action>,
+    /// Its job, while that has not ended.
+    pub job: Option<JobRow>,
+    /// GitHub's GUID of the delivery that its job came of.
+    pub delivery: Option<String>,
 }
 
 /// One project, whole.

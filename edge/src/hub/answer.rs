@@ -6,7 +6,7 @@ use doorstep_shared::queue::Input;
 use worker::{Response, Result};
 
 use super::Hub;
-use crate::call::{Call, Client, EventsQuery};
+use crate::call::{Call, Client, EventsQuery, LogQuery};
 use crate::platform::{now, random};
 use crate::store::{Statement, count_refusal, number, text};
 use crate::view::{DeliveriesView, EnrollmentView};
@@ -25,8 +25,8 @@ impl Hub {
                 Some(view) => reply::page(200, pages::project(&view, now())),
                 None => missing_page("No host announced a project of this name."),
             },
-            Call::RunPage { id } => match self.run(&id)? {
-                Some(view) => reply::page(200, pages::run(&view, now())),
+            Call::RunPage { id, have } => match self.run_page(&id, |run, steps| pages::run_wants_log(run, steps, have.as_deref()))? {
+                Some(view) => reply::page(200, pages::run(&view, have.as_deref(), now())),
                 None => missing_page("No run of this number was reported here."),
             },
             Call::Usage => reply::json(200, &self.store()?.usage()),
@@ -51,13 +51,10 @@ impl Hub {
             Call::Cancel { job, client } => self.cancel(job, client).await,
             Call::Revive { job, client } => self.revive(job, client).await,
             Call::Run { id } => match self.run(&id)? {
-                Some(view) => reply::json(200, &serde_json::json!({"run": view.run, "steps": view.steps})),
+                Some((run, steps)) => reply::json(200, &serde_json::json!({"run": run, "steps": steps})),
                 None => missing("no run has this id"),
             },
-            Call::RunLog { id } => match self.run(&id)? {
-                Some(view) => reply::json(200, &serde_json::json!({"lines": view.log})),
-                None => missing("no run has this id"),
-            },
+            Call::RunLog { id, query } => self.run_log(&id, &query),
             Call::Act { host, project, action, service, client, back } => self.act(&(host, project), action, service, (client, back)).await,
             Call::ActAll { host, action, client } => self.act_all(&host, action, client).await,
             Call::Enroll { origin, client } => self.enroll(&origin, client).await,
@@ -65,6 +62,19 @@ impl Hub {
             Call::Login { client, right } => self.login(&client, right).await,
             Call::Refused { code } => self.note_refused(&code).await,
         }
+    }
+
+    fn run_log(&self, id: &str, query: &LogQuery) -> Result<Response> {
+        let after = query.after.filter(|_| !query.is_text());
+        let Some(part) = self.log_part(id, after.unwrap_or(u64::MAX))? else { return missing("no run has this id") };
+        if after.is_some() {
+            return reply::json(200, &part);
+        }
+        let lines = self.log(id)?;
+        if query.is_text() {
+            return reply::text(200, lines.join("\n"));
+        }
+        reply::json(200, &serde_json::json!({"lines": lines}))
     }
 
     fn one_event(&self, id: &str) -> Result<Response> {

@@ -11,7 +11,7 @@ use crate::call::{EventsQuery, RunsQuery};
 use crate::health::{Counts, Health, MISSED};
 use crate::platform::now;
 use crate::store::{first_number, number, text};
-use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectPage, ProjectRow, RunRow, RunView};
+use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectPage, ProjectRow, RunRow};
 
 /// Rows of one answer.
 pub(super) const LIMIT_MAX: u64 = 200;
@@ -135,18 +135,6 @@ impl Hub {
             [text(host), text(project), number(limit)],
         )?;
         Ok(rows.iter().filter_map(|row| row.json(0)).collect())
-    }
-
-    pub(super) fn run(&self, id: &str) -> Result<Option<RunView>> {
-        let rows = self.store()?.rows("SELECT body FROM runs WHERE id = ?", [text(id)])?;
-        let Some(run) = rows.first().and_then(|row| row.json(0)) else { return Ok(None) };
-        let steps = self.store()?.rows("SELECT body FROM steps WHERE run = ? ORDER BY position", [text(id)])?;
-        Ok(Some(RunView { run, steps: steps.iter().filter_map(|row| row.json(0)).collect(), log: self.log(id)? }))
-    }
-
-    pub(super) fn log(&self, id: &str) -> Result<Vec<String>> {
-        let rows = self.store()?.rows("SELECT body FROM logs WHERE run = ? ORDER BY seq", [text(id)])?;
-        Ok(rows.iter().filter_map(|row| row.json::<Vec<String>>(0)).flatten().collect())
     }
 
     pub(super) fn events(&self, query: &EventsQuery) -> Result<Vec<DeliveryRow>> {

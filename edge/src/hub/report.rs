@@ -16,7 +16,7 @@ use worker::{Result, WebSocket};
 
 use super::sockets::{attachment, is_open};
 use super::{Hub, Memory, turn::Turn};
-use crate::kept::{Kept, LOG_ROW_BYTES_MIN};
+use crate::kept::{Kept, log_cost};
 use crate::store::{Statement, json, number, text};
 use crate::view::{RunRow, StepRow};
 
@@ -206,8 +206,7 @@ fn store_log(run: &mut Run, lines: &[String], kept: &mut Kept, turn: &mut Turn) 
         return Ok(());
     }
     let lines: Vec<String> = lines.iter().map(|text| clean_line(text)).collect();
-    let bytes: usize = lines.iter().map(|text| text.len().saturating_add(1)).sum();
-    let bytes = (bytes as u64).max(LOG_ROW_BYTES_MIN);
+    let bytes = log_cost(&lines);
     if !kept.add_log(bytes) {
         return Ok(());
     }

@@ -96,6 +96,15 @@ impl Href {
         Self(Html::of(&path))
     }
 
+    /// The same with a query's field, its value percent-encoded.
+    pub fn with(self, field: &'static str, value: &str) -> Self {
+        let mut whole = self.0;
+        whole.raw(if whole.0.contains('?') { "&amp;" } else { "?" }).raw(field).raw("=");
+        // A value is encoded as a segment is; only its slash is not wanted.
+        whole.0.push_str(Self::local(&[value]).0.0.trim_start_matches('/'));
+        Self(whole)
+    }
+
     /// Somebody's address, if it is one of the web; `javascript:` and the like are not.
     pub fn web(address: &str) -> Option<Self> {
         (address.starts_with("https://") || address.starts_with("http://")).then(|| Self(Html::of(address)))
@@ -153,6 +162,12 @@ mod tests {
         let mut html = Html::new();
         html.raw("<b>").text("<i> & \"quoted\" 'too'").raw("</b>");
         assert_eq!(html.into_string(), "<b>&lt;i&gt; &amp; &quot;quoted&quot; &#39;too&#39;</b>");
+    }
+
+    #[test]
+    fn a_query_is_encoded() {
+        let href = Href::local(&["audit"]).with("search", "a b&/\"c").with("before", "7");
+        assert_eq!(href.0.into_string(), "/audit?search=a%20b%26%2F%22c&amp;before=7");
     }
 
     #[test]

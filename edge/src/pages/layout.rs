@@ -42,12 +42,25 @@ pub fn document(title: &str, frame: &Frame, content: &Html) -> String {
         html.raw("<script defer src=\"/assets/live.js\"></script>");
     }
     html.raw("</head><body><a class=\"skip\" href=\"#main\">Skip to content</a>").add(&header(frame));
+    html.add(&main(frame, content)).raw("</body></html>");
+    html.into_string()
+}
+
+/// What of a document changes while it is open: its title and its content.
+pub fn fragment(title: &str, frame: &Frame, content: &Html) -> String {
+    let mut html = Html::new();
+    html.raw("<title>").text(title).raw(" · Doorstep</title>").add(&main(frame, content));
+    html.into_string()
+}
+
+fn main(frame: &Frame, content: &Html) -> Html {
+    let mut html = Html::new();
     html.raw("<main id=\"main\" tabindex=\"-1\"");
     if let Frame::Live { now, .. } = frame {
         html.raw(" data-now=\"").number(now.0).raw("\"");
     }
-    html.raw(">").add(content).raw("</main></body></html>");
-    html.into_string()
+    html.raw(">").add(content).raw("</main>");
+    html
 }
 
 fn header(frame: &Frame) -> Html {

@@ -38,7 +38,7 @@
     let failed = false;
     try {
       const answer = await fetch(location.href, {
-        cache: "no-store", headers: { accept: "text/html" }, signal: AbortSignal.timeout(FETCH_MS),
+        cache: "no-store", headers: { accept: "text/html", ...had() }, signal: AbortSignal.timeout(FETCH_MS),
       });
       if (answer.status === 401 || new URL(answer.url).pathname === "/login") {
         location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search));
@@ -57,6 +57,12 @@
     else if (stale) refresh();
   };
 
+  // A page whose parts have versions is sent without those that are here.
+  const had = () => {
+    const parts = document.querySelectorAll("main [data-v]");
+    return parts.length ? { "x-doorstep-have": [...parts].map((part) => part.dataset.v).join(" ") } : {};
+  };
+
   const show = (fresh) => {
     const old = document.querySelector("main"), next = fresh.querySelector("main");
     if (!old || !next) return;
@@ -68,6 +74,7 @@
     if (follow) toEnd("#log");
     if (focused && !focused.isConnected) old.focus({ preventScroll: true });
     synchronise();
+    document.dispatchEvent(new Event("shown"));
   };
 
   const toEnd = (which) => {
@@ -84,6 +91,10 @@
       if (next.data === old.data) return;
       if (next.data.startsWith(old.data)) old.appendData(next.data.slice(old.data.length));
       else old.data = next.data;
+      return;
+    }
+    if (next.hasAttribute("data-same")) {
+      if (next.dataset.end) old.dataset.end = next.dataset.end;
       return;
     }
     const kept = (name) => name === "open" && old.localName === "details";
@@ -259,9 +270,217 @@
   };
 
   synchronise();
-  toEnd("#log[data-follow]");
+  if (!location.hash) toEnd("#log[data-follow]");
   connect();
   setInterval(beat, 5000);
   document.addEventListener("visibilitychange", awake);
   addEventListener("online", awake);
 })();
+
+// The log of a run: what is new is fetched and put at its end; tools to follow,
+// wrap and search. Without this the page has the log as it was, and no tools.
+(() => {
+  "use strict";
+  const CHUNK = 200;      // lines of one list, as in log.rs
+  const MARKS_MAX = 2000; // words that are marked within lines
+  const TYPING_MS = 150;
+  const AGAIN_MS = 5000;
+  const NEAR_PX = 24;     // so near to its end the log is followed
+
+  const log = document.getElementById("log");
+  if (!log) return;
+  const section = document.getElementById("output");
+  let next = Number(log.dataset.next), fetching = false;
+  let following = log.hasAttribute("data-follow") && !location.hash;
+
+  // --- what is new ------------------------------------------------------------
+
+  const lines = () => log.lastElementChild ? log.lastElementChild.start - 1 + log.lastElementChild.childElementCount : 0;
+
+  const append = (texts) => {
+    document.getElementById("log-empty")?.remove();
+    let list = log.lastElementChild, number = lines();
+    const fresh = [];
+    for (const text of texts) {
+      if (!list || list.childElementCount >= CHUNK) {
+        list = document.createElement("ol");
+        list.start = number + 1;
+        log.append(list);
+      }
+      const line = document.createElement("li");
+      line.id = "L" + ++number;
+      line.textContent = text + "\n";
+      list.append(line);
+      fresh.push(line);
+    }
+    search(fresh);
+    if (following) toEnd();
+  };
+
+  const fetchNew = async () => {
+    if (fetching || Number(section.dataset.end) <= next) return;
+    fetching = true;
+    let wait = 0;
+    try {
+      const answer = await fetch(`${log.dataset.from}?after=${next}`, { cache: "no-store", signal: AbortSignal.timeout(15000) });
+      if (!answer.ok) throw answer.status;
+      const part = await answer.json();
+      append(part.lines);
+      next = part.next;
+      if (!part.more) section.dataset.end = next;
+    } catch {
+      wait = AGAIN_MS;
+    }
+    fetching = false;
+    setTimeout(fetchNew, wait);
+  };
+
+  // --- following ----------------------------------------------------------------
+
+  const toEnd = () => { log.scrollTop = log.scrollHeight; };
+  const isAtEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_PX;
+
+  const follow = (on) => {
+    following = on;
+    followButton.setAttribute("aria-pressed", on);
+    if (on) toEnd();
+  };
+
+  // --- tools ----------------------------------------------------------------------
+
+  const make = (name, more) => Object.assign(document.createElement(name), more);
+  const button = (words, press) => {
+    const made = make("button", { type: "button", className: "small", textContent: words });
+    made.addEventListener("click", () => press(made));
+    return made;
+  };
+  const toggle = (words, on, press) => {
+    const made = button(words, () => {
+      const now = made.getAttribute("aria-pressed") !== "true";
+      made.setAttribute("aria-pressed", now);
+      press(now);
+    });
+    made.setAttribute("aria-pressed", on);
+    return made;
+  };
+  const remember = (on) => { try { localStorage.setItem("wrap", on ? "1" : ""); } catch { /* not kept */ } };
+  const remembered = () => { try { return localStorage.getItem("wrap") === "1"; } catch { return false; } };
+
+  const wrap = (on) => {
+    log.classList.toggle("wrap", on);
+    remember(on);
+  };
+  const followButton = toggle("Follow", following, follow);
+  const field = make("input", { type: "search", placeholder: "Search", spellcheck: false, autocomplete: "off" });
+  field.setAttribute("aria-label", "Search the log");
+  const count = make("span", { className: "muted" });
+  count.setAttribute("role", "status");
+  const only = toggle("Only these", false, (on) => log.classList.toggle("only", on));
+  const previousButton = button("Previous", () => go(-1)), nextButton = button("Next", () => go(1));
+  const found = [previousButton, nextButton, only];
+
+  // --- search -----------------------------------------------------------------------
+
+  let wanted = "", hits = [], current = -1, typing = 0;
+  const marks = globalThis.Highlight && CSS.highlights ? new Highlight() : null;
+  if (marks) CSS.highlights.set("found", marks);
+
+  const mark = (line, text) => {
+    if (!marks || marks.size >= MARKS_MAX) return;
+    for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length)) {
+      const range = document.createRange();
+      range.setStart(line.firstChild, at);
+      range.setEnd(line.firstChild, at + wanted.length);
+      marks.add(range);
+    }
+  };
+
+  // In these lines; the ones before were looked at.
+  const search = (fresh) => {
+    if (!wanted) return;
+    for (const line of fresh) {
+      const text = line.textContent.toLowerCase();
+      if (!text.includes(wanted)) continue;
+      line.classList.add("hit");
+      hits.push(line);
+      // Some letters are longer in small: then only the line is marked.
+      if (text.length === line.textContent.length) mark(line, text);
+    }
+    say();
+  };
+
+  const say = () => {
+    for (const tool of found) tool.hidden = !wanted;
+    count.textContent = !wanted ? "" : !hits.length ? "nothing found" :
+      current < 0 ? `${hits.length} ${hits.length === 1 ? "line" : "lines"}` : `${current + 1} of ${hits.length}`;
+  };
+
+  const look = () => {
+    typing = 0;
+    for (const line of hits) line.classList.remove("hit", "now");
+    marks?.clear();
+    wanted = field.value.toLowerCase(), hits = [], current = -1;
+    if (!wanted) log.classList.remove("only"), only.setAttribute("aria-pressed", false);
+    search(log.querySelectorAll("li"));
+    say();
+  };
+
+  const go = (by) => {
+    if (typing) clearTimeout(typing), look();
+    if (!hits.length) return;
+    hits[current]?.classList.remove("now");
+    current = current < 0 && by < 0 ? hits.length - 1 : (current + by + hits.length) % hits.length;
+    hits[current].classList.add("now");
+    follow(false);
+    hits[current].scrollIntoView({ block: "center" });
+    say();
+  };
+
+  field.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(look, TYPING_MS);
+  });
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") go(event.shiftKey ? -1 : 1);
+    else if (event.key === "Escape" && field.value) field.value = "", look();
+    else return;
+    event.preventDefault();
+  });
+
+  // A click at a line's number makes it the page's address.
+  log.addEventListener("click", (event) => {
+    const line = event.target.closest("li");
+    if (!line || event.clientX > line.getBoundingClientRect().left + parseFloat(getComputedStyle(line).paddingLeft)) return;
+    follow(false);
+    const { scrollTop } = log, { scrollX, scrollY } = window;
+    location.hash = line.id;
+    log.scrollTop = scrollTop, scrollTo(scrollX, scrollY);
+  });
+
+  let before = 0;
+  log.addEventListener("scroll", () => {
+    if (following && log.scrollTop < before - NEAR_PX) follow(false);
+    else if (!following && log.hasAttribute("data-follow") && isAtEnd() && log.scrollTop > before) follow(true);
+    before = log.scrollTop;
+  }, { passive: true });
+
+  const tools = make("div", { className: "line tools" });
+  tools.append(field, count, previousButton, nextButton, only, followButton, toggle("Wrap", remembered(), wrap));
+  document.getElementById("log-head").after(tools);
+  wrap(remembered());
+  say();
+  document.addEventListener("shown", fetchNew);
+  fetchNew();
+})();
+
+// The arrow keys lead from bar to bar; only one is a stop of the Tab key.
+document.addEventListener("keydown", (event) => {
+  const bar = event.target.closest?.(".bars a");
+  const next = { ArrowLeft: "previousElementSibling", ArrowRight: "nextElementSibling" }[event.key];
+  const to = bar && next && bar[next];
+  if (!to) return;
+  event.preventDefault();
+  bar.setAttribute("tabindex", "-1");
+  to.removeAttribute("tabindex");
+  to.focus();
+});

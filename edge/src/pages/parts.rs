@@ -342,9 +342,31 @@ impl Table {
         Self { columns, html }
     }
 
+    /// The same for a reader who has its head.
+    pub fn without_head(label: &'static str, columns: &'static [&'static str]) -> Self {
+        let mut html = Html::new();
+        html.raw("<table role=\"table\" aria-label=\"").raw(label).raw("\"><thead data-same></thead><tbody role=\"rowgroup\">");
+        Self { columns, html }
+    }
+
     /// One row. The id tells `live.js` which row is which when rows are added.
     pub fn row(&mut self, id: &str, cells: &[Html]) {
         self.html.raw("<tr role=\"row\" id=\"").text(id).raw("\">");
+        self.cells(cells);
+    }
+
+    /// A row with the version of what it shows, see [`version`](super::version).
+    pub fn version_row(&mut self, id: &str, version: &str, cells: &[Html]) {
+        self.html.raw("<tr role=\"row\" id=\"").text(id).raw("\" data-v=\"").text(version).raw("\">");
+        self.cells(cells);
+    }
+
+    /// A row that the reader has.
+    pub fn same(&mut self, id: &str) {
+        self.html.raw("<tr role=\"row\" id=\"").text(id).raw("\" data-same></tr>");
+    }
+
+    fn cells(&mut self, cells: &[Html]) {
         for (place, (column, cell)) in self.columns.iter().zip(cells).enumerate() {
             let (open, close) = match place {
                 0 => ("<th scope=\"row\" role=\"rowheader\" data-label=\"", "</th>"),

@@ -5,7 +5,7 @@ use doorstep_shared::protocol::{BehindView, CommitView, Failure, LiveView, Servi
 use doorstep_shared::time::Timestamp;
 
 use crate::view::{
-    AskedAll, ContainersHost, ContainersProject, ContainersView, DeliveryRow, FleetView, HostView, JobRow, Problem, ProjectRow, RunRow, StepRow,
+    AskedAll, ContainersHost, ContainersProject, ContainersView, DeliveryRow, FleetView, HostView, JobRow, Problem, ProjectRow, RunPage, RunRow, StepRow,
 };
 
 pub const NOW: Timestamp = Timestamp(1_790_000_000_000);
@@ -137,6 +137,20 @@ pub fn a_run(id: &str, state: &str) -> RunRow {
             step: step.into(),
             message: message.into(),
         }),
+    }
+}
+
+/// The page of a run with this log, of a project that allows everything.
+pub fn a_run_page(run: RunRow, steps: Vec<StepRow>, log: &[String]) -> RunPage {
+    RunPage {
+        run,
+        steps,
+        log: Some(log.to_vec()),
+        log_end: 2_000,
+        repo: Some("https://github.com/me/shop.git".into()),
+        remote: Action::ALL.to_vec(),
+        job: None,
+        delivery: Some("d1".into()),
     }
 }
 

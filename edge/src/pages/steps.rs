@@ -1,0 +1,141 @@
+//! A run's steps in order, each with a bar that says when it was at work.
+//!
+//! Pure. All bars of a run have one scale. While a run goes on that scale ends at
+//! a power of two of seconds, so that a bar stands still while later steps come
+//! and a refresh sends only the steps that changed.
+
+use doorstep_shared::ids::{RunState, StepState};
+use doorstep_shared::time::Timestamp;
+
+use super::html::Html;
+use super::parts::{self, Table};
+use super::version::{self, Have};
+use super::when;
+use crate::view::{RunRow, StepRow};
+
+/// Width of the drawing, in its own units.
+const WIDTH: u64 = 1_000;
+/// A bar that is shorter could not be seen.
+const BAR_WIDTH_MIN: u64 = 8;
+
+/// The section, without the rows that the reader has.
+pub fn section(run: &RunRow, steps: &[StepRow], have: Have<'_>, now: Timestamp) -> Html {
+    let mut html = Html::new();
+    html.raw("<section id=\"steps\"><h2>Steps</h2>");
+    if steps.is_empty() {
+        html.raw("<p class=\"card\" id=\"no-steps\">No step was reported yet.</p></section>");
+        return html;
+    }
+    let span = span_ms(run, steps, now);
+    let versions: Vec<String> = steps.iter().enumerate().map(|(place, step)| version::of(&(place, step, span))).collect();
+    let columns = &["Step", "State", "Took", "When", "Detail"];
+    let has_head = versions.iter().any(|version| have.has(version));
+    let mut table = if has_head { Table::without_head("Steps", columns) } else { Table::new("Steps", columns) };
+    for (place, (step, version)) in steps.iter().zip(&versions).enumerate() {
+        let id = format!("step/{place}");
+        if have.has(version) {
+            table.same(&id);
+        } else {
+            table.version_row(&id, version, &cells(run, step, span, now));
+        }
+    }
+    html.add(&table.html()).raw("</section>");
+    html
+}
+
+fn cells(run: &RunRow, step: &StepRow, span: u64, now: Timestamp) -> [Html; 5] {
+    let took = match (step.duration_ms, step.state) {
+        (Some(ms), _) => Html::of(&when::took_words(ms)),
+        (None, StepState::Started) => when::since(step.at, now),
+        (None, StepState::Pending | StepState::Succeeded | StepState::Failed | StepState::Undone) => Html::new(),
+    };
+    let detail = if step.detail.is_empty() { Html::new() } else { parts::quote(&step.detail) };
+    [parts::quote(&step.name), parts::step_badge(step.state), took, bar(run, step, span, now), detail]
+}
+
+/// Where a step began and how long it took, in milliseconds of the run.
+fn times(run: &RunRow, step: &StepRow, now: Timestamp) -> Option<(u64, u64)> {
+    let took = match (step.duration_ms, step.state) {
+        (_, StepState::Pending) => return None,
+        (Some(ms), _) => ms,
+        (None, StepState::Started) => now.ms_since(step.at),
+        (None, StepState::Succeeded | StepState::Failed | StepState::Undone) => 0,
+    };
+    // A step says when it last changed: at its end, once it has one.
+    let began = if step.duration_ms.is_some() { Timestamp(step.at.0.saturating_sub(took)) } else { step.at };
+    Some((began.ms_since(run.started), took))
+}
+
+/// What the whole width stands for.
+fn span_ms(run: &RunRow, steps: &[StepRow], now: Timestamp) -> u64 {
+    let ends = steps.iter().filter_map(|step| times(run, step, now)).map(|(began, took)| began.saturating_add(took));
+    let last = ends.max().unwrap_or(0).max(1);
+    match (run.state, run.ended) {
+        (RunState::Running, _) | (_, None) => 1_000_u64.saturating_mul(last.max(now.ms_since(run.started)).div_ceil(1_000).checked_next_power_of_two().unwrap_or(u64::MAX)),
+        (_, Some(ended)) => last.max(ended.ms_since(run.started)),
+    }
+}
+
+fn bar(run: &RunRow, step: &StepRow, span: u64, now: Timestamp) -> Html {
+    let mut html = Html::new();
+    let Some((began, took)) = times(run, step, now) else { return html };
+    let scaled = |ms: u64| u64::try_from(u128::from(ms.min(span)) * u128::from(WIDTH) / u128::from(span.max(1))).unwrap_or(WIDTH);
+    let width = scaled(took).max(BAR_WIDTH_MIN);
+    let x = scaled(began).min(WIDTH - width);
+    let tone = match step.state {
+        StepState::Pending | StepState::Started => "busy",
+        StepState::Succeeded => "ok",
+        StepState::Failed => "bad",
+        StepState::Undone => "warn",
+    };
+    html.raw("<svg class=\"span\" role=\"img\" aria-label=\"after ").text(&when::took_words(began));
+    html.raw("\" viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\"><rect class=\"way\" x=\"0\" y=\"4\" width=\"1000\" height=\"2\"></rect>");
+    html.raw("<rect class=\"").raw(tone).raw("\" x=\"").number(x).raw("\" y=\"0\" width=\"").number(width).raw("\" height=\"10\"></rect></svg>");
+    html
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    fn step(at: u64, took: Option<u64>, state: &str) -> StepRow {
+        StepRow { at: Timestamp(a_run("r", "succeeded").started.0 + at), ..a_step("x", state, took, "") }
+    }
+
+    #[test]
+    fn bars_stand_where_their_steps_were_at_work() {
+        let run = a_run("r", "succeeded"); // of 12.4 s
+        let html = |step: StepRow| bar(&run, &step, 12_400, NOW).into_string();
+        assert!(html(step(6_200, Some(6_200), "succeeded")).contains("x=\"0\" y=\"0\" width=\"500\""));
+        let last = html(step(12_400, Some(1), "failed"));
+        assert!(last.contains("class=\"bad\" x=\"992\" y=\"0\" width=\"8\"") && last.contains("aria-label=\"after 12.3 s\""), "{last}");
+        assert_eq!(html(step(0, None, "pending")), "");
+        // A clock that went back, or a step that is longer than its run.
+        assert!(html(step(0, Some(u64::MAX), "succeeded")).contains("x=\"0\" y=\"0\" width=\"1000\""));
+    }
+
+    #[test]
+    fn the_scale_of_a_run_under_way_holds_still() {
+        let run = a_run("r", "running");
+        let at = |ms: u64| span_ms(&run, &[StepRow { at: run.started, ..step(0, Some(ms), "succeeded") }, StepRow { at: run.started, ..step(0, None, "started") }], Timestamp(run.started.0 + ms));
+        assert_eq!([at(1), at(900), at(3_100), at(4_000), at(4_001)], [1_000, 1_000, 4_000, 4_000, 8_000]);
+        assert_eq!(span_ms(&a_run("r", "succeeded"), &[], NOW), 12_400);
+        assert!(span_ms(&a_run("r", "running"), &[step(0, Some(u64::MAX), "succeeded")], NOW) > 0);
+    }
+
+    #[test]
+    fn only_rows_that_changed_are_sent_again() {
+        let run = a_run("r", "running");
+        let mut steps = vec![a_step("fetch", "succeeded", Some(800), "a1b2c3d"), a_step("build", "started", None, "")];
+        let whole = section(&run, &steps, Have::default(), NOW).into_string();
+        let have: Vec<String> = whole.split(" data-v=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect();
+        assert_eq!(have.len(), 2);
+        let same = section(&run, &steps, Have(Some(&have)), NOW).into_string();
+        assert!(same.contains("<tr role=\"row\" id=\"step/0\" data-same></tr><tr role=\"row\" id=\"step/1\" data-same></tr>"), "{same}");
+        steps[1] = a_step("build", "succeeded", Some(90), "slot 2");
+        let next = section(&run, &steps, Have(Some(&have)), NOW).into_string();
+        assert!(next.contains("<thead data-same></thead>") && next.contains("id=\"step/0\" data-same") && next.contains("slot 2"), "{next}");
+        assert_well_formed(&next);
+    }
+}
