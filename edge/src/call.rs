@@ -3,7 +3,7 @@
 //! Only the Worker can reach the hub, so a call carries no proof of who asks:
 //! whoever adds one here adds its check in the Worker first.
 
-use doorstep_shared::ids::{Action, JobId, JobState, Name, ServiceName};
+use doorstep_shared::ids::{Action, DeliveryState, JobId, JobState, Name, ServiceName};
 use serde::{Deserialize, Serialize};
 use worker::{Env, Method, Request, RequestInit, RequestRedirect, Response, Result, Stub};
 
@@ -26,7 +26,7 @@ pub enum Client {
 }
 
 /// Query of the history.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventsQuery {
     /// Only events of this name.
     #[serde(default, rename = "type")]
@@ -34,12 +34,26 @@ pub struct EventsQuery {
     /// Only of this `owner/name`.
     #[serde(default)]
     pub repo: Option<String>,
+    /// Only those of which this became.
+    #[serde(default)]
+    pub status: Option<String>,
+    /// Only those with this text in event, repository, ref, commit or id.
+    #[serde(default)]
+    pub search: Option<String>,
     /// Only older than this `id`.
     #[serde(default)]
     pub before: Option<u64>,
     /// At most this many, up to 200.
     #[serde(default)]
     pub limit: Option<u64>,
+}
+
+impl EventsQuery {
+    /// Is the status one that there is?
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.status.as_deref().is_none_or(|status| status.is_empty() || status.parse::<DeliveryState>().is_ok())
+    }
 }
 
 /// Query of the runs.
@@ -129,7 +143,12 @@ pub enum Call {
         have: Option<Vec<String>>,
     },
     /// The deliveries' page.
-    DeliveriesPage,
+    DeliveriesPage(EventsQuery),
+    /// One delivery's page.
+    DeliveryPage {
+        /// Its GUID.
+        id: String,
+    },
     /// The page of all services.
     ContainersPage,
     /// Every service.
@@ -151,6 +170,8 @@ pub enum Call {
     Replay {
         /// Its GUID.
         id: String,
+        /// Who reads the answer.
+        client: Client,
     },
     /// Every host.
     Hosts,

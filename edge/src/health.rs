@@ -60,11 +60,20 @@ impl Counts {
         *of = of.saturating_add(count);
     }
 
+    /// How many failed.
+    #[must_use]
+    pub fn failed(&self, now: Timestamp) -> u64 {
+        self.failed.saturating_add(if self.is_silent(now) { self.wrong } else { 0 })
+    }
+
+    fn is_silent(&self, now: Timestamp) -> bool {
+        self.last.is_none_or(|last| now.ms_since(last) > SILENT_MS)
+    }
+
     /// The judgement.
     #[must_use]
     pub fn judge(self, now: Timestamp) -> Health {
-        let silent = self.last.is_none_or(|last| now.ms_since(last) > SILENT_MS);
-        let failed = self.failed.saturating_add(if silent { self.wrong } else { 0 });
+        let (silent, failed) = (self.is_silent(now), self.failed(now));
         let total = self.stored.saturating_add(failed);
         #[expect(clippy::cast_precision_loss, reason = "counts of one hour are far below 2^52")]
         let success_rate = if total == 0 { 1.0 } else { self.stored as f64 / total as f64 };

@@ -16,6 +16,7 @@ mod arrivals;
 mod clean;
 mod containers;
 mod deliver;
+mod deliveries;
 mod greet;
 mod jobs;
 mod kept;
@@ -63,6 +64,7 @@ pub struct Hub {
     peers: RefCell<Option<peers::Peers>>,
     cleaned_at: Cell<u64>,
     health: RefCell<Option<read::Known>>,
+    fares: RefCell<Option<(doorstep_shared::time::Timestamp, crate::fares::Fares)>>,
     /// What hosts said lately that is used there.
     measured: RefCell<BTreeMap<Name, Used>>,
 }
@@ -89,7 +91,7 @@ impl DurableObject for Hub {
         if let Ok(pair) = WebSocketRequestResponsePair::new(PING, PONG) {
             state.set_websocket_auto_response(&pair);
         }
-        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0), health: RefCell::new(None), measured: RefCell::default() }
+        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0), health: RefCell::new(None), fares: RefCell::new(None), measured: RefCell::default() }
     }
 
     async fn fetch(&self, mut req: Request) -> Result<Response> {

@@ -5,13 +5,14 @@
 //! believed to the [`hub`]. Nothing unsigned and nobody unknown costs the hub
 //! more than a note.
 //!
-//! `route`, `ask`, `delivery`, `followed`, `services`, `session`, `enroll`, `health`, `used`, `view` and
+//! `route`, `ask`, `delivery`, `followed`, `services`, `session`, `enroll`, `fares`, `health`, `used`, `view` and
 //! `pages` are pure and tested natively; they never use the platform. What is absent: anything that
 //! could make a host run a command.
 
 pub mod ask;
 pub mod delivery;
 pub mod enroll;
+pub mod fares;
 pub mod followed;
 pub mod health;
 pub mod kept;
@@ -106,13 +107,21 @@ fn call_of(route: Route, req: &Request) -> Option<Call> {
         Route::Fleet => Call::FleetPage,
         Route::Project(host, project) => Call::ProjectPage { host, project },
         Route::Run(id) => Call::RunPage { id, have: have(req) },
-        Route::Deliveries => Call::DeliveriesPage,
+        Route::Deliveries => match req.query::<call::EventsQuery>() {
+            Ok(query) if query.is_good() => Call::DeliveriesPage(query),
+            _ => Call::BadQuery,
+        },
+        Route::Delivery(id) => Call::DeliveryPage { id },
         Route::Containers => Call::ContainersPage,
         Route::ApiContainers => Call::Containers,
         Route::WebhookHealth => Call::Health,
-        Route::Events => req.query::<call::EventsQuery>().map(Call::Events).unwrap_or(Call::BadQuery),
+        Route::Events => match req.query::<call::EventsQuery>() {
+            Ok(query) if query.is_good() => Call::Events(query),
+            _ => Call::BadQuery,
+        },
         Route::Event(id) => Call::Event { id },
-        Route::Replay(id) => Call::Replay { id },
+        Route::Replay(id) => Call::Replay { id, client: Client::Page },
+        Route::ApiReplay(id) => Call::Replay { id, client: Client::Api },
         Route::ApiHosts => Call::Hosts,
         Route::ApiProjects => Call::Projects,
         Route::ApiRuns => req.query::<call::RunsQuery>().map(Call::Runs).unwrap_or(Call::BadQuery),

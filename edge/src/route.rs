@@ -18,7 +18,9 @@ pub enum Route {
     Events,
     /// One delivery with its payload.
     Event(String),
-    /// Run one delivery again.
+    /// Run one delivery again, as JSON.
+    ApiReplay(String),
+    /// Run one delivery again, from a page's form.
     Replay(String),
     /// Is the Worker alive?
     Healthz,
@@ -38,6 +40,8 @@ pub enum Route {
     Run(String),
     /// The deliveries' page.
     Deliveries,
+    /// One delivery's page.
+    Delivery(String),
     /// The page of all services.
     Containers,
     /// Page updates.
@@ -119,6 +123,8 @@ impl Route {
             | Self::Project(..)
             | Self::Run(_)
             | Self::Deliveries
+            | Self::Delivery(_)
+            | Self::Replay(_)
             | Self::Containers
             | Self::Live
             | Self::Act(..)
@@ -128,7 +134,7 @@ impl Route {
             | Self::Enroll => Access::SignedIn,
             Self::Events
             | Self::Event(_)
-            | Self::Replay(_)
+            | Self::ApiReplay(_)
             | Self::ApiHosts
             | Self::ApiProjects
             | Self::ApiContainers
@@ -152,6 +158,7 @@ impl Route {
         matches!(
             self,
             Self::Replay(_)
+                | Self::ApiReplay(_)
                 | Self::Login
                 | Self::Logout
                 | Self::ApiCancel(_)
@@ -177,6 +184,8 @@ impl Route {
                 | Self::Project(..)
                 | Self::Run(_)
                 | Self::Deliveries
+                | Self::Delivery(_)
+                | Self::Replay(_)
                 | Self::Containers
                 | Self::Act(..)
                 | Self::ActAll(..)
@@ -196,7 +205,7 @@ pub fn route(method: &str, path: &str) -> Route {
         ["webhooks", "github", "health"] => get(method, Route::WebhookHealth),
         ["webhooks", "github", "events"] => get(method, Route::Events),
         ["webhooks", "github", "events", id] => get(method, id_route(id, Route::Event)),
-        ["webhooks", "github", "events", id, "replay"] => only(method, "POST", id_route(id, Route::Replay)),
+        ["webhooks", "github", "events", id, "replay"] => only(method, "POST", id_route(id, Route::ApiReplay)),
         ["healthz"] => get(method, Route::Healthz),
         ["login"] => match method {
             "POST" => Route::Login,
@@ -207,6 +216,8 @@ pub fn route(method: &str, path: &str) -> Route {
         ["assets", "live.js"] => get(method, Route::Asset("live.js")),
         [""] => get(method, Route::Fleet),
         ["deliveries"] => get(method, Route::Deliveries),
+        ["deliveries", id] => get(method, id_route(id, Route::Delivery)),
+        ["deliveries", id, "replay"] => only(method, "POST", id_route(id, Route::Replay)),
         ["containers"] => get(method, Route::Containers),
         ["containers", host, action] => only(method, "POST", act_all(host, action, Route::ActAll)),
         ["runs", id] => get(method, id_route(id, Route::Run)),
@@ -316,6 +327,11 @@ mod tests {
         for not_of_services in ["deploy", "fetch", "rollback", "format-disk"] {
             assert_eq!(route("POST", &format!("/api/containers/attic/{not_of_services}")), Route::Unknown);
         }
+        assert_eq!(route("GET", "/deliveries/a-1"), Route::Delivery("a-1".to_owned()));
+        assert_eq!(route("POST", "/deliveries/a-1"), Route::WrongMethod("GET, HEAD"));
+        assert_eq!(route("POST", "/deliveries/a-1/replay"), Route::Replay("a-1".to_owned()));
+        assert_eq!(route("GET", "/deliveries/a-1/replay"), Route::WrongMethod("POST"));
+        assert_eq!(route("GET", "/deliveries/a b"), Route::Unknown);
         assert!(matches!(route("DELETE", "/api/hosts/attic"), Route::ApiRevoke(_)));
         assert_eq!(route("POST", "/api/jobs/7/revive"), Route::ApiRevive(JobId(7)));
         assert_eq!(route("GET", "/jobs/7/cancel"), Route::WrongMethod("POST"));
@@ -335,6 +351,7 @@ mod tests {
             route("POST", "/api/hosts/enrollments"),
             route("DELETE", "/api/hosts/a"),
             route("POST", "/webhooks/github/events/g/replay"),
+            route("POST", "/deliveries/g/replay"),
             route("POST", "/api/jobs/7/cancel"),
             route("POST", "/api/jobs/7/revive"),
             route("POST", "/jobs/7/cancel"),

@@ -8,6 +8,8 @@ use doorstep_shared::protocol::{BehindView, Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::call::EventsQuery;
+use crate::fares::Fares;
 use crate::used::Chart;
 
 /// A machine with an executor on it.
@@ -315,11 +317,45 @@ pub struct DeliveryRow {
     pub jobs: Vec<JobId>,
 }
 
+/// What became of a job that a delivery made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowedJob {
+    /// Its number.
+    pub id: JobId,
+    /// Its host.
+    pub host: Name,
+    /// Its project.
+    pub project: Name,
+    /// Where it stands.
+    pub state: JobState,
+    /// Its newest run, if one began.
+    pub run: Option<RunRow>,
+}
+
+/// One delivery, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryPage {
+    /// The delivery.
+    pub row: DeliveryRow,
+    /// What became of its jobs that are known still.
+    pub jobs: Vec<FollowedJob>,
+    /// Its payload, as it came.
+    pub payload: String,
+}
+
 /// The deliveries' page.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveriesView {
-    /// The newest deliveries.
+    /// The newest deliveries that were asked for.
     pub rows: Vec<DeliveryRow>,
+    /// What became of their jobs that are known still.
+    pub jobs: Vec<FollowedJob>,
+    /// What was asked for.
+    pub query: EventsQuery,
+    /// There may be more before this one.
+    pub older: Option<u64>,
+    /// How they fared lately.
+    pub fares: Fares,
     /// Pushes of the last day whose webhook did not arrive.
     pub missed_last_day: u64,
 }

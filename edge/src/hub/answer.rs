@@ -6,10 +6,10 @@ use doorstep_shared::queue::Input;
 use worker::{Response, Result};
 
 use super::Hub;
-use crate::call::{Call, Client, EventsQuery, LogQuery};
+use crate::call::{Call, Client, LogQuery};
 use crate::platform::{now, random};
 use crate::store::{Statement, count_refusal, number, text};
-use crate::view::{DeliveriesView, EnrollmentView};
+use crate::view::EnrollmentView;
 use crate::{enroll, pages, reply};
 
 /// Wrong passwords from one client before it must wait.
@@ -30,17 +30,25 @@ impl Hub {
                 None => missing_page("No run of this number was reported here."),
             },
             Call::Usage => reply::json(200, &self.store()?.usage()),
-            Call::DeliveriesPage => {
-                let view = DeliveriesView { rows: self.events(&EventsQuery::default())?, missed_last_day: self.missed_last_day()? };
-                reply::page(200, pages::deliveries(&view, now()))
+            Call::DeliveriesPage(query) => reply::page(200, pages::deliveries(&self.deliveries_page(query)?, now())),
+            Call::DeliveryPage { id } => match self.delivery_page(&id)? {
+                Some(view) => reply::page(200, pages::delivery(&view, now())),
+                None => missing_page("No delivery of this number is kept here."),
             },
             Call::ContainersPage => reply::page(200, pages::containers(&self.containers()?, now())),
             Call::Containers => reply::json(200, &self.containers()?),
             Call::Health => reply::json(200, &self.health()?),
-            Call::Events(query) => reply::json(200, &serde_json::json!({"events": self.events(&query)?})),
+            Call::Events(query) => {
+                let (events, before) = self.events(&query)?;
+                reply::json(200, &serde_json::json!({"events": events, "before": before}))
+            }
             Call::BadQuery => reply::error(400, "bad_query", "a part of the query is not what it should be"),
             Call::Event { id } => self.one_event(&id),
-            Call::Replay { id } => match self.replay(&id).await? {
+            Call::Replay { id, client: Client::Page } => match self.replay(&id).await? {
+                Some(jobs) => self.replayed(&jobs),
+                None => missing_page("No delivery of this number is kept here."),
+            },
+            Call::Replay { id, client: Client::Api } => match self.replay(&id).await? {
                 Some(jobs) => reply::json(202, &serde_json::json!({"status": if jobs.is_empty() { "ignored" } else { "queued" }, "delivery_id": id, "jobs": jobs})),
                 None => missing("no delivery has this id"),
             },

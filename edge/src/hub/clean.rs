@@ -8,8 +8,8 @@ use crate::store::{Statement, first_number, number, text};
 
 /// History is kept this long: 90 days.
 const HISTORY_MS: u64 = 90 * 24 * 3_600 * 1_000;
-/// Pushes that were missed are shown for a day, and kept for two.
-const MISSED_MS: u64 = 2 * 24 * 3_600 * 1_000;
+/// Pushes that were missed are shown for seven days, and kept for one more.
+const MISSED_MS: u64 = 8 * 24 * 3_600 * 1_000;
 /// Rows of one kind that one clean-up removes, so that it stays short.
 const ROWS_MAX: u64 = 5_000;
 

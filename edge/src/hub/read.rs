@@ -7,7 +7,7 @@ use doorstep_shared::time::Timestamp;
 use worker::Result;
 
 use super::{Hub, reconcile::GRACE_MS};
-use crate::call::{EventsQuery, RunsQuery};
+use crate::call::RunsQuery;
 use crate::health::{Counts, Health, MISSED};
 use crate::platform::now;
 use crate::store::{first_number, number, text};
@@ -137,20 +137,6 @@ impl Hub {
         Ok(rows.iter().filter_map(|row| row.json(0)).collect())
     }
 
-    pub(super) fn events(&self, query: &EventsQuery) -> Result<Vec<DeliveryRow>> {
-        let limit = query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
-        let rows = self.store()?.rows(
-            "SELECT body FROM events WHERE id < ?1 AND (?2 = '' OR type = ?2) AND (?3 = '' OR repo = ?3) ORDER BY id DESC LIMIT ?4",
-            [
-                number(query.before.unwrap_or(u64::MAX)),
-                text(query.event_type.clone().unwrap_or_default()),
-                text(query.repo.clone().unwrap_or_default()),
-                number(limit),
-            ],
-        )?;
-        Ok(rows.iter().filter_map(|row| row.json(0)).collect())
-    }
-
     /// One delivery with its payload.
     pub(super) fn event(&self, guid: &str) -> Result<Option<(DeliveryRow, String)>> {
         let rows = self.store()?.rows(
@@ -199,7 +185,7 @@ impl Hub {
     }
 
     /// Pushes that counted as missed within so many milliseconds before `now`.
-    fn missed_since(&self, now: Timestamp, ms: u64) -> Result<u64> {
+    pub(super) fn missed_since(&self, now: Timestamp, ms: u64) -> Result<u64> {
         let until = now.0.saturating_sub(GRACE_MS);
         let rows = self.store()?.rows("SELECT count(*) FROM missed WHERE found > ? AND found <= ?", [number(until.saturating_sub(ms)), number(until)])?;
         Ok(rows.first().map_or(0, |row| row.number(0)))

@@ -1,27 +1,121 @@
-//! What GitHub sent, and what became of it.
+//! What GitHub sent, how it fared, and what became of it.
 
+use doorstep_shared::ids::{DeliveryState, JobId};
 use doorstep_shared::time::Timestamp;
 
-use super::html::Html;
+use super::html::{Href, Html};
 use super::layout::{Frame, document};
-use super::parts::{self, Table};
+use super::parts::{self, Facts, Table};
 use super::when;
-use crate::view::{DeliveriesView, DeliveryRow};
+use crate::call::EventsQuery;
+use crate::fares::{Fares, Share};
+use crate::view::{DeliveriesView, DeliveryRow, FollowedJob};
+
+/// What of a delivery's life can be asked for: only what was stored is a row.
+const STORED: [DeliveryState; 2] = [DeliveryState::Accepted, DeliveryState::Ignored];
 
 /// The deliveries, newest first.
 #[must_use]
 pub fn deliveries(view: &DeliveriesView, now: Timestamp) -> String {
     let mut newest_first: Vec<&DeliveryRow> = view.rows.iter().collect();
     newest_first.sort_by_key(|row| std::cmp::Reverse((row.received_at, row.id)));
+    let is_asked = is_asked(&view.query);
     let mut html = Html::new();
     html.raw("<h1>Deliveries</h1><p class=\"muted\">What GitHub sent to the webhook, and what became of it.</p>");
-    html.add(&missed(view.missed_last_day));
-    if view.rows.is_empty() {
-        html.add(&first_delivery());
-    } else {
-        html.add(&table(&newest_first, now));
+    if view.rows.is_empty() && !is_asked {
+        html.add(&missed(view.missed_last_day)).add(&first_delivery());
+        return document("Deliveries", &Frame::Live { menu: "/deliveries", now }, &html);
     }
+    html.add(&fares(&view.fares, now)).add(&missed(view.missed_last_day)).add(&filter(&view.query));
+    if view.rows.is_empty() {
+        html.raw("<p class=\"card\" id=\"none\">No delivery fits. <a href=\"/deliveries\">Show all</a></p>");
+    } else {
+        html.add(&table(&newest_first, &view.jobs, now));
+    }
+    html.add(&pages(view));
     document("Deliveries", &Frame::Live { menu: "/deliveries", now }, &html)
+}
+
+fn is_asked(query: &EventsQuery) -> bool {
+    let has = |field: &Option<String>| field.as_deref().is_some_and(|text| !text.is_empty());
+    query.before.is_some() || has(&query.status) || has(&query.search) || has(&query.event_type) || has(&query.repo)
+}
+
+/// How deliveries fared, in numbers and words.
+fn fares(fares: &Fares, now: Timestamp) -> Html {
+    let mut silence = Html::new();
+    if let Some(longest) = fares.silence {
+        silence.text(&when::took_words(longest.ms / 1_000 * 1_000)).raw("<p class=\"muted\">");
+        silence.raw(if longest.goes_on { "goes on, since " } else { "began " }).add(&when::ago(longest.from, now)).raw("</p>");
+    }
+    let mut facts = Facts::default();
+    facts.fact("Last 24 hours", &share(fares.day)).fact("Last 7 days", &share(fares.week)).fact("Longest silence in 7 days", &silence);
+    let mut html = Html::new();
+    html.raw("<div class=\"card\" id=\"fares\">").add(&facts.html()).raw("</div>");
+    html
+}
+
+/// "98.3 % of 60 stored", and what went wrong.
+fn share(share: Share) -> Html {
+    let mut html = Html::new();
+    let Some(permille) = share.permille() else {
+        html.raw("no delivery");
+        return html;
+    };
+    let all = share.stored.saturating_add(share.refused).saturating_add(share.missed);
+    let (tone, sign) = if permille == 1_000 { ("ok", "✓") } else if permille >= 900 { ("warn", "▲") } else { ("bad", "✕") };
+    html.raw("<strong class=\"").raw(tone).raw("\"><span aria-hidden=\"true\">").raw(sign).raw("</span> ").number(permille / 10);
+    if !permille.is_multiple_of(10) {
+        html.raw(".").number(permille % 10);
+    }
+    html.raw(" %</strong> of ").number(all).raw(" stored");
+    if share.refused > 0 || share.missed > 0 {
+        html.raw("<p class=\"muted\">").number(share.refused).raw(" refused, ").number(share.missed).raw(" missed</p>");
+    }
+    html
+}
+
+/// The form that asks for some of them; it works without the script.
+fn filter(query: &EventsQuery) -> Html {
+    let status = query.status.as_deref().unwrap_or_default();
+    let mut html = Html::new();
+    html.raw("<form method=\"get\" role=\"search\" action=\"").href(&Href::local(&["deliveries"]));
+    html.raw("\"><div class=\"line filter\"><label for=\"search\">Search</label><input id=\"search\" name=\"search\" type=\"search\" maxlength=\"100\" placeholder=\"repository, branch, event, commit or id\" value=\"");
+    html.text(query.search.as_deref().unwrap_or_default()).raw("\"><label for=\"status\">Status</label><select id=\"status\" name=\"status\"><option value=\"\">all</option>");
+    for state in STORED {
+        html.raw("<option value=\"").text(state.as_str()).raw(if status == state.as_str() { "\" selected>" } else { "\">" });
+        html.text(state.as_str()).raw("</option>");
+    }
+    html.raw("</select><button class=\"small\">Show</button>");
+    if is_asked(query) {
+        html.raw("<a href=\"/deliveries\">Show all</a>");
+    }
+    html.raw("</div></form>");
+    html
+}
+
+/// The ways to newer and older ones, with the same question.
+fn pages(view: &DeliveriesView) -> Html {
+    let mut html = Html::new();
+    if view.query.before.is_none() && view.older.is_none() {
+        return html;
+    }
+    html.raw("<nav class=\"line\" id=\"pages\" aria-label=\"Pages\">");
+    if view.query.before.is_some() {
+        html.raw("<a href=\"").href(&asked(&view.query, None)).raw("\">Newest</a>");
+    }
+    if let Some(before) = view.older {
+        html.raw("<a href=\"").href(&asked(&view.query, Some(before))).raw("\">Older</a>");
+    }
+    html.raw("</nav>");
+    html
+}
+
+fn asked(query: &EventsQuery, before: Option<u64>) -> Href {
+    let fields = [("status", &query.status), ("search", &query.search), ("type", &query.event_type), ("repo", &query.repo)];
+    let given = fields.into_iter().filter_map(|(name, value)| Some((name, value.as_deref().filter(|text| !text.is_empty())?)));
+    let href = given.fold(Href::local(&["deliveries"]), |href, (name, value)| href.with(name, value));
+    before.into_iter().fold(href, |href, before| href.with("before", &before.to_string()))
 }
 
 fn missed(count: u64) -> Html {
@@ -49,23 +143,22 @@ fn first_delivery() -> Html {
     html
 }
 
-fn table(rows: &[&DeliveryRow], now: Timestamp) -> Html {
+fn table(rows: &[&DeliveryRow], jobs: &[FollowedJob], now: Timestamp) -> Html {
     let mut table = Table::new("Deliveries", &["Event", "Status", "Received", "Repository", "Ref", "What followed"]);
     for row in rows {
         let mut event = Html::new();
-        event
-            .raw("<span title=\"")
-            .text(&row.delivery_id)
-            .raw("\">")
-            .add(&parts::quote(&row.event_type))
-            .raw("</span>");
+        event.link(&Href::local(&["deliveries", &row.delivery_id]), &row.event_type);
+        let mut status = parts::delivery_badge(row.status);
+        if let Some(reason) = &row.reason {
+            status.raw("<p class=\"clamp\">").add(&parts::quote(reason)).raw("</p>");
+        }
         let cells = [
             event,
-            parts::delivery_badge(row.status),
+            status,
             when::ago(row.received_at, now),
             row.repo.as_deref().map(parts::quote).unwrap_or_default(),
             place(row),
-            followed(row),
+            followed(&row.jobs, jobs),
         ];
         // The GUID is no row's name: a duplicate has it again.
         table.row(&format!("delivery/{}", row.id), &cells);
@@ -74,7 +167,7 @@ fn table(rows: &[&DeliveryRow], now: Timestamp) -> Html {
 }
 
 /// The ref without what every branch's name begins with, and the commit.
-fn place(row: &DeliveryRow) -> Html {
+pub fn place(row: &DeliveryRow) -> Html {
     let mut html = Html::new();
     if let Some(git_ref) = &row.git_ref {
         html.add(&parts::quote(git_ref.strip_prefix("refs/heads/").unwrap_or(git_ref)));
@@ -85,18 +178,27 @@ fn place(row: &DeliveryRow) -> Html {
     html
 }
 
-fn followed(row: &DeliveryRow) -> Html {
+/// What became of each job, with its run where one began.
+pub fn followed(of: &[JobId], jobs: &[FollowedJob]) -> Html {
     let mut html = Html::new();
-    if let Some(reason) = &row.reason {
-        html.raw("<p>").text(reason).raw("</p>");
-    }
-    if let [first, more @ ..] = row.jobs.as_slice() {
-        html.raw(if more.is_empty() { "<p>job " } else { "<p>jobs " }).number(first.0);
-        for job in more {
-            html.raw(", ").number(job.0);
-        }
+    for id in of {
+        html.raw("<p>");
+        match jobs.iter().find(|job| job.id == *id) {
+            Some(job) => html.add(&followed_job(job)),
+            None => html.raw("job ").number(id.0),
+        };
         html.raw("</p>");
     }
+    html
+}
+
+fn followed_job(job: &FollowedJob) -> Html {
+    let mut html = Html::new();
+    let name = format!("{} on {}", job.project, job.host);
+    match &job.run {
+        Some(run) => html.link(&parts::run_href(run), &name).raw(" ").add(&parts::run_badge(run.state)),
+        None => html.link(&parts::project_href(job.host.as_str(), job.project.as_str()), &name).raw(" ").add(&parts::job_badge(job.state)),
+    };
     html
 }
 
@@ -104,15 +206,15 @@ fn followed(row: &DeliveryRow) -> Html {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use doorstep_shared::ids::JobId;
+    use crate::fares::Silence;
 
     fn page(rows: Vec<DeliveryRow>) -> String {
-        deliveries(&DeliveriesView { rows, missed_last_day: 0 }, NOW)
+        deliveries(&DeliveriesView { rows, ..DeliveriesView::default() }, NOW)
     }
 
     #[test]
     fn pushes_that_github_did_not_tell_about_are_counted_in_words() {
-        let with = |missed_last_day| seen(&deliveries(&DeliveriesView { rows: vec![], missed_last_day }, NOW));
+        let with = |missed_last_day| seen(&deliveries(&DeliveriesView { missed_last_day, ..DeliveriesView::default() }, NOW));
         assert!(with(1).contains("\n1 push was found by reconciling in the last 24 hours: GitHub's webhook did not arrive."));
         assert!(with(3).contains("\n3 pushes were found by reconciling"));
         assert!(!with(0).contains("reconciling"));
@@ -141,16 +243,20 @@ mod tests {
         };
         let mut two = a_delivery("d4", "duplicate", 8_000_000);
         (two.git_ref, two.jobs) = (Some("refs/tags/v1".into()), vec![JobId(1), JobId(2)]);
+        let followed = vec![a_followed_job(1, Some("succeeded")), a_followed_job(2, None)];
+        let view = DeliveriesView { rows: vec![old, new, two, ping], jobs: followed, ..DeliveriesView::default() };
         assert_eq!(
-            seen(&page(vec![old, new, two, ping])),
+            seen(&deliveries(&view, NOW)),
             "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
              # Deliveries\n\
              What GitHub sent to the webhook, and what became of it.\n\
+             Last 24 hours\nno delivery\nLast 7 days\nno delivery\n\
+             Search\nStatus\nall\naccepted\nignored\n[Show]\n\
              Event | Status | Received | Repository | Ref | What followed\n\
-             push | ○ ignored | 15 s ago | me/shop | main a1b2c3d | no project follows this branch\n\
+             push | ○ ignored no project follows this branch | 15 s ago | me/shop | main a1b2c3d\n\
              push | ✓ accepted | 1 min ago | me/shop | main a1b2c3d | job 1832960000000\n\
              ping | ✓ accepted | 2 h ago\n\
-             push | = duplicate | 2 h ago | me/shop | refs/tags/v1 a1b2c3d | jobs 1, 2"
+             push | = duplicate | 2 h ago | me/shop | refs/tags/v1 a1b2c3d | shop on attic ✓ succeeded shop on attic ◐ leased"
         );
     }
 
@@ -168,11 +274,36 @@ mod tests {
                 jobs: vec![JobId(u64::MAX)],
                 ..a_delivery("x", "refused", 0)
             };
-            skeleton(&page(vec![row]))
+            let job = FollowedJob { id: JobId(u64::MAX), run: Some(hostile_run(word)), ..a_followed_job(1, None) };
+            let query = EventsQuery { search: Some(word.into()), status: Some(word.into()), ..EventsQuery::default() };
+            skeleton(&deliveries(&DeliveriesView { rows: vec![row], jobs: vec![job], query, older: Some(u64::MAX), ..DeliveriesView::default() }, NOW))
         };
         for hostile in HOSTILE {
             assert_eq!(with(hostile), with("x"), "{hostile}");
         }
+    }
+
+    #[test]
+    fn what_was_asked_for_stays_on_the_way_to_older_ones() {
+        let query = EventsQuery { status: Some("ignored".into()), search: Some("a&b".into()), before: Some(9), ..EventsQuery::default() };
+        let view = DeliveriesView { rows: vec![a_delivery("d", "ignored", 5)], older: Some(3), query, ..DeliveriesView::default() };
+        let page = deliveries(&view, NOW);
+        assert!(page.contains("href=\"/deliveries?status=ignored&amp;search=a%26b&amp;before=3\">Older<"), "{page}");
+        assert!(page.contains("href=\"/deliveries?status=ignored&amp;search=a%26b\">Newest<"), "{page}");
+        assert!(page.contains("value=\"a&amp;b\"") && page.contains("<option value=\"ignored\" selected>"), "{page}");
+        let none = DeliveriesView { rows: vec![], ..view };
+        assert!(seen(&deliveries(&none, NOW)).contains("\nNo delivery fits. Show all"));
+    }
+
+    #[test]
+    fn how_they_fared_is_said_in_numbers() {
+        let fares = Fares {
+            day: Share { stored: 59, refused: 1, missed: 0 },
+            week: Share { stored: 10, refused: 0, missed: 0 },
+            silence: Some(Silence { from: Timestamp(NOW.0 - 90_000_000), ms: 3_725_900, goes_on: false }),
+        };
+        let text = seen(&deliveries(&DeliveriesView { rows: vec![a_delivery("d", "accepted", 5)], fares, ..DeliveriesView::default() }, NOW));
+        assert!(text.contains("Last 24 hours\n▲ 98.3 % of 60 stored\n1 refused, 0 missed\nLast 7 days\n✓ 100 % of 10 stored\nLongest silence in 7 days\n1 h 2 min\nbegan 1 day ago"), "{text}");
     }
 
     #[test]

@@ -14,9 +14,11 @@ mod behind;
 mod changes;
 mod containers;
 mod deliveries;
+mod delivery;
 mod enrollment;
 mod history;
 mod html;
+mod json;
 mod layout;
 mod log;
 mod login;
@@ -34,6 +36,7 @@ mod when;
 
 pub use containers::{asked_all, containers};
 pub use deliveries::deliveries;
+pub use delivery::delivery;
 pub use enrollment::enrollment;
 pub use login::{login, problem};
 pub use project::project;
@@ -50,7 +53,7 @@ pub const LIVE: &str = include_str!("live.js");
 mod tests {
     use super::testing::*;
     use super::*;
-    use crate::view::{ContainersView, DeliveriesView, EnrollmentView, FleetView, ProjectPage};
+    use crate::view::{ContainersView, DeliveriesView, DeliveryPage, EnrollmentView, FleetView, ProjectPage};
 
     /// Most that style and script may weigh together, in bytes: with a page of
     /// text a first visit stays below 40 KiB before compression, and 14 KiB after.
@@ -72,7 +75,8 @@ mod tests {
             containers(&some_containers(), NOW),
             asked_all(&an_ask_to_all(), NOW),
             deliveries(&DeliveriesView::default(), NOW),
-            deliveries(&DeliveriesView { rows: vec![a_delivery("d", "accepted", 5)], missed_last_day: 2 }, NOW),
+            deliveries(&DeliveriesView { rows: vec![a_delivery("d", "accepted", 5)], missed_last_day: 2, older: Some(1), ..DeliveriesView::default() }, NOW),
+            delivery(&DeliveryPage { row: a_delivery("d", "ignored", 5), jobs: vec![], payload: "{}".into() }, NOW),
             enrollment(&EnrollmentView { code: "c".into(), expires_at: NOW, command: "doorstep join".into() }, NOW),
         ];
         for row in runs {

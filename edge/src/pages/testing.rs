@@ -1,11 +1,11 @@
 //! Views for tests, and what a person sees of a page.
 
-use doorstep_shared::ids::{Action, Cause, JobId, Name, ProjectState};
+use doorstep_shared::ids::{Action, Cause, JobId, JobState, Name, ProjectState};
 use doorstep_shared::protocol::{BehindView, CommitView, Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 
 use crate::view::{
-    AskedAll, ContainersHost, ContainersProject, ContainersView, DeliveryRow, FleetView, HostView, JobRow, Problem, ProjectRow, RunPage, RunRow, StepRow,
+    AskedAll, ContainersHost, ContainersProject, ContainersView, DeliveryRow, FleetView, FollowedJob, HostView, JobRow, Problem, ProjectRow, RunPage, RunRow, StepRow,
 };
 
 pub const NOW: Timestamp = Timestamp(1_790_000_000_000);
@@ -171,6 +171,12 @@ pub fn a_delivery(id: &str, status: &str, ago_ms: u64) -> DeliveryRow {
         received_at: before(ago_ms),
         jobs: vec![JobId(1_832_960_000_000)],
     }
+}
+
+/// A job of this number, and its run if one began.
+pub fn a_followed_job(id: u64, run: Option<&str>) -> FollowedJob {
+    let state = if run.is_some() { JobState::Done } else { JobState::Leased };
+    FollowedJob { id: JobId(id), host: name("attic"), project: name("shop"), state, run: run.map(|state| a_run("r1", state)) }
 }
 
 pub fn a_service(of: &str, state: &str) -> ServiceView {
