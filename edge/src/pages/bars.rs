@@ -45,6 +45,11 @@ pub fn run_bar(runs: &[RunRow], now: Timestamp) -> Html {
     html
 }
 
+/// The same in words: "The last 3 runs: 2 succeeded, 1 rolled back".
+pub fn run_words(runs: &[RunRow]) -> String {
+    summary(&runs.iter().take(BARS_MAX).collect::<Vec<_>>())
+}
+
 /// One run as a link: a field to point at, the bar, the sign.
 fn bar(run: &RunRow, x: u64, is_newest: bool, now: Timestamp) -> Html {
     let (tone, sign) = look(run.state);

@@ -61,7 +61,8 @@ pub fn runs(runs: &[RunRow], now: Timestamp) -> Html {
         html.raw("<p class=\"card\">No run yet. Push to the branch, or deploy from here or on the host.</p>");
         return html;
     }
-    html.raw("<div class=\"card\" id=\"bars\">").add(&bars::run_bar(runs, now)).raw("</div>");
+    html.raw("<div class=\"card\" id=\"bars\">").add(&bars::run_bar(runs, now));
+    html.raw("<p class=\"muted\" aria-hidden=\"true\">").text(&bars::run_words(runs)).raw("</p></div>");
     let mut table = Table::new("Runs", &["Run", "State", "Started", "Took", "Cause", "Commit"]);
     for run in runs {
         let mut name = Html::new();

@@ -309,6 +309,7 @@
       }
       const line = document.createElement("li");
       line.id = "L" + ++number;
+      if (!list.firstChild) line.value = number; // a list laid out for itself counts for itself
       line.textContent = text + "\n";
       list.append(line);
       fresh.push(line);
@@ -472,6 +473,12 @@
   document.addEventListener("shown", fetchNew);
   fetchNew();
 })();
+
+// The bars of a run's steps are drawn in milliseconds; the section has the scale.
+document.addEventListener("shown", () => {
+  const span = document.getElementById("steps")?.dataset.span;
+  if (span) for (const bar of document.querySelectorAll("svg.span")) bar.setAttribute("viewBox", `0 0 ${span} 10`);
+});
 
 // The arrow keys lead from bar to bar; only one is a stop of the Tab key.
 document.addEventListener("keydown", (event) => {

@@ -2,7 +2,7 @@
 //!
 //! Lines stand in lists of [`CHUNK`], so that a browser lays out only those that
 //! it shows (`content-visibility`), and a log of 100,000 lines scrolls as a short
-//! one does. A line costs 20 bytes of markup: its number is the list's, and its
+//! one does. A line costs some 20 bytes of markup: its number is the list's, and its
 //! anchor is its id. The script adds what comes later and the tools; without it
 //! they are absent, and the page has the log as it was.
 
@@ -50,9 +50,15 @@ fn list(first: usize, lines: &[&String]) -> Html {
     let mut html = Html::new();
     html.raw("<ol start=\"").number(first as u64).raw("\">");
     for (place, line) in lines.iter().enumerate() {
+        let number = (first + place) as u64;
+        html.raw("<li id=\"L").number(number).raw("\"");
+        if place == 0 {
+            // A list that is laid out for itself counts for itself.
+            html.raw(" value=\"").number(number).raw("\"");
+        }
         // The newline is no line of its own at an element's end, and keeps an
         // empty line as high as the others.
-        html.raw("<li id=\"L").number((first + place) as u64).raw("\">").text(line).raw("\n</li>");
+        html.raw(">").text(line).raw("\n</li>");
     }
     html.raw("</ol>");
     html
@@ -71,7 +77,7 @@ mod tests {
     fn lines_are_numbered_and_can_be_linked_to() {
         let html = section(&page("running", &["", "<b>one</b>"]), Have::default()).into_string();
         assert_well_formed(&html);
-        assert!(html.contains("<ol start=\"1\"><li id=\"L1\">\n</li><li id=\"L2\">&lt;b&gt;one&lt;/b&gt;\n</li></ol>"), "{html}");
+        assert!(html.contains("<ol start=\"1\"><li id=\"L1\" value=\"1\">\n</li><li id=\"L2\">&lt;b&gt;one&lt;/b&gt;\n</li></ol>"), "{html}");
         assert!(html.contains(" data-from=\"/api/runs/r1/log\" data-next=\"2000\" data-follow>"), "{html}");
         assert!(html.contains("href=\"/api/runs/r1/log?format=text\">raw<"), "{html}");
     }
@@ -80,7 +86,7 @@ mod tests {
     fn lists_are_short_and_go_on_where_the_last_ended() {
         let html = section(&page("succeeded", &["x"; 401]), Have::default()).into_string();
         assert_well_formed(&html);
-        for start in ["<ol start=\"1\">", "<ol start=\"201\"><li id=\"L201\">", "<ol start=\"401\"><li id=\"L401\">"] {
+        for start in ["<ol start=\"1\">", "<ol start=\"201\"><li id=\"L201\" value=\"201\">", "<ol start=\"401\"><li id=\"L401\" value=\"401\">"] {
             assert!(html.contains(start), "{start}");
         }
         assert_eq!(html.matches("<ol").count(), 3);

@@ -153,6 +153,7 @@ mod tests {
              deploy succeeded in 12.4 s, a1b2c3d, began 2026-09-21 14:10:00 UTC\n\
              deploy rolled back in 31 s, at check, a1b2c3d, began 2026-09-21 14:08:50 UTC\n↺\n\
              deploy running, a1b2c3d, began 2026-09-21 14:12:38 UTC\n◐\n\
+             The last 3 runs: 1 running, 1 succeeded, 1 rolled back\n\
              Run | State | Started | Took | Cause | Commit\n\
              deploy | ◐ running | 42 s ago | 42 s | push | a1b2c3d\n\
              deploy | ↺ rolled back at check: /health answered 500 | 4 min ago | 31 s | push | a1b2c3d\n\

@@ -254,7 +254,7 @@ mod tests {
         assert!(text.contains("# deploy of shop on attic\n◐ running\nCause\n"), "{text}");
         assert!(text.contains("Started\n42 s ago\nUnder way for\n42 s\n"), "{text}");
         assert!(text.contains("build | ◐ started | 20 s\n"), "{text}");
-        assert!(page.contains(" data-follow><ol start=\"1\"><li id=\"L1\">Resolved"), "{page}");
+        assert!(page.contains(" data-follow><ol start=\"1\"><li id=\"L1\" value=\"1\">Resolved"), "{page}");
         assert!(!page.contains("id=\"failure\""));
     }
 

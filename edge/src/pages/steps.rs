@@ -1,8 +1,9 @@
 //! A run's steps in order, each with a bar that says when it was at work.
 //!
-//! Pure. All bars of a run have one scale. While a run goes on that scale ends at
-//! a power of two of seconds, so that a bar stands still while later steps come
-//! and a refresh sends only the steps that changed.
+//! Pure. A bar is drawn in milliseconds of its run, and all bars have one scale,
+//! which is the drawing's `viewBox`. While a run goes on the scale ends at a power
+//! of two of seconds, so that bars stand still for a while; where it changes, the
+//! script changes it on rows that are there, so a refresh sends no row for it.
 
 use doorstep_shared::ids::{RunState, StepState};
 use doorstep_shared::time::Timestamp;
@@ -13,21 +14,19 @@ use super::version::{self, Have};
 use super::when;
 use crate::view::{RunRow, StepRow};
 
-/// Width of the drawing, in its own units.
-const WIDTH: u64 = 1_000;
-/// A bar that is shorter could not be seen.
-const BAR_WIDTH_MIN: u64 = 8;
+/// Longest time that a bar says, and still a number that a drawing can hold: 31 years.
+const TIME_MAX_MS: u64 = 1_000_000_000_000;
 
 /// The section, without the rows that the reader has.
 pub fn section(run: &RunRow, steps: &[StepRow], have: Have<'_>, now: Timestamp) -> Html {
     let mut html = Html::new();
-    html.raw("<section id=\"steps\"><h2>Steps</h2>");
+    let span = span_ms(run, steps, now);
+    html.raw("<section id=\"steps\" data-span=\"").number(span).raw("\"><h2>Steps</h2>");
     if steps.is_empty() {
         html.raw("<p class=\"card\" id=\"no-steps\">No step was reported yet.</p></section>");
         return html;
     }
-    let span = span_ms(run, steps, now);
-    let versions: Vec<String> = steps.iter().enumerate().map(|(place, step)| version::of(&(place, step, span))).collect();
+    let versions: Vec<String> = steps.iter().enumerate().map(|(place, step)| version::of(&(place, step))).collect();
     let columns = &["Step", "State", "Took", "When", "Detail"];
     let has_head = versions.iter().any(|version| have.has(version));
     let mut table = if has_head { Table::without_head("Steps", columns) } else { Table::new("Steps", columns) };
@@ -69,19 +68,16 @@ fn times(run: &RunRow, step: &StepRow, now: Timestamp) -> Option<(u64, u64)> {
 /// What the whole width stands for.
 fn span_ms(run: &RunRow, steps: &[StepRow], now: Timestamp) -> u64 {
     let ends = steps.iter().filter_map(|step| times(run, step, now)).map(|(began, took)| began.saturating_add(took));
-    let last = ends.max().unwrap_or(0).max(1);
+    let last = ends.max().unwrap_or(0).clamp(1, TIME_MAX_MS);
     match (run.state, run.ended) {
-        (RunState::Running, _) | (_, None) => 1_000_u64.saturating_mul(last.max(now.ms_since(run.started)).div_ceil(1_000).checked_next_power_of_two().unwrap_or(u64::MAX)),
-        (_, Some(ended)) => last.max(ended.ms_since(run.started)),
+        (RunState::Running, _) | (_, None) => 1_000 * last.max(now.ms_since(run.started).min(TIME_MAX_MS)).div_ceil(1_000).next_power_of_two(),
+        (_, Some(ended)) => last.max(ended.ms_since(run.started).min(TIME_MAX_MS)),
     }
 }
 
 fn bar(run: &RunRow, step: &StepRow, span: u64, now: Timestamp) -> Html {
     let mut html = Html::new();
     let Some((began, took)) = times(run, step, now) else { return html };
-    let scaled = |ms: u64| u64::try_from(u128::from(ms.min(span)) * u128::from(WIDTH) / u128::from(span.max(1))).unwrap_or(WIDTH);
-    let width = scaled(took).max(BAR_WIDTH_MIN);
-    let x = scaled(began).min(WIDTH - width);
     let tone = match step.state {
         StepState::Pending | StepState::Started => "busy",
         StepState::Succeeded => "ok",
@@ -89,8 +85,9 @@ fn bar(run: &RunRow, step: &StepRow, span: u64, now: Timestamp) -> Html {
         StepState::Undone => "warn",
     };
     html.raw("<svg class=\"span\" role=\"img\" aria-label=\"after ").text(&when::took_words(began));
-    html.raw("\" viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\"><rect class=\"way\" x=\"0\" y=\"4\" width=\"1000\" height=\"2\"></rect>");
-    html.raw("<rect class=\"").raw(tone).raw("\" x=\"").number(x).raw("\" y=\"0\" width=\"").number(width).raw("\" height=\"10\"></rect></svg>");
+    html.raw("\" viewBox=\"0 0 ").number(span).raw(" 10\" preserveAspectRatio=\"none\"><rect class=\"way\" y=\"4\" width=\"100%\" height=\"2\"></rect>");
+    // However short it was, its outline can be seen.
+    html.raw("<rect class=\"bar ").raw(tone).raw("\" x=\"").number(began.min(TIME_MAX_MS)).raw("\" width=\"").number(took.min(TIME_MAX_MS)).raw("\" height=\"10\"></rect></svg>");
     html
 }
 
@@ -107,12 +104,12 @@ mod tests {
     fn bars_stand_where_their_steps_were_at_work() {
         let run = a_run("r", "succeeded"); // of 12.4 s
         let html = |step: StepRow| bar(&run, &step, 12_400, NOW).into_string();
-        assert!(html(step(6_200, Some(6_200), "succeeded")).contains("x=\"0\" y=\"0\" width=\"500\""));
+        assert!(html(step(6_200, Some(6_200), "succeeded")).contains("class=\"bar ok\" x=\"0\" width=\"6200\""));
         let last = html(step(12_400, Some(1), "failed"));
-        assert!(last.contains("class=\"bad\" x=\"992\" y=\"0\" width=\"8\"") && last.contains("aria-label=\"after 12.3 s\""), "{last}");
+        assert!(last.contains("viewBox=\"0 0 12400 10\"") && last.contains("class=\"bar bad\" x=\"12399\" width=\"1\"") && last.contains("aria-label=\"after 12.3 s\""), "{last}");
         assert_eq!(html(step(0, None, "pending")), "");
         // A clock that went back, or a step that is longer than its run.
-        assert!(html(step(0, Some(u64::MAX), "succeeded")).contains("x=\"0\" y=\"0\" width=\"1000\""));
+        assert!(html(step(0, Some(u64::MAX), "succeeded")).contains("x=\"0\" width=\"1000000000000\""));
     }
 
     #[test]
@@ -133,6 +130,9 @@ mod tests {
         assert_eq!(have.len(), 2);
         let same = section(&run, &steps, Have(Some(&have)), NOW).into_string();
         assert!(same.contains("<tr role=\"row\" id=\"step/0\" data-same></tr><tr role=\"row\" id=\"step/1\" data-same></tr>"), "{same}");
+        // The scale has changed meanwhile; the rows have not.
+        let later = section(&run, &steps, Have(Some(&have)), NOW.plus_ms(100_000)).into_string();
+        assert!(whole.contains(" data-span=\"64000\"") && later.contains(" data-span=\"256000\"") && !later.contains("data-v"), "{later}");
         steps[1] = a_step("build", "succeeded", Some(90), "slot 2");
         let next = section(&run, &steps, Have(Some(&have)), NOW).into_string();
         assert!(next.contains("<thead data-same></thead>") && next.contains("id=\"step/0\" data-same") && next.contains("slot 2"), "{next}");
