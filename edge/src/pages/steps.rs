@@ -26,7 +26,7 @@ pub fn section(run: &RunRow, steps: &[StepRow], have: Have<'_>, now: Timestamp) 
         html.raw("<p class=\"card\" id=\"no-steps\">No step was reported yet.</p></section>");
         return html;
     }
-    let versions: Vec<String> = steps.iter().enumerate().map(|(place, step)| version::of(&(place, step))).collect();
+    let versions: Vec<String> = steps.iter().enumerate().map(|(place, step)| version::of(&(place, step, ended(run).filter(|_| step.state == StepState::Started)))).collect();
     let columns = &["Step", "State", "Took", "When", "Detail"];
     let has_head = versions.iter().any(|version| have.has(version));
     let mut table = if has_head { Table::without_head("Steps", columns) } else { Table::new("Steps", columns) };
@@ -45,11 +45,19 @@ pub fn section(run: &RunRow, steps: &[StepRow], have: Have<'_>, now: Timestamp) 
 fn cells(run: &RunRow, step: &StepRow, span: u64, now: Timestamp) -> [Html; 5] {
     let took = match (step.duration_ms, step.state) {
         (Some(ms), _) => Html::of(&when::took_words(ms)),
-        (None, StepState::Started) => when::since(step.at, now),
+        (None, StepState::Started) => match ended(run) {
+            Some(ended) => Html::of(&when::took_words(ended.ms_since(step.at))),
+            None => when::since(step.at, now),
+        },
         (None, StepState::Pending | StepState::Succeeded | StepState::Failed | StepState::Undone) => Html::new(),
     };
     let detail = if step.detail.is_empty() { Html::new() } else { parts::quote(&step.detail) };
     [parts::quote(&step.name), parts::step_badge(step.state), took, bar(run, step, span, now), detail]
+}
+
+/// When the run ended; a step that was left open then did not go on.
+fn ended(run: &RunRow) -> Option<Timestamp> {
+    run.ended.filter(|_| run.state != RunState::Running)
 }
 
 /// Where a step began and how long it took, in milliseconds of the run.
@@ -57,7 +65,7 @@ fn times(run: &RunRow, step: &StepRow, now: Timestamp) -> Option<(u64, u64)> {
     let took = match (step.duration_ms, step.state) {
         (_, StepState::Pending) => return None,
         (Some(ms), _) => ms,
-        (None, StepState::Started) => now.ms_since(step.at),
+        (None, StepState::Started) => ended(run).unwrap_or(now).ms_since(step.at),
         (None, StepState::Succeeded | StepState::Failed | StepState::Undone) => 0,
     };
     // A step says when it last changed: at its end, once it has one.
@@ -69,9 +77,9 @@ fn times(run: &RunRow, step: &StepRow, now: Timestamp) -> Option<(u64, u64)> {
 fn span_ms(run: &RunRow, steps: &[StepRow], now: Timestamp) -> u64 {
     let ends = steps.iter().filter_map(|step| times(run, step, now)).map(|(began, took)| began.saturating_add(took));
     let last = ends.max().unwrap_or(0).clamp(1, TIME_MAX_MS);
-    match (run.state, run.ended) {
-        (RunState::Running, _) | (_, None) => 1_000 * last.max(now.ms_since(run.started).min(TIME_MAX_MS)).div_ceil(1_000).next_power_of_two(),
-        (_, Some(ended)) => last.max(ended.ms_since(run.started).min(TIME_MAX_MS)),
+    match ended(run) {
+        None => 1_000 * last.max(now.ms_since(run.started).min(TIME_MAX_MS)).div_ceil(1_000).next_power_of_two(),
+        Some(ended) => last.max(ended.ms_since(run.started).min(TIME_MAX_MS)),
     }
 }
 
@@ -108,6 +116,8 @@ mod tests {
         let last = html(step(12_400, Some(1), "failed"));
         assert!(last.contains("viewBox=\"0 0 12400 10\"") && last.contains("class=\"bar bad\" x=\"12399\" width=\"1\"") && last.contains("aria-label=\"after 12.3 s\""), "{last}");
         assert_eq!(html(step(0, None, "pending")), "");
+        // It was left open when the run ended.
+        assert!(html(step(400, None, "started")).contains("x=\"400\" width=\"12000\""));
         // A clock that went back, or a step that is longer than its run.
         assert!(html(step(0, Some(u64::MAX), "succeeded")).contains("x=\"0\" width=\"1000000000000\""));
     }

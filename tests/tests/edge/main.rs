@@ -10,6 +10,7 @@ mod history;
 mod jobs;
 mod limits;
 mod missed;
+mod pages;
 mod queue;
 mod refused;
 mod reports;

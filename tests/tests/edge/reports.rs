@@ -26,12 +26,14 @@ pub fn started(run: &str, project: &str, grant: Option<&Grant>) -> Report {
     }
 }
 
-fn step(run: &str, index: u16, name: &str, state: StepState) -> Report {
+/// A step of it.
+pub fn step(run: &str, index: u16, name: &str, state: StepState) -> Report {
     let (name, detail) = (name.into(), format!("{name} it"));
     Report::Step { run: run.into(), index, name, state, at: Timestamp(AT + 1), duration_ms: Some(12), detail }
 }
 
-fn log(run: &str, lines: &[&str]) -> Report {
+/// Lines of its log.
+pub fn log(run: &str, lines: &[&str]) -> Report {
     Report::Log { run: run.into(), lines: lines.iter().map(|&line| line.to_owned()).collect() }
 }
 
