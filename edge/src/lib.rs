@@ -5,20 +5,25 @@
 //! believed to the [`hub`]. Nothing unsigned and nobody unknown costs the hub
 //! more than a note.
 //!
-//! `route`, `ask`, `delivery`, `followed`, `services`, `session`, `enroll`, `health`, `view` and
-//! `pages` are pure and tested natively; they never use the platform. What is absent: anything that
+//! `route`, `ask`, `asker`, `audit`, `delivery`, `followed`, `quota`, `services`, `session`,
+//! `site`, `throttle`, `enroll`, `health`, `view` and `pages` are pure and tested natively; they never use the platform. What is absent: anything that
 //! could make a host run a command.
 
 pub mod ask;
+pub mod asker;
+pub mod audit;
 pub mod delivery;
 pub mod enroll;
 pub mod followed;
 pub mod health;
 pub mod kept;
 pub mod pages;
+pub mod quota;
 pub mod route;
 pub mod services;
 pub mod session;
+pub mod site;
+pub mod throttle;
 pub mod view;
 
 pub mod call;
