@@ -6,6 +6,8 @@
 use doorstep_shared::ids::{Action, JobId, Name};
 
 use crate::ask::takes_service;
+use crate::asker::HANDLE_DIGITS;
+use crate::pages::{self, Asset};
 
 /// Everything a request can mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +30,8 @@ pub enum Route {
     Login,
     /// Sign out.
     Logout,
-    /// A file of the dashboard.
-    Asset(&'static str),
+    /// A file of the dashboard, and whether its name has its hash.
+    Asset(&'static Asset, bool),
     /// The first page.
     Fleet,
     /// One project's page.
@@ -40,6 +42,14 @@ pub enum Route {
     Deliveries,
     /// The page of all services.
     Containers,
+    /// The page of what people did.
+    Audit,
+    /// The page of settings.
+    Settings,
+    /// End a session, from a page's form.
+    EndSession(String),
+    /// Sign out everywhere.
+    EndAllSessions,
     /// Page updates.
     Live,
     /// The executor's socket.
@@ -78,8 +88,16 @@ pub enum Route {
     ApiEnroll,
     /// A one-time code, from a page's form.
     Enroll,
-    /// Revoke a host.
+    /// Revoke a host, as JSON.
     ApiRevoke(Name),
+    /// Revoke a host, from a page's form.
+    Revoke(Name),
+    /// `/api/audit`.
+    ApiAudit,
+    /// `/api/sessions`.
+    ApiSessions,
+    /// End a session, as JSON.
+    ApiEndSession(String),
     /// What the hub cost since it woke.
     ApiUsage,
     /// The path exists, the method does not; what is allowed.
@@ -112,7 +130,7 @@ impl Route {
             | Self::LoginPage
             | Self::Login
             | Self::Logout
-            | Self::Asset(_)
+            | Self::Asset(..)
             | Self::WrongMethod(_)
             | Self::Unknown => Access::Open,
             Self::Fleet
@@ -120,6 +138,11 @@ impl Route {
             | Self::Run(_)
             | Self::Deliveries
             | Self::Containers
+            | Self::Audit
+            | Self::Settings
+            | Self::EndSession(_)
+            | Self::EndAllSessions
+            | Self::Revoke(_)
             | Self::Live
             | Self::Act(..)
             | Self::ActAll(..)
@@ -142,11 +165,15 @@ impl Route {
             | Self::ApiActAll(..)
             | Self::ApiEnroll
             | Self::ApiRevoke(_)
+            | Self::ApiAudit
+            | Self::ApiSessions
+            | Self::ApiEndSession(_)
             | Self::ApiUsage => Access::SignedInOrBearer,
         }
     }
 
-    /// Does it change something? Then a browser's origin is checked.
+    /// Does it change something? Then a browser's origin is checked, and a
+    /// session's form token but for signing in.
     #[must_use]
     pub fn changes(&self) -> bool {
         matches!(
@@ -165,6 +192,10 @@ impl Route {
                 | Self::ApiEnroll
                 | Self::Enroll
                 | Self::ApiRevoke(_)
+                | Self::Revoke(_)
+                | Self::EndSession(_)
+                | Self::EndAllSessions
+                | Self::ApiEndSession(_)
         )
     }
 
@@ -178,11 +209,25 @@ impl Route {
                 | Self::Run(_)
                 | Self::Deliveries
                 | Self::Containers
-                | Self::Act(..)
+                | Self::Audit
+                | Self::Settings
+        ) || self.takes_form()
+    }
+
+    /// Is it asked for with a page's form?
+    #[must_use]
+    pub fn takes_form(&self) -> bool {
+        matches!(
+            self,
+            Self::Act(..)
                 | Self::ActAll(..)
                 | Self::Cancel(_)
                 | Self::Revive(_)
                 | Self::Enroll
+                | Self::Revoke(_)
+                | Self::EndSession(_)
+                | Self::EndAllSessions
+                | Self::Logout
         )
     }
 }
@@ -203,8 +248,10 @@ pub fn route(method: &str, path: &str) -> Route {
             other => either(other, Route::LoginPage, "GET, HEAD, POST"),
         },
         ["logout"] => only(method, "POST", Route::Logout),
-        ["assets", "style.css"] => get(method, Route::Asset("style.css")),
-        ["assets", "live.js"] => get(method, Route::Asset("live.js")),
+        ["assets", name] => match pages::asset(name) {
+            Some((asset, is_hashed)) => get(method, Route::Asset(asset, is_hashed)),
+            None => Route::Unknown,
+        },
         [""] => get(method, Route::Fleet),
         ["deliveries"] => get(method, Route::Deliveries),
         ["containers"] => get(method, Route::Containers),
@@ -218,6 +265,11 @@ pub fn route(method: &str, path: &str) -> Route {
         ["jobs", id, "cancel"] => only(method, "POST", job_route(id, Route::Cancel)),
         ["jobs", id, "revive"] => only(method, "POST", job_route(id, Route::Revive)),
         ["hosts", "enrollments"] => only(method, "POST", Route::Enroll),
+        ["hosts", host, "revoke"] => host.parse().map_or(Route::Unknown, |host| only(method, "POST", Route::Revoke(host))),
+        ["audit"] => get(method, Route::Audit),
+        ["settings"] => get(method, Route::Settings),
+        ["settings", "sessions", "end-all"] => only(method, "POST", Route::EndAllSessions),
+        ["settings", "sessions", handle, "end"] => only(method, "POST", session_route(handle, Route::EndSession)),
         ["live"] => get(method, Route::Live),
         ["executor"] => get(method, Route::Executor),
         ["api", rest @ ..] => api(method, rest),
@@ -232,6 +284,9 @@ fn api(method: &str, parts: &[&str]) -> Route {
         ["hosts", host] => host.parse().map_or(Route::Unknown, |host| only(method, "DELETE", Route::ApiRevoke(host))),
         ["projects"] => get(method, Route::ApiProjects),
         ["usage"] => get(method, Route::ApiUsage),
+        ["audit"] => get(method, Route::ApiAudit),
+        ["sessions"] => get(method, Route::ApiSessions),
+        ["sessions", handle] => only(method, "DELETE", session_route(handle, Route::ApiEndSession)),
         ["containers"] => get(method, Route::ApiContainers),
         ["containers", host, action] => only(method, "POST", act_all(host, action, Route::ApiActAll)),
         ["projects", host, project, action] => only(method, "POST", act(host, project, action, Route::ApiAct)),
@@ -263,6 +318,11 @@ fn act_all(host: &str, action: &str, make: fn(Name, Action) -> Route) -> Route {
 fn id_route(id: &str, make: fn(String) -> Route) -> Route {
     let plain = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if plain { make(id.to_owned()) } else { Route::Unknown }
+}
+
+fn session_route(handle: &str, make: fn(String) -> Route) -> Route {
+    let is_one = handle.len() == HANDLE_DIGITS && handle.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if is_one { make(handle.to_owned()) } else { Route::Unknown }
 }
 
 /// A job's number is below 2^53, so it has at most 16 digits.
@@ -324,24 +384,89 @@ mod tests {
         }
     }
 
+    /// Every address that there is, with its method.
+    const EVERY: &[(&str, &str)] = &[
+        ("POST", "/webhooks/github"),
+        ("GET", "/webhooks/github/health"),
+        ("GET", "/webhooks/github/events"),
+        ("GET", "/webhooks/github/events/g"),
+        ("POST", "/webhooks/github/events/g/replay"),
+        ("GET", "/healthz"),
+        ("GET", "/login"),
+        ("POST", "/login"),
+        ("POST", "/logout"),
+        ("GET", "/assets/style.css"),
+        ("GET", "/"),
+        ("GET", "/projects/a/b"),
+        ("GET", "/runs/r"),
+        ("GET", "/deliveries"),
+        ("GET", "/containers"),
+        ("GET", "/audit"),
+        ("GET", "/settings"),
+        ("GET", "/live"),
+        ("GET", "/executor"),
+        ("POST", "/projects/a/b/deploy"),
+        ("POST", "/containers/a/stop"),
+        ("POST", "/jobs/7/cancel"),
+        ("POST", "/jobs/7/revive"),
+        ("POST", "/hosts/enrollments"),
+        ("POST", "/hosts/a/revoke"),
+        ("POST", "/settings/sessions/0123abcd/end"),
+        ("POST", "/settings/sessions/end-all"),
+        ("GET", "/api/hosts"),
+        ("GET", "/api/projects"),
+        ("GET", "/api/containers"),
+        ("GET", "/api/runs"),
+        ("GET", "/api/runs/r"),
+        ("GET", "/api/runs/r/log"),
+        ("GET", "/api/jobs"),
+        ("GET", "/api/usage"),
+        ("GET", "/api/audit"),
+        ("GET", "/api/sessions"),
+        ("POST", "/api/projects/a/b/deploy"),
+        ("POST", "/api/containers/a/stop"),
+        ("POST", "/api/jobs/7/cancel"),
+        ("POST", "/api/jobs/7/revive"),
+        ("POST", "/api/hosts/enrollments"),
+        ("DELETE", "/api/hosts/a"),
+        ("DELETE", "/api/sessions/0123abcd"),
+    ];
+
     #[test]
     fn what_changes_something_is_never_open_but_login_and_logout() {
-        let routes = [
-            route("POST", "/api/projects/a/b/deploy"),
-            route("POST", "/projects/a/b/deploy"),
-            route("POST", "/containers/a/stop"),
-            route("POST", "/api/containers/a/stop"),
-            route("POST", "/hosts/enrollments"),
-            route("POST", "/api/hosts/enrollments"),
-            route("DELETE", "/api/hosts/a"),
-            route("POST", "/webhooks/github/events/g/replay"),
-            route("POST", "/api/jobs/7/cancel"),
-            route("POST", "/api/jobs/7/revive"),
-            route("POST", "/jobs/7/cancel"),
-            route("POST", "/jobs/7/revive"),
-        ];
-        for r in routes {
-            assert!(r.changes() && r.access() != Access::Open, "{r:?}");
+        for (method, path) in EVERY {
+            let r = route(method, path);
+            assert!(!matches!(r, Route::Unknown | Route::WrongMethod(_)), "{method} {path}");
+            // GitHub's signature is its own proof.
+            let changes = *method != "GET" && r != Route::Deliver;
+            assert_eq!(r.changes(), changes, "{method} {path}");
+            let is_open = matches!(r, Route::Login | Route::Logout);
+            assert!(!changes || is_open == (r.access() == Access::Open), "{method} {path}");
         }
+    }
+
+    #[test]
+    fn what_a_form_asks_for_is_not_for_bearers_and_what_the_api_changes_takes_no_form() {
+        for (method, path) in EVERY {
+            let r = route(method, path);
+            assert!(!r.takes_form() || (r.changes() && r.access() != Access::SignedInOrBearer), "{method} {path}");
+            assert_eq!(r.takes_form(), r.changes() && r.access() != Access::SignedInOrBearer && r != Route::Login, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn sessions_are_named_by_their_handle() {
+        assert_eq!(route("POST", "/settings/sessions/0123abcd/end"), Route::EndSession("0123abcd".into()));
+        for bad in ["", "0123abc", "0123abcde", "0123ABCD", "0123abc_"] {
+            assert_eq!(route("DELETE", &format!("/api/sessions/{bad}")), Route::Unknown, "{bad}");
+        }
+        assert_eq!(route("GET", "/settings/sessions/end-all"), Route::WrongMethod("POST"));
+    }
+
+    #[test]
+    fn files_are_found_under_both_names() {
+        assert!(matches!(route("GET", "/assets/live.js"), Route::Asset(_, false)));
+        assert!(matches!(route("GET", &format!("/assets/{}", pages::asset("style.css").unwrap().0.name)), Route::Asset(_, true)));
+        assert_eq!(route("GET", "/assets/nothing.css"), Route::Unknown);
     }
 }

@@ -17,10 +17,11 @@ use doorstep_shared::queue::Job;
 use doorstep_shared::time::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use wasm_bindgen::prelude::*;
+use crate::quota::Counts;
 use worker::{Error, Result, SqlCursor, SqlStorageValue, State};
 
 /// Migrations in order; one already carried out is never changed.
-const MIGRATIONS: &[&[&str]] = &[FIRST, DEAD_JOBS, JOBS_BY_LIFE, MISSED_PUSHES];
+const MIGRATIONS: &[&[&str]] = &[FIRST, DEAD_JOBS, JOBS_BY_LIFE, MISSED_PUSHES, PEOPLE];
 
 const FIRST: &[&str] = &[
     // A delivery, by GUID: small rows, so that a look-up reads few pages.
@@ -66,6 +67,15 @@ const JOBS_BY_LIFE: &[&str] = &[
 /// found first. A push that comes after all takes its row away.
 const MISSED_PUSHES: &[&str] = &[
     "CREATE TABLE missed (head TEXT NOT NULL, name TEXT NOT NULL, repo TEXT NOT NULL, branch TEXT NOT NULL, found INTEGER NOT NULL, PRIMARY KEY (head, name)) WITHOUT ROWID",
+];
+
+/// Who is signed in, what people did, when somebody guessed last, what a day cost.
+/// An entry's `id` is made as an event's is, so history needs no index.
+const PEOPLE: &[&str] = &[
+    "CREATE TABLE sessions (hash TEXT PRIMARY KEY, created INTEGER NOT NULL, seen INTEGER NOT NULL, ends INTEGER NOT NULL, address TEXT NOT NULL, agent TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE audit (id INTEGER PRIMARY KEY, who TEXT NOT NULL, address TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL, host TEXT NOT NULL, project TEXT NOT NULL, result TEXT NOT NULL)",
+    "ALTER TABLE tries ADD COLUMN last INTEGER NOT NULL DEFAULT 0",
+    "CREATE TABLE days (day INTEGER PRIMARY KEY, requests INTEGER NOT NULL, rows_read INTEGER NOT NULL, rows_written INTEGER NOT NULL, written INTEGER NOT NULL)",
 ];
 
 #[wasm_bindgen]
@@ -140,6 +150,7 @@ pub struct Store {
     sql: worker::SqlStorage,
     transactions: Transactions,
     usage: Cell<Usage>,
+    requests: Cell<u64>,
 }
 
 /// What this object cost since it woke, in Cloudflare's units: of rows, what the
@@ -163,7 +174,7 @@ impl Store {
     /// When the storage cannot be written.
     pub fn open(state: &State) -> Result<Self> {
         let raw = state.as_raw().storage().map_err(Error::from)?;
-        let store = Self { sql: state.storage().sql(), transactions: JsValue::from(raw).unchecked_into(), usage: Cell::default() };
+        let store = Self { sql: state.storage().sql(), transactions: JsValue::from(raw).unchecked_into(), usage: Cell::default(), requests: Cell::default() };
         store.migrate()?;
         Ok(store)
     }
@@ -220,6 +231,17 @@ impl Store {
         Usage { database_bytes: self.sql.database_size() as u64, ..self.usage.get() }
     }
 
+    /// A request came.
+    pub fn count_request(&self) {
+        self.requests.set(self.requests.get().saturating_add(1));
+    }
+
+    /// What was counted since this object woke.
+    pub fn counts(&self) -> Counts {
+        let Usage { rows_read, rows_written, .. } = self.usage.get();
+        Counts { requests: self.requests.get(), rows_read, rows_written }
+    }
+
     /// The alarm was set, which is billed as a written row.
     pub fn count_alarm(&self) {
         let usage = self.usage.get();
@@ -253,10 +275,10 @@ impl Store {
         Ok(rows.iter().filter_map(|row| Some((row.text(0).parse().ok()?, row.json(1)?))).collect())
     }
 
-    /// The largest number given to a job or an event.
+    /// The largest number given to a job, an event or an entry of what people did.
     pub fn last_number(&self) -> Result<u64> {
         let rows = self.rows(
-            "SELECT max(coalesce((SELECT max(id) FROM jobs WHERE live = 1), 0), coalesce((SELECT max(id) FROM jobs WHERE live = 0), 0), coalesce((SELECT max(id) FROM events), 0))",
+            "SELECT max(coalesce((SELECT max(id) FROM jobs WHERE live = 1), 0), coalesce((SELECT max(id) FROM jobs WHERE live = 0), 0), coalesce((SELECT max(id) FROM events), 0), coalesce((SELECT max(id) FROM audit), 0))",
             [],
         )?;
         Ok(rows.first().map_or(0, |row| row.number(0)))

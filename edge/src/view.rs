@@ -8,6 +8,10 @@ use doorstep_shared::protocol::{Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod people;
+
+pub use people::{AuditRow, AuditView, SessionRow, SettingsView};
+
 /// A machine with an executor on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostView {
