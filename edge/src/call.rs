@@ -5,13 +5,17 @@
 //! Worker first. Whether a session goes on is asked in the hub, before anything
 //! else; a call that is not open is refused there to nobody as well.
 
-use doorstep_shared::ids::{Action, JobId, JobState, Name, ServiceName};
+use doorstep_shared::ids::{Action, JobId, Name, ServiceName};
 use serde::{Deserialize, Serialize};
 use worker::{Env, Method, Request, RequestInit, RequestRedirect, Response, Result, Stub};
 
 use crate::ask::Back;
 use crate::asker::Asker;
 use crate::delivery::Headers;
+
+mod query;
+
+pub use query::{AuditQuery, EventsQuery, JobsQuery, RunsQuery};
 
 /// Name of the one hub of a fleet. It names stored data: never change it.
 const HUB_NAME: &str = "main";
@@ -23,76 +27,6 @@ pub enum Client {
     Page,
     /// A program.
     Api,
-}
-
-/// Query of the history.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct EventsQuery {
-    /// Only events of this name.
-    #[serde(default, rename = "type")]
-    pub event_type: Option<String>,
-    /// Only of this `owner/name`.
-    #[serde(default)]
-    pub repo: Option<String>,
-    /// Only older than this `id`.
-    #[serde(default)]
-    pub before: Option<u64>,
-    /// At most this many, up to 200.
-    #[serde(default)]
-    pub limit: Option<u64>,
-}
-
-/// Query of the runs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct RunsQuery {
-    /// Only of this host.
-    #[serde(default)]
-    pub host: Option<String>,
-    /// Only of this project.
-    #[serde(default)]
-    pub project: Option<String>,
-    /// At most this many, up to 200.
-    #[serde(default)]
-    pub limit: Option<u64>,
-}
-
-/// Query of the jobs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct JobsQuery {
-    /// Only those that stand here.
-    #[serde(default)]
-    pub state: Option<String>,
-    /// Only of this host.
-    #[serde(default)]
-    pub host: Option<String>,
-    /// Only of this project.
-    #[serde(default)]
-    pub project: Option<String>,
-    /// Only older than this `id`.
-    #[serde(default)]
-    pub before: Option<u64>,
-    /// At most this many, up to 200.
-    #[serde(default)]
-    pub limit: Option<u64>,
-}
-
-impl JobsQuery {
-    /// Is the state one that there is?
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        self.state.as_deref().is_none_or(|state| state.is_empty() || state.parse::<JobState>().is_ok())
-    }
-}
-
-/// Query of what people did.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct AuditQuery {
-    /// Only what holds this word.
-    #[serde(default)]
-    pub search: Option<String>,
-    /// Only older than this `id`.
-    #[serde(default)]
-    pub before: Option<u64>,
 }
 
 /// Somebody tries to sign in.
