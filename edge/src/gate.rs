@@ -64,8 +64,7 @@ fn address(req: &Request, settings: &Settings) -> String {
 
 /// The answer to somebody who may not use this route; `None` for the others.
 pub fn refuse(req: &Request, route: &Route, by: &Asker) -> Result<Option<Response>> {
-    let is_socket = *route == Route::Live;
-    if (route.changes() || is_socket) && by.who != Who::Bearer && !is_ours(req, is_socket) {
+    if by.who != Who::Bearer && !is_ours(req, route) {
         return reply::error(403, "other_site", "this request came from another site").map(Some);
     }
     if route.access() == Access::Open || by.who != Who::Nobody {
@@ -74,9 +73,14 @@ pub fn refuse(req: &Request, route: &Route, by: &Asker) -> Result<Option<Respons
     stranger(route.is_page(), &here(req)).map(Some)
 }
 
-fn is_ours(req: &Request, must_say: bool) -> bool {
+fn is_ours(req: &Request, route: &Route) -> bool {
+    let is_socket = *route == Route::Live;
+    if !is_socket && !route.changes() {
+        return true;
+    }
     let (host, origin, fetch_site) = (header(req, "host"), header(req, "origin"), header(req, "sec-fetch-site"));
-    Said { host: host.as_deref(), origin: origin.as_deref(), fetch_site: fetch_site.as_deref() }.is_ours(must_say)
+    let said = Said { host: host.as_deref(), origin: origin.as_deref(), fetch_site: fetch_site.as_deref() };
+    if is_socket { said.has_our_origin() } else { said.is_ours() }
 }
 
 /// Where a person goes on after signing in.

@@ -66,15 +66,20 @@ pub struct Said<'a> {
 }
 
 impl Said<'_> {
-    /// Does it come from our own pages, or from no page at all? A socket must say
-    /// its origin, since every browser does.
+    /// Does what changes something come from our own pages, or from no page at all?
     #[must_use]
-    pub fn is_ours(&self, must_say: bool) -> bool {
+    pub fn is_ours(&self) -> bool {
         // `same-site` is a neighbour: another port, another name of the domain.
-        if self.fetch_site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
-            return false;
-        }
-        let Some(origin) = self.origin else { return !must_say };
+        let is_ours = self.fetch_site.is_none_or(|site| matches!(site, "same-origin" | "none"));
+        is_ours && (self.origin.is_none() || self.has_our_origin())
+    }
+
+    /// Does a socket come from our own pages? Every browser says its origin, and
+    /// that alone counts: of `ws://` not all of them know whether it is the same
+    /// site as `http://`.
+    #[must_use]
+    pub fn has_our_origin(&self) -> bool {
+        let Some(origin) = self.origin else { return false };
         let Some((_, origin_host)) = origin.split_once("://") else { return false };
         self.host.is_some_and(|host| host.eq_ignore_ascii_case(origin_host))
     }
@@ -99,7 +104,7 @@ mod tests {
 
     #[test]
     fn other_sites_are_known_by_origin_and_by_what_the_browser_says() {
-        let ours = |origin, fetch_site| Said { host: Some("edge.example:8787"), origin, fetch_site }.is_ours(false);
+        let ours = |origin, fetch_site| Said { host: Some("edge.example:8787"), origin, fetch_site }.is_ours();
         assert!(ours(None, None));
         assert!(ours(Some("https://edge.example:8787"), Some("same-origin")));
         assert!(ours(Some("http://EDGE.example:8787"), Some("none")));
@@ -114,8 +119,9 @@ mod tests {
 
     #[test]
     fn a_socket_must_say_its_origin() {
-        assert!(!Said { host: Some("edge.example"), ..Said::default() }.is_ours(true));
-        assert!(Said { host: Some("edge.example"), origin: Some("https://edge.example"), fetch_site: None }.is_ours(true));
-        assert!(!Said { host: None, origin: Some("https://edge.example"), fetch_site: None }.is_ours(true));
+        assert!(!Said { host: Some("edge.example"), ..Said::default() }.has_our_origin());
+        assert!(Said { host: Some("edge.example"), origin: Some("https://edge.example"), fetch_site: Some("cross-site") }.has_our_origin());
+        assert!(!Said { host: Some("edge.example"), origin: Some("https://evil.example"), fetch_site: Some("same-origin") }.has_our_origin());
+        assert!(!Said { host: None, origin: Some("https://edge.example"), fetch_site: None }.has_our_origin());
     }
 }
