@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::used::Chart;
 
+mod people;
+
+pub use people::{AuditRow, AuditView, SessionRow, SettingsView};
+
 /// A machine with an executor on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostView {

@@ -66,6 +66,20 @@ impl Page {
         wait::soon(what, told).await
     }
 
+    /// Waits until the edge closes it, and returns the code.
+    pub async fn closes(&mut self) -> u16 {
+        let closed = async {
+            loop {
+                match self.stream.next().await {
+                    Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
+                    Some(Ok(_)) => {}
+                    ended => panic!("the page's socket ended without a code: {ended:?}"),
+                }
+            }
+        };
+        wait::soon("the page's socket to close", closed).await
+    }
+
     async fn hear_text(&mut self) -> String {
         loop {
             let message = wait::soon("a page update", self.stream.next()).await.unwrap().unwrap();

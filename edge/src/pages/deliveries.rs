@@ -2,6 +2,7 @@
 
 use doorstep_shared::time::Timestamp;
 
+use super::Viewer;
 use super::html::Html;
 use super::layout::{Frame, document};
 use super::parts::{self, Table};
@@ -10,7 +11,8 @@ use crate::view::{DeliveriesView, DeliveryRow};
 
 /// The deliveries, newest first.
 #[must_use]
-pub fn deliveries(view: &DeliveriesView, now: Timestamp) -> String {
+pub fn deliveries(view: &DeliveriesView, viewer: Viewer<'_>) -> String {
+    let now = viewer.now;
     let mut newest_first: Vec<&DeliveryRow> = view.rows.iter().collect();
     newest_first.sort_by_key(|row| std::cmp::Reverse((row.received_at, row.id)));
     let mut html = Html::new();
@@ -21,7 +23,7 @@ pub fn deliveries(view: &DeliveriesView, now: Timestamp) -> String {
     } else {
         html.add(&table(&newest_first, now));
     }
-    document("Deliveries", &Frame::Live { menu: "/deliveries", now }, &html)
+    document("Deliveries", &Frame::Live { menu: "/deliveries", viewer }, &html)
 }
 
 fn missed(count: u64) -> Html {
@@ -107,12 +109,12 @@ mod tests {
     use doorstep_shared::ids::JobId;
 
     fn page(rows: Vec<DeliveryRow>) -> String {
-        deliveries(&DeliveriesView { rows, missed_last_day: 0 }, NOW)
+        deliveries(&DeliveriesView { rows, missed_last_day: 0 }, VIEWER)
     }
 
     #[test]
     fn pushes_that_github_did_not_tell_about_are_counted_in_words() {
-        let with = |missed_last_day| seen(&deliveries(&DeliveriesView { rows: vec![], missed_last_day }, NOW));
+        let with = |missed_last_day| seen(&deliveries(&DeliveriesView { rows: vec![], missed_last_day }, VIEWER));
         assert!(with(1).contains("\n1 push was found by reconciling in the last 24 hours: GitHub's webhook did not arrive."));
         assert!(with(3).contains("\n3 pushes were found by reconciling"));
         assert!(!with(0).contains("reconciling"));
@@ -120,7 +122,7 @@ mod tests {
 
     #[test]
     fn an_empty_history_says_how_to_set_the_webhook() {
-        let text = seen(&deliveries(&DeliveriesView::default(), NOW));
+        let text = seen(&deliveries(&DeliveriesView::default(), VIEWER));
         assert!(
             text.contains("## No delivery yet") && text.contains("/webhooks/github") && text.contains("WEBHOOK_SECRET")
         );
@@ -143,7 +145,7 @@ mod tests {
         (two.git_ref, two.jobs) = (Some("refs/tags/v1".into()), vec![JobId(1), JobId(2)]);
         assert_eq!(
             seen(&page(vec![old, new, two, ping])),
-            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
              # Deliveries\n\
              What GitHub sent to the webhook, and what became of it.\n\
              Event | Status | Received | Repository | Ref | What followed\n\

@@ -4,6 +4,7 @@ use doorstep_shared::ids::{FailureKind, RunState, StepState};
 use doorstep_shared::protocol::Failure;
 use doorstep_shared::time::Timestamp;
 
+use super::Viewer;
 use super::html::Html;
 use super::layout::{Frame, document};
 use super::parts::{self, Facts, Table, job_words};
@@ -12,7 +13,8 @@ use crate::view::{RunRow, RunView, StepRow};
 
 /// One run, whole. The log is text and nothing but text.
 #[must_use]
-pub fn run(view: &RunView, now: Timestamp) -> String {
+pub fn run(view: &RunView, viewer: Viewer<'_>) -> String {
+    let now = viewer.now;
     let run = &view.run;
     let (host, project) = (run.host.as_str(), run.project.as_str());
     let mut html = Html::new();
@@ -27,7 +29,7 @@ pub fn run(view: &RunView, now: Timestamp) -> String {
     html.raw("<section id=\"steps\"><h2>Steps</h2>").add(&steps(&view.steps, now)).raw("</section>");
     html.raw("<section id=\"output\"><h2 id=\"log-name\">Log</h2>").add(&log(view)).raw("</section>");
     let title = format!("{what} of {project} on {host}: {}", run.state.as_str().replace('_', " "));
-    document(&title, &Frame::Live { menu: "/", now }, &html)
+    document(&title, &Frame::Live { menu: "/", viewer }, &html)
 }
 
 fn failure(run: &RunRow) -> Html {
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
 
     fn page(id: &str, state: &str, steps: Vec<StepRow>, log: &[&str]) -> String {
-        super::run(&RunView { run: a_run(id, state), steps, log: log.iter().map(|l| (*l).to_owned()).collect() }, NOW)
+        super::run(&RunView { run: a_run(id, state), steps, log: log.iter().map(|l| (*l).to_owned()).collect() }, VIEWER)
     }
 
     #[test]
@@ -150,7 +152,7 @@ mod tests {
         ];
         assert_eq!(
             seen(&page("r2", "rolled_back", steps, &["", "GET /health -> 500", "<b>not bold</b>"])),
-            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
              # deploy of shop on attic\n↺ rolled back\n\
              ## The new release was not healthy\n\
              Step check: /health answered 500\n\
@@ -181,7 +183,7 @@ mod tests {
     #[test]
     fn a_run_for_one_service_names_it() {
         let run = RunRow { service: Some("web".parse().unwrap()), action: "restart".parse().unwrap(), ..a_run("r1", "succeeded") };
-        let page = super::run(&RunView { run, steps: vec![], log: vec![] }, NOW);
+        let page = super::run(&RunView { run, steps: vec![], log: vec![] }, VIEWER);
         assert!(page.contains("<title>restart web of shop on attic: succeeded"), "{page}");
         assert!(seen(&page).contains("# restart web of shop on attic"), "{page}");
     }
@@ -192,7 +194,7 @@ mod tests {
         assert!(text.ends_with("## Steps\nNo step was reported yet.\n## Log\nNothing was logged."), "{text}");
         let mut silent = a_run("r4", "refused");
         silent.failure = None;
-        let text = seen(&super::run(&RunView { run: silent, steps: vec![], log: vec![] }, NOW));
+        let text = seen(&super::run(&RunView { run: silent, steps: vec![], log: vec![] }, VIEWER));
         assert!(text.contains("## It did not succeed\nThe host did not say why.\nNothing was done."), "{text}");
     }
 
@@ -202,7 +204,7 @@ mod tests {
             for kind in FailureKind::ALL {
                 let mut run = a_run("r", state.as_str());
                 run.failure = Some(Failure { kind: *kind, step: "build".into(), message: "m".into() });
-                let text = seen(&super::run(&RunView { run, steps: vec![], log: vec![] }, NOW));
+                let text = seen(&super::run(&RunView { run, steps: vec![], log: vec![] }, VIEWER));
                 assert!(text.contains(kind_words(*kind)) && text.contains("Step build: m"));
             }
         }
@@ -213,7 +215,7 @@ mod tests {
         let with = |word: &str| {
             let steps =
                 vec![StepRow { name: word.into(), detail: word.into(), ..a_step("x", "failed", Some(u64::MAX), "") }];
-            skeleton(&super::run(&RunView { run: hostile_run(word), steps, log: vec![word.into(); 3] }, NOW))
+            skeleton(&super::run(&RunView { run: hostile_run(word), steps, log: vec![word.into(); 3] }, VIEWER))
         };
         for hostile in HOSTILE {
             assert_eq!(with(hostile), with("x"), "{hostile}");
