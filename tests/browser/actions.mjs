@@ -14,12 +14,12 @@ await scenario(async ({ person }) => {
   await shows("the second version", at.liveCommit(page), new RegExp(`^${second}`));
 
   const newest = async () => (await at.runs(page).first().getByRole("link").first().getAttribute("href", { timeout: 1000 }));
-  const press = async (words, action) => {
+  const press = async (words, action, end = "succeeded") => {
     await ask("idle");
     const before = await until("a run", newest);
     await at.button(at.actions(page), words).first().click();
     await until(`the run of ${action}`, newest, (run) => run !== before);
-    await shows("the newest run", at.runs(page).first(), new RegExp(`${action}[^]*succeeded`));
+    await shows("the newest run", at.runs(page).first(), new RegExp(`${action}[^]*${end}`));
     say(`${words}: seen`);
   };
   const offers = (words) => at.button(at.actions(page), words).count();
@@ -37,6 +37,12 @@ await scenario(async ({ person }) => {
   await shows("the state", at.state(page), /running/);
   await press(at.words.rebuild, "rebuild");
   if (await offers(at.words.fetch)) await press(at.words.fetch, "fetch");
+
+  // A job that died is tried again; the host refuses a commit that was bad there.
+  await ask("push 3 sick");
+  await ask("ended");
+  await shows("the dead job", at.dead(page).first(), /deploy[^]*dead/);
+  await press(at.words.revive, "deploy", "refused");
 
   // One service of another host, on the page of all of them; the job stays, since
   // that host does not carry it out.

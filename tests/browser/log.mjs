@@ -7,8 +7,10 @@ const LINES = 100000;
 // Bounds of a machine that does much else at the same time; on an idle one it is
 // some ten times better.
 const OPENS_MS = 15000;
-const GAP_MS = 2000;
-const MEDIAN_GAP_MS = 150;
+const GAP_MS = 1500;
+// What a frame takes beyond this is time in which nothing moved; the share of it.
+const FRAME_MS = 50;
+const STUCK_MAX = 0.4;
 const SCROLL_MS = 3000;
 
 const last = String(LINES);
@@ -48,8 +50,9 @@ await scenario(async ({ person }) => {
 
   const gaps = (await scroll(log, SCROLL_MS)).sort((a, b) => a - b);
   const median = gaps[gaps.length >> 1], longest = gaps.at(-1);
-  say(`log of ${kept.lines.length} lines: opened in ${opened} ms, ${gaps.length} frames in ${SCROLL_MS} ms, median ${median.toFixed(0)} ms, longest ${longest.toFixed(0)} ms`);
-  check(median < MEDIAN_GAP_MS && longest < GAP_MS, "scrolling is not smooth");
+  const stuck = gaps.reduce((sum, gap) => sum + Math.max(0, gap - FRAME_MS), 0) / SCROLL_MS;
+  say(`log of ${kept.lines.length} lines: opened in ${opened} ms, ${gaps.length} frames in ${SCROLL_MS} ms, median ${median.toFixed(0)} ms, longest ${longest.toFixed(0)} ms, stuck ${(100 * stuck).toFixed(0)} %`);
+  check(stuck < STUCK_MAX && longest < GAP_MS, "scrolling is not smooth");
 
   // Parts of it may come only when somebody scrolls there.
   await until("the last line", async () => {

@@ -104,6 +104,8 @@ await scenario(async ({ person, seen }) => {
   await page.goto("/");
   await shows("the host", at.host(page, "attic"), /offline/);
   await look(page, "home-offline");
+  await page.goto("/projects/attic/shop");
+  await look(page, "project-offline");
 
   check(!faults.length && !wide.length, `${faults.length} of axe, ${wide.length} too wide`);
 }, sum);

@@ -31,7 +31,7 @@ const called = (words) => ({ name: new RegExp(`^${words}\\b`) });
 export const button = (part, words) => part.getByRole("button", called(words));
 export const words = {
   deploy: "Deploy", restart: "Restart", stop: "Stop", start: "Start", rollback: "Roll back", rebuild: "Rebuild", fetch: "Fetch",
-  cancel: "Cancel", addHost: "Add a host",
+  cancel: "Cancel", revive: "Try again", addHost: "Add a host",
 };
 
 // --- a project's page --------------------------------------------------------------
@@ -41,6 +41,7 @@ export const table = (page, name) => page.getByRole("table", { name });
 export const rows = (page, name) => table(page, name).getByRole("row").filter({ has: page.getByRole("rowheader") });
 export const runs = (page) => rows(page, "Runs");
 export const queue = (page) => rows(page, "Queue");
+export const dead = (page) => rows(page, "Dead jobs");
 // The state beside the heading.
 export const state = (page) => page.locator("main .badge").first();
 export const liveCommit = (page) => page.locator("main dd").filter({ has: page.locator("code") }).first();
