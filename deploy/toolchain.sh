@@ -11,6 +11,7 @@
 #   need_uv                  uv; exports UV and puts its folder first on PATH
 #   need_git_http_backend    git's HTTP server half; exports GIT_HTTP_BACKEND
 #   need_netns               network namespaces with a packet filter (root, iproute2, nftables)
+#   need_chromium            Chromium for the stories of the dashboard; exports DOORSTEP_CHROMIUM
 #   need_docker              dockerd and docker with Compose 2; exports DOCKER_CONFIG where Compose is ours
 #   build_edge               edge/build/index.js and edge/build/index_bg.wasm
 #   build_executor [release|dev]   the executor; exports DOORSTEP_BIN
@@ -534,6 +535,44 @@ need_netns() {
     return 1
   fi
   _ds_locked netns _ds_netns_install
+}
+
+# ----------------------------------------------------------------------------------------------- browser
+
+# The path of a Chromium that runs: the one that is named, else one on PATH.
+_ds_find_chromium() {
+  local name found
+  for name in "${DOORSTEP_CHROMIUM:-}" chromium chromium-browser google-chrome; do
+    [ -n "$name" ] && found=$(_ds_which "$name") && [ -n "$found" ] || continue
+    if "$found" --version >/dev/null 2>&1 </dev/null; then
+      printf '%s\n' "$found"
+      return 0
+    fi
+  done
+  return 1
+}
+
+_ds_chromium_install() {
+  local log
+  ! _ds_find_chromium >/dev/null || return 0
+  log=$(_ds_log chromium) || return 1
+  _ds_say "installing chromium with apt-get (about 20 s)"
+  # The lists of packages may be missing or old.
+  DEBIAN_FRONTEND=noninteractive _ds_limit 300 sh -c '
+    install() { apt-get install -y --no-install-recommends "$@"; }
+    install chromium || { apt-get update && install chromium; }' >"$log" 2>&1 </dev/null
+}
+
+need_chromium() {
+  if ! DOORSTEP_CHROMIUM=$(_ds_find_chromium) && [ "$(id -u)" = 0 ] && _ds_has apt-get; then
+    _ds_locked chromium _ds_chromium_install || true
+    DOORSTEP_CHROMIUM=$(_ds_find_chromium) || true
+  fi
+  export DOORSTEP_CHROMIUM
+  if [ -z "$DOORSTEP_CHROMIUM" ]; then
+    _ds_fail "Chromium is not on PATH and could not be installed, so the stories of the dashboard are LEFT OUT; install it with your distribution's package manager (Debian: apt-get install chromium), or name it in DOORSTEP_CHROMIUM, then run this again"
+    return 1
+  fi
 }
 
 # ------------------------------------------------------------------------------------------------ docker

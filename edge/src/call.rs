@@ -1,14 +1,21 @@
 //! What the Worker asks of its hub, once the asker is known.
 //!
-//! Only the Worker can reach the hub, so a call carries no proof of who asks:
-//! whoever adds one here adds its check in the Worker first.
+//! Only the Worker can reach the hub, so a call carries no proof of who asks,
+//! only who it is ([`Envelope`]): whoever adds one here adds its check in the
+//! Worker first. Whether a session goes on is asked in the hub, before anything
+//! else; a call that is not open is refused there to nobody as well.
 
-use doorstep_shared::ids::{Action, DeliveryState, JobId, JobState, Name, ServiceName};
+use doorstep_shared::ids::{Action, JobId, Name, ServiceName};
 use serde::{Deserialize, Serialize};
 use worker::{Env, Method, Request, RequestInit, RequestRedirect, Response, Result, Stub};
 
 use crate::ask::Back;
+use crate::asker::Asker;
 use crate::delivery::Headers;
+
+mod query;
+
+pub use query::{AuditQuery, EventsQuery, JobsQuery, LogQuery, RunsQuery};
 
 /// Name of the one hub of a fleet. It names stored data: never change it.
 const HUB_NAME: &str = "main";
@@ -25,102 +32,24 @@ pub enum Client {
     Api,
 }
 
-/// Query of the history.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventsQuery {
-    /// Only events of this name.
-    #[serde(default, rename = "type")]
-    pub event_type: Option<String>,
-    /// Only of this `owner/name`.
-    #[serde(default)]
-    pub repo: Option<String>,
-    /// Only those of which this became.
-    #[serde(default)]
-    pub status: Option<String>,
-    /// Only those with this text in event, repository, ref, commit or id.
-    #[serde(default)]
-    pub search: Option<String>,
-    /// Only older than this `id`.
-    #[serde(default)]
-    pub before: Option<u64>,
-    /// At most this many, up to 200.
-    #[serde(default)]
-    pub limit: Option<u64>,
+/// Somebody tries to sign in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The proof of the right password.
+    pub expected: String,
+    /// The proof of the one that was given.
+    pub given: String,
+    /// The hash of the token that the session has if it is right.
+    pub session: String,
 }
 
-impl EventsQuery {
-    /// Is the status one that there is?
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        self.status.as_deref().is_none_or(|status| status.is_empty() || status.parse::<DeliveryState>().is_ok())
-    }
-}
-
-/// Query of the runs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct RunsQuery {
-    /// Only of this host.
-    #[serde(default)]
-    pub host: Option<String>,
-    /// Only of this project.
-    #[serde(default)]
-    pub project: Option<String>,
-    /// At most this many, up to 200.
-    #[serde(default)]
-    pub limit: Option<u64>,
-}
-
-/// Query of a run's log; without a field all of it, as JSON.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct LogQuery {
-    /// Only what comes after this `next` of an earlier part; 0 is the beginning.
-    #[serde(default)]
-    pub after: Option<u64>,
-    /// `text` for all of it as plain text.
-    #[serde(default)]
-    pub format: Option<String>,
-}
-
-impl LogQuery {
-    /// Is the format one that there is?
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        self.format.as_deref().is_none_or(|format| matches!(format, "json" | "text"))
-    }
-
-    /// Is it all of it, as plain text?
-    #[must_use]
-    pub fn is_text(&self) -> bool {
-        self.format.as_deref() == Some("text")
-    }
-}
-
-/// Query of the jobs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct JobsQuery {
-    /// Only those that stand here.
-    #[serde(default)]
-    pub state: Option<String>,
-    /// Only of this host.
-    #[serde(default)]
-    pub host: Option<String>,
-    /// Only of this project.
-    #[serde(default)]
-    pub project: Option<String>,
-    /// Only older than this `id`.
-    #[serde(default)]
-    pub before: Option<u64>,
-    /// At most this many, up to 200.
-    #[serde(default)]
-    pub limit: Option<u64>,
-}
-
-impl JobsQuery {
-    /// Is the state one that there is?
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        self.state.as_deref().is_none_or(|state| state.is_empty() || state.parse::<JobState>().is_ok())
-    }
+/// A call, and who makes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Who.
+    pub by: Asker,
+    /// What.
+    pub call: Call,
 }
 
 /// One call.
@@ -242,14 +171,30 @@ pub enum Call {
     Revoke {
         /// The host.
         host: Name,
+        /// Who reads the answer.
+        client: Client,
     },
-    /// Somebody tried to sign in. 204, 401 or 429.
-    Login {
-        /// The client's address.
-        client: String,
-        /// Was the password right?
-        right: bool,
+    /// The page of what people did.
+    AuditPage(AuditQuery),
+    /// What people did.
+    Audit(AuditQuery),
+    /// The page of settings.
+    SettingsPage,
+    /// Who is signed in.
+    Sessions,
+    /// Sign in: 204, 401, or 429 with `Retry-After`.
+    SignIn(Attempt),
+    /// Sign out.
+    SignOut,
+    /// End a session.
+    EndSession {
+        /// Its name to people.
+        handle: String,
+        /// Who reads the answer.
+        client: Client,
     },
+    /// End all sessions.
+    EndAllSessions,
     /// A delivery was refused.
     Refused {
         /// The code of the answer.
@@ -258,12 +203,18 @@ pub enum Call {
 }
 
 impl Call {
+    /// May nobody in particular make it?
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Health | Self::Refused { .. } | Self::SignIn(_))
+    }
+
     /// Asks the hub.
-    pub async fn ask(&self, env: &Env) -> Result<Response> {
+    pub async fn ask(self, env: &Env, by: &Asker) -> Result<Response> {
         let mut init = RequestInit::new();
         // A redirect is an answer for the browser; it is not followed here.
         init.with_method(Method::Post).with_redirect(RequestRedirect::Manual);
-        init.with_body(Some(serde_json::to_string(self)?.into()));
+        init.with_body(Some(serde_json::to_string(&Envelope { by: by.clone(), call: self })?.into()));
         hub(env)?.fetch_with_request(Request::new_with_init("https://hub/call", &init)?).await
     }
 }
@@ -298,10 +249,15 @@ pub async fn deliver(env: &Env, delivery: &Believed) -> Result<Response> {
     hub(env)?.fetch_with_request(Request::new_with_init("https://hub/deliver", &init)?).await
 }
 
+/// The header that says who opens a page's socket.
+pub const ASKER_HEADER: &str = "x-asker";
+
 /// A socket's upgrade, under the path the hub knows it by.
-pub fn socket_request(kind: &str, req: &Request) -> Result<Request> {
+pub fn socket_request(kind: &str, req: &Request, by: &Asker) -> Result<Request> {
     let headers = worker::Headers::new();
     headers.set("upgrade", "websocket")?;
+    // All of it is plain ASCII, as a header must be.
+    headers.set(ASKER_HEADER, &serde_json::to_string(by)?)?;
     let query = req.url().ok().and_then(|url| url.query().map(str::to_owned)).unwrap_or_default();
     let mut init = RequestInit::new();
     init.with_method(Method::Get).with_headers(headers);

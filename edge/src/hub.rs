@@ -6,18 +6,20 @@
 //! between any two events and is only a cache.
 //!
 //! Calls and statuses: `POST /deliver` ([`deliver`]) is GitHub's answer;
-//! `POST /call` ([`answer`]) takes a [`Call`](crate::call::Call);
+//! `POST /call` ([`answer`]) takes an [`Envelope`](crate::call::Envelope);
 //! `GET /executor` and `GET /live` ([`sockets`], [`greet`]) upgrade to WebSockets;
 //! anything else is 404.
 
 mod act;
 mod answer;
 mod arrivals;
+mod audit;
 mod clean;
 mod containers;
 mod deliver;
 mod deliveries;
 mod greet;
+mod hosts;
 mod jobs;
 mod kept;
 mod measure;
@@ -26,6 +28,8 @@ mod read;
 mod reconcile;
 mod report;
 mod runs;
+mod sessions;
+mod settings;
 mod sockets;
 mod turn;
 mod watch;
@@ -47,7 +51,7 @@ use crate::kept::Kept;
 use crate::platform::now;
 use crate::store::{Store, next_number};
 use crate::used::Used;
-use crate::{call::Call, reply};
+use crate::{call::Envelope, reply};
 use turn::Turn;
 
 /// Old rows are removed this often at most, while the hub stays awake.
@@ -63,6 +67,7 @@ pub struct Hub {
     alarm_at: Cell<Option<u64>>,
     peers: RefCell<Option<peers::Peers>>,
     cleaned_at: Cell<u64>,
+    written: Cell<settings::Written>,
     health: RefCell<Option<read::Known>>,
     fares: RefCell<Option<(doorstep_shared::time::Timestamp, crate::fares::Fares)>>,
     /// What hosts said lately that is used there.
@@ -91,20 +96,24 @@ impl DurableObject for Hub {
         if let Ok(pair) = WebSocketRequestResponsePair::new(PING, PONG) {
             state.set_websocket_auto_response(&pair);
         }
-        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0), health: RefCell::new(None), fares: RefCell::new(None), measured: RefCell::default() }
+        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0), written: Cell::default(), health: RefCell::new(None), fares: RefCell::new(None), measured: RefCell::default() }
     }
 
     async fn fetch(&self, mut req: Request) -> Result<Response> {
+        if let Ok(store) = self.store() {
+            store.count_request();
+        }
         let outcome = match req.path().as_str() {
             "/deliver" => self.deliver(&mut req).await,
-            "/call" => match serde_json::from_str::<Call>(&req.text().await?) {
+            "/call" => match serde_json::from_str::<Envelope>(&req.text().await?) {
                 Ok(call) => self.answer(call).await,
                 Err(fault) => reply::error(400, "bad_call", &fault.to_string()),
             },
             "/executor" => self.accept_executor().await,
-            "/live" => self.accept_live(),
+            "/live" => self.accept_live(&req),
             _ => reply::error(404, "not_found", "the hub has no such call"),
         };
+        self.count_day();
         outcome.or_else(|fault| {
             console_error!("the hub failed: {fault}");
             reply::error(500, "storage", "the hub could not store this; nothing was changed")
@@ -257,6 +266,7 @@ impl Hub {
             self.cleaned_at.set(now);
             self.clean_up()?;
         }
+        self.count_day();
         Ok(())
     }
 }

@@ -108,6 +108,13 @@ pub async fn read_capped(req: &mut Request, length: Option<u64>, bytes_max: u64)
     Ok(Some(body))
 }
 
+/// The address that the runtime has of a request's socket: `request.cf.clientIp`.
+pub fn socket_address(req: &Request) -> Option<String> {
+    let get = |of: &JsValue, name: &str| js_sys::Reflect::get(of, &JsValue::from_str(name)).ok();
+    let cf = get(req.inner().as_ref(), "cf").filter(JsValue::is_object)?;
+    get(&cf, "clientIp")?.as_string()
+}
+
 /// `password` and `next` of a sign-in form.
 pub fn login_fields(body: &[u8]) -> (String, String) {
     let (mut password, mut next) = (String::new(), String::new());

@@ -9,6 +9,13 @@ use crate::pages;
 /// Pages run our own script and style and nothing else.
 const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// Of what a page could ask a browser for, nothing.
+const PERMISSIONS: &str = "accelerometer=(), browsing-topics=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), microphone=(), midi=(), payment=(), usb=()";
+/// Browsers come by https alone for a year.
+const HSTS: &str = "max-age=31536000";
+/// On a refusal of the hub: the session that asked is not known, or has ended.
+pub const ENDED_HEADER: &str = "x-session-ended";
+
 /// A JSON answer.
 pub fn json(status: u16, body: &impl Serialize) -> Result<Response> {
     json_text(status, serde_json::to_string(body)?)
@@ -27,6 +34,14 @@ pub fn text(status: u16, text: String) -> Result<Response> {
 /// `{"error": code, "message": sentence}`.
 pub fn error(status: u16, code: &str, message: &str) -> Result<Response> {
     json(status, &serde_json::json!({"error": code, "message": message}))
+}
+
+/// What the hub says of a session that is not known or has ended. The Worker
+/// says it to the person.
+pub fn ended() -> Result<Response> {
+    let mut response = error(401, "not_signed_in", "sign in, or send a bearer")?;
+    response.headers_mut().set(ENDED_HEADER, "1")?;
+    Ok(response)
 }
 
 /// A refusal for whoever reads it.
@@ -51,7 +66,27 @@ pub fn page(status: u16, html: String) -> Result<Response> {
     headers.set("content-security-policy", CSP)?;
     headers.set("referrer-policy", "same-origin")?;
     headers.set("x-frame-options", "DENY")?;
+    headers.set("cross-origin-opener-policy", "same-origin")?;
+    headers.set("permissions-policy", PERMISSIONS)?;
     Ok(response)
+}
+
+/// Too many tries: the page, and when the next one is taken.
+pub fn wait(seconds: u64, html: String) -> Result<Response> {
+    let mut response = page(429, html)?;
+    response.headers_mut().set("retry-after", &seconds.to_string())?;
+    Ok(response)
+}
+
+/// The answer to somebody who came by https. A socket's is left as it is.
+pub fn over_https(response: Response) -> Result<Response> {
+    if response.status_code() == 101 {
+        return Ok(response);
+    }
+    // The hub's own headers cannot be changed, a copy can.
+    let headers = response.headers().clone();
+    headers.set("strict-transport-security", HSTS)?;
+    Ok(response.with_headers(headers))
 }
 
 /// 303 to a path of this site.
@@ -65,12 +100,9 @@ pub fn redirect(path: &str, cookie: Option<&str>) -> Result<Response> {
 }
 
 /// A file of the dashboard.
-pub fn asset(name: &str) -> Result<Response> {
-    let (kind, text) = match name {
-        "style.css" => ("text/css; charset=utf-8", pages::STYLE),
-        _ => ("text/javascript; charset=utf-8", pages::LIVE),
-    };
-    with(200, kind, "public, max-age=300", text.to_owned())
+pub fn asset(asset: &pages::Asset, is_hashed: bool) -> Result<Response> {
+    let cache = if is_hashed { "public, max-age=31536000, immutable" } else { "public, max-age=300" };
+    with(200, asset.kind, cache, asset.text.to_owned())
 }
 
 fn with(status: u16, kind: &str, cache: &str, body: String) -> Result<Response> {

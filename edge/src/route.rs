@@ -5,7 +5,11 @@
 
 use doorstep_shared::ids::{Action, JobId, Name};
 
-use crate::ask::takes_service;
+use crate::pages::Asset;
+
+mod read;
+
+pub use read::route;
 
 /// Everything a request can mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +34,8 @@ pub enum Route {
     Login,
     /// Sign out.
     Logout,
-    /// A file of the dashboard.
-    Asset(&'static str),
+    /// A file of the dashboard, and whether its name has its hash.
+    Asset(&'static Asset, bool),
     /// The first page.
     Fleet,
     /// One project's page.
@@ -44,6 +48,14 @@ pub enum Route {
     Delivery(String),
     /// The page of all services.
     Containers,
+    /// The page of what people did.
+    Audit,
+    /// The page of settings.
+    Settings,
+    /// End a session, from a page's form.
+    EndSession(String),
+    /// Sign out everywhere.
+    EndAllSessions,
     /// Page updates.
     Live,
     /// The executor's socket.
@@ -82,8 +94,16 @@ pub enum Route {
     ApiEnroll,
     /// A one-time code, from a page's form.
     Enroll,
-    /// Revoke a host.
+    /// Revoke a host, as JSON.
     ApiRevoke(Name),
+    /// Revoke a host, from a page's form.
+    Revoke(Name),
+    /// `/api/audit`.
+    ApiAudit,
+    /// `/api/sessions`.
+    ApiSessions,
+    /// End a session, as JSON.
+    ApiEndSession(String),
     /// What the hub cost since it woke.
     ApiUsage,
     /// The path exists, the method does not; what is allowed.
@@ -116,7 +136,7 @@ impl Route {
             | Self::LoginPage
             | Self::Login
             | Self::Logout
-            | Self::Asset(_)
+            | Self::Asset(..)
             | Self::WrongMethod(_)
             | Self::Unknown => Access::Open,
             Self::Fleet
@@ -126,6 +146,11 @@ impl Route {
             | Self::Delivery(_)
             | Self::Replay(_)
             | Self::Containers
+            | Self::Audit
+            | Self::Settings
+            | Self::EndSession(_)
+            | Self::EndAllSessions
+            | Self::Revoke(_)
             | Self::Live
             | Self::Act(..)
             | Self::ActAll(..)
@@ -148,11 +173,15 @@ impl Route {
             | Self::ApiActAll(..)
             | Self::ApiEnroll
             | Self::ApiRevoke(_)
+            | Self::ApiAudit
+            | Self::ApiSessions
+            | Self::ApiEndSession(_)
             | Self::ApiUsage => Access::SignedInOrBearer,
         }
     }
 
-    /// Does it change something? Then a browser's origin is checked.
+    /// Does it change something? Then a browser's origin is checked, and a
+    /// session's form token but for signing in.
     #[must_use]
     pub fn changes(&self) -> bool {
         matches!(
@@ -172,6 +201,10 @@ impl Route {
                 | Self::ApiEnroll
                 | Self::Enroll
                 | Self::ApiRevoke(_)
+                | Self::Revoke(_)
+                | Self::EndSession(_)
+                | Self::EndAllSessions
+                | Self::ApiEndSession(_)
         )
     }
 
@@ -185,180 +218,30 @@ impl Route {
                 | Self::Run(_)
                 | Self::Deliveries
                 | Self::Delivery(_)
-                | Self::Replay(_)
                 | Self::Containers
-                | Self::Act(..)
+                | Self::Audit
+                | Self::Settings
+        ) || self.takes_form()
+    }
+
+    /// Is it asked for with a page's form?
+    #[must_use]
+    pub fn takes_form(&self) -> bool {
+        matches!(
+            self,
+            Self::Act(..)
                 | Self::ActAll(..)
+                | Self::Replay(_)
                 | Self::Cancel(_)
                 | Self::Revive(_)
                 | Self::Enroll
+                | Self::Revoke(_)
+                | Self::EndSession(_)
+                | Self::EndAllSessions
+                | Self::Logout
         )
     }
 }
 
-/// Reads method and path.
-#[must_use]
-pub fn route(method: &str, path: &str) -> Route {
-    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    match parts.as_slice() {
-        ["webhooks", "github"] | ["webhook"] | ["integrations", "github", "webhook"] => only(method, "POST", Route::Deliver),
-        ["webhooks", "github", "health"] => get(method, Route::WebhookHealth),
-        ["webhooks", "github", "events"] => get(method, Route::Events),
-        ["webhooks", "github", "events", id] => get(method, id_route(id, Route::Event)),
-        ["webhooks", "github", "events", id, "replay"] => only(method, "POST", id_route(id, Route::ApiReplay)),
-        ["healthz"] => get(method, Route::Healthz),
-        ["login"] => match method {
-            "POST" => Route::Login,
-            other => either(other, Route::LoginPage, "GET, HEAD, POST"),
-        },
-        ["logout"] => only(method, "POST", Route::Logout),
-        ["assets", "style.css"] => get(method, Route::Asset("style.css")),
-        ["assets", "live.js"] => get(method, Route::Asset("live.js")),
-        [""] => get(method, Route::Fleet),
-        ["deliveries"] => get(method, Route::Deliveries),
-        ["deliveries", id] => get(method, id_route(id, Route::Delivery)),
-        ["deliveries", id, "replay"] => only(method, "POST", id_route(id, Route::Replay)),
-        ["containers"] => get(method, Route::Containers),
-        ["containers", host, action] => only(method, "POST", act_all(host, action, Route::ActAll)),
-        ["runs", id] => get(method, id_route(id, Route::Run)),
-        ["projects", host, project] => match (host.parse(), project.parse()) {
-            (Ok(host), Ok(project)) => get(method, Route::Project(host, project)),
-            _ => Route::Unknown,
-        },
-        ["projects", host, project, action] => only(method, "POST", act(host, project, action, Route::Act)),
-        ["jobs", id, "cancel"] => only(method, "POST", job_route(id, Route::Cancel)),
-        ["jobs", id, "revive"] => only(method, "POST", job_route(id, Route::Revive)),
-        ["hosts", "enrollments"] => only(method, "POST", Route::Enroll),
-        ["live"] => get(method, Route::Live),
-        ["executor"] => get(method, Route::Executor),
-        ["api", rest @ ..] => api(method, rest),
-        _ => Route::Unknown,
-    }
-}
-
-fn api(method: &str, parts: &[&str]) -> Route {
-    match parts {
-        ["hosts"] => get(method, Route::ApiHosts),
-        ["hosts", "enrollments"] => only(method, "POST", Route::ApiEnroll),
-        ["hosts", host] => host.parse().map_or(Route::Unknown, |host| only(method, "DELETE", Route::ApiRevoke(host))),
-        ["projects"] => get(method, Route::ApiProjects),
-        ["usage"] => get(method, Route::ApiUsage),
-        ["containers"] => get(method, Route::ApiContainers),
-        ["containers", host, action] => only(method, "POST", act_all(host, action, Route::ApiActAll)),
-        ["projects", host, project, action] => only(method, "POST", act(host, project, action, Route::ApiAct)),
-        ["jobs"] => get(method, Route::ApiJobs),
-        ["jobs", id, "cancel"] => only(method, "POST", job_route(id, Route::ApiCancel)),
-        ["jobs", id, "revive"] => only(method, "POST", job_route(id, Route::ApiRevive)),
-        ["runs"] => get(method, Route::ApiRuns),
-        ["runs", id] => get(method, id_route(id, Route::ApiRun)),
-        ["runs", id, "log"] => get(method, id_route(id, Route::ApiRunLog)),
-        _ => Route::Unknown,
-    }
-}
-
-fn act(host: &str, project: &str, action: &str, make: fn(Name, Name, Action) -> Route) -> Route {
-    match (host.parse(), project.parse(), action.parse()) {
-        (Ok(host), Ok(project), Ok(action)) => make(host, project, action),
-        _ => Route::Unknown,
-    }
-}
-
-/// Only what can be asked of services can be asked of all that a host has.
-fn act_all(host: &str, action: &str, make: fn(Name, Action) -> Route) -> Route {
-    match (host.parse(), action.parse()) {
-        (Ok(host), Ok(action)) if takes_service(action) => make(host, action),
-        _ => Route::Unknown,
-    }
-}
-
-fn id_route(id: &str, make: fn(String) -> Route) -> Route {
-    let plain = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if plain { make(id.to_owned()) } else { Route::Unknown }
-}
-
-/// A job's number is below 2^53, so it has at most 16 digits.
-fn job_route(id: &str, make: fn(JobId) -> Route) -> Route {
-    let digits = (1..=16).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit());
-    match id.parse() {
-        Ok(number) if digits => make(JobId(number)),
-        _ => Route::Unknown,
-    }
-}
-
-fn get(method: &str, route: Route) -> Route {
-    either(method, route, "GET, HEAD")
-}
-
-fn either(method: &str, route: Route, allowed: &'static str) -> Route {
-    match (method, &route) {
-        (_, Route::Unknown) | ("GET" | "HEAD", _) => route,
-        _ => Route::WrongMethod(allowed),
-    }
-}
-
-fn only(method: &str, allowed: &'static str, route: Route) -> Route {
-    if route == Route::Unknown || method == allowed { route } else { Route::WrongMethod(allowed) }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn three_paths_take_deliveries() {
-        for path in ["/webhooks/github", "/webhook", "/integrations/github/webhook"] {
-            assert_eq!(route("POST", path), Route::Deliver);
-            assert_eq!(route("GET", path), Route::WrongMethod("POST"));
-            assert_eq!(route("PUT", path), Route::WrongMethod("POST"));
-        }
-    }
-
-    #[test]
-    fn names_are_checked_here() {
-        assert!(matches!(route("GET", "/projects/attic/shop"), Route::Project(..)));
-        assert_eq!(route("GET", "/projects/attic/.."), Route::Unknown);
-        assert_eq!(route("POST", "/api/projects/attic/shop/format-disk"), Route::Unknown);
-        assert!(matches!(route("POST", "/api/projects/attic/shop/deploy"), Route::ApiAct(..)));
-        assert_eq!(route("GET", "/api/projects/attic/shop/deploy"), Route::WrongMethod("POST"));
-        assert_eq!(route("GET", "/runs/a%2fb"), Route::Unknown);
-        assert!(matches!(route("POST", "/containers/attic/restart"), Route::ActAll(_, Action::Restart)));
-        assert!(matches!(route("POST", "/api/containers/attic/stop"), Route::ApiActAll(_, Action::Stop)));
-        assert_eq!(route("GET", "/containers/attic/restart"), Route::WrongMethod("POST"));
-        for not_of_services in ["deploy", "fetch", "rollback", "format-disk"] {
-            assert_eq!(route("POST", &format!("/api/containers/attic/{not_of_services}")), Route::Unknown);
-        }
-        assert_eq!(route("GET", "/deliveries/a-1"), Route::Delivery("a-1".to_owned()));
-        assert_eq!(route("POST", "/deliveries/a-1"), Route::WrongMethod("GET, HEAD"));
-        assert_eq!(route("POST", "/deliveries/a-1/replay"), Route::Replay("a-1".to_owned()));
-        assert_eq!(route("GET", "/deliveries/a-1/replay"), Route::WrongMethod("POST"));
-        assert_eq!(route("GET", "/deliveries/a b"), Route::Unknown);
-        assert!(matches!(route("DELETE", "/api/hosts/attic"), Route::ApiRevoke(_)));
-        assert_eq!(route("POST", "/api/jobs/7/revive"), Route::ApiRevive(JobId(7)));
-        assert_eq!(route("GET", "/jobs/7/cancel"), Route::WrongMethod("POST"));
-        for bad in ["", "+7", "-1", "7x", "99999999999999999"] {
-            assert_eq!(route("POST", &format!("/api/jobs/{bad}/cancel")), Route::Unknown, "{bad}");
-        }
-    }
-
-    #[test]
-    fn what_changes_something_is_never_open_but_login_and_logout() {
-        let routes = [
-            route("POST", "/api/projects/a/b/deploy"),
-            route("POST", "/projects/a/b/deploy"),
-            route("POST", "/containers/a/stop"),
-            route("POST", "/api/containers/a/stop"),
-            route("POST", "/hosts/enrollments"),
-            route("POST", "/api/hosts/enrollments"),
-            route("DELETE", "/api/hosts/a"),
-            route("POST", "/webhooks/github/events/g/replay"),
-            route("POST", "/deliveries/g/replay"),
-            route("POST", "/api/jobs/7/cancel"),
-            route("POST", "/api/jobs/7/revive"),
-            route("POST", "/jobs/7/cancel"),
-            route("POST", "/jobs/7/revive"),
-        ];
-        for r in routes {
-            assert!(r.changes() && r.access() != Access::Open, "{r:?}");
-        }
-    }
-}
+mod tests;

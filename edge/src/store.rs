@@ -19,54 +19,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use wasm_bindgen::prelude::*;
 use worker::{Error, Result, SqlCursor, SqlStorageValue, State};
 
-/// Migrations in order; one already carried out is never changed.
-const MIGRATIONS: &[&[&str]] = &[FIRST, DEAD_JOBS, JOBS_BY_LIFE, MISSED_PUSHES];
+use crate::quota::Counts;
 
-const FIRST: &[&str] = &[
-    // A delivery, by GUID: small rows, so that a look-up reads few pages.
-    "CREATE TABLE deliveries (guid TEXT PRIMARY KEY, event INTEGER NOT NULL) WITHOUT ROWID",
-    // What it means; `id` is its time × 1,024 plus a counter, so history needs no index.
-    // The payload is here and nowhere else, and last, so that history is read without it.
-    "CREATE TABLE events (id INTEGER PRIMARY KEY, type TEXT NOT NULL, repo TEXT, body TEXT NOT NULL, payload TEXT NOT NULL)",
-    // Bodies seen, by their verified signature, since a GUID is not signed.
-    "CREATE TABLE bodies (hash TEXT PRIMARY KEY, event INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE jobs (id INTEGER PRIMARY KEY, live INTEGER NOT NULL, body TEXT NOT NULL)",
-    "CREATE INDEX jobs_live ON jobs (id) WHERE live = 1",
-    "CREATE TABLE hosts (name TEXT PRIMARY KEY, public_key TEXT NOT NULL, enrolled INTEGER NOT NULL, last_seen INTEGER NOT NULL, version TEXT NOT NULL, journal TEXT NOT NULL, acknowledged INTEGER NOT NULL, revoked INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE projects (host TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (host, name)) WITHOUT ROWID",
-    "CREATE TABLE enrollments (handle TEXT PRIMARY KEY, hash TEXT NOT NULL, ends INTEGER NOT NULL, tries INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE tries (who TEXT PRIMARY KEY, count INTEGER NOT NULL, ends INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE refusals (minute INTEGER NOT NULL, code TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (minute, code)) WITHOUT ROWID",
-    "CREATE TABLE runs (id TEXT PRIMARY KEY, host TEXT NOT NULL, project TEXT NOT NULL, body TEXT NOT NULL, log_bytes INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID",
-    "CREATE INDEX runs_of_project ON runs (host, project, id)",
-    "CREATE TABLE steps (run TEXT NOT NULL, position INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run, position)) WITHOUT ROWID",
-    "CREATE TABLE logs (run TEXT NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run, seq)) WITHOUT ROWID",
-];
+mod schema;
 
-/// When a job died, so that a page finds the dead ones. Only they are in the
-/// index, so the others cost no more to write. When the dead of an older build
-/// died is not known: they count from when they were enqueued.
-const DEAD_JOBS: &[&str] = &[
-    "ALTER TABLE jobs ADD COLUMN died INTEGER",
-    "UPDATE jobs SET died = id / 1024 WHERE live = 0 AND json_extract(body, '$.state') = 'dead'",
-    "CREATE INDEX jobs_dead ON jobs (died) WHERE died IS NOT NULL",
-];
-
-/// Live jobs stand together, so finding them needs no index: a job costs one
-/// row when it is made and one each time it changes, also when it ends.
-const JOBS_BY_LIFE: &[&str] = &[
-    "CREATE TABLE jobs_by_life (live INTEGER NOT NULL, id INTEGER NOT NULL, body TEXT NOT NULL, died INTEGER, PRIMARY KEY (live, id)) WITHOUT ROWID",
-    "INSERT INTO jobs_by_life (live, id, body, died) SELECT live, id, body, died FROM jobs",
-    "DROP TABLE jobs",
-    "ALTER TABLE jobs_by_life RENAME TO jobs",
-    "CREATE INDEX jobs_dead ON jobs (died) WHERE died IS NOT NULL",
-];
-
-/// Heads that hosts found and no push told of, each once, with when it was
-/// found first. A push that comes after all takes its row away.
-const MISSED_PUSHES: &[&str] = &[
-    "CREATE TABLE missed (head TEXT NOT NULL, name TEXT NOT NULL, repo TEXT NOT NULL, branch TEXT NOT NULL, found INTEGER NOT NULL, PRIMARY KEY (head, name)) WITHOUT ROWID",
-];
+use schema::MIGRATIONS;
 
 #[wasm_bindgen]
 extern "C" {
@@ -140,6 +97,7 @@ pub struct Store {
     sql: worker::SqlStorage,
     transactions: Transactions,
     usage: Cell<Usage>,
+    requests: Cell<u64>,
 }
 
 /// What this object cost since it woke, in Cloudflare's units: of rows, what the
@@ -163,7 +121,7 @@ impl Store {
     /// When the storage cannot be written.
     pub fn open(state: &State) -> Result<Self> {
         let raw = state.as_raw().storage().map_err(Error::from)?;
-        let store = Self { sql: state.storage().sql(), transactions: JsValue::from(raw).unchecked_into(), usage: Cell::default() };
+        let store = Self { sql: state.storage().sql(), transactions: JsValue::from(raw).unchecked_into(), usage: Cell::default(), requests: Cell::default() };
         store.migrate()?;
         Ok(store)
     }
@@ -220,6 +178,17 @@ impl Store {
         Usage { database_bytes: self.sql.database_size() as u64, ..self.usage.get() }
     }
 
+    /// A request came.
+    pub fn count_request(&self) {
+        self.requests.set(self.requests.get().saturating_add(1));
+    }
+
+    /// What was counted since this object woke.
+    pub fn counts(&self) -> Counts {
+        let Usage { rows_read, rows_written, .. } = self.usage.get();
+        Counts { requests: self.requests.get(), rows_read, rows_written }
+    }
+
     /// The alarm was set, which is billed as a written row.
     pub fn count_alarm(&self) {
         let usage = self.usage.get();
@@ -253,10 +222,10 @@ impl Store {
         Ok(rows.iter().filter_map(|row| Some((row.text(0).parse().ok()?, row.json(1)?))).collect())
     }
 
-    /// The largest number given to a job or an event.
+    /// The largest number given to a job, an event or an entry of what people did.
     pub fn last_number(&self) -> Result<u64> {
         let rows = self.rows(
-            "SELECT max(coalesce((SELECT max(id) FROM jobs WHERE live = 1), 0), coalesce((SELECT max(id) FROM jobs WHERE live = 0), 0), coalesce((SELECT max(id) FROM events), 0))",
+            "SELECT max(coalesce((SELECT max(id) FROM jobs WHERE live = 1), 0), coalesce((SELECT max(id) FROM jobs WHERE live = 0), 0), coalesce((SELECT max(id) FROM events), 0), coalesce((SELECT max(id) FROM audit), 0))",
             [],
         )?;
         Ok(rows.first().map_or(0, |row| row.number(0)))

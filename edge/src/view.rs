@@ -12,6 +12,10 @@ use crate::call::EventsQuery;
 use crate::fares::Fares;
 use crate::used::Chart;
 
+mod people;
+
+pub use people::{AuditRow, AuditView, SessionRow, SettingsView};
+
 /// A machine with an executor on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostView {

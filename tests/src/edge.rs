@@ -7,6 +7,7 @@ use std::process::Command;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 use crate::tools::sqlite;
 use crate::{Answer, Child, Delivery, Ended, FakeExecutor, Raw, Tools, wait};
@@ -69,6 +70,8 @@ pub struct Edge {
     secrets: Secrets,
     tools: Tools,
     client: reqwest::Client,
+    /// The `Cookie` header of the person whom most stories are about.
+    cookie: OnceCell<String>,
     state: TempDir,
 }
 
@@ -99,7 +102,7 @@ impl Edge {
             .timeout(wait::DEADLINE)
             .build()
             .unwrap();
-        Self { child, address, secrets, tools, client, state }
+        Self { child, address, secrets, tools, client, cookie: OnceCell::new(), state }
     }
 
     /// Where it listens.
@@ -249,8 +252,28 @@ impl Edge {
         self.request("POST", "/login", &form, format!("password={password}&next=%2F")).await
     }
 
-    /// The `Cookie` header of a person who signed in.
+    /// The `Cookie` header of a person who is signed in: always the same one.
     pub async fn session(&self) -> String {
+        self.cookie.get_or_init(|| self.fresh_session()).await.clone()
+    }
+
+    /// The form token of this session, as its pages hold it.
+    pub async fn form_token(&self, cookie: &str) -> String {
+        let page = self.request("GET", "/settings", &[("cookie", cookie)], "").await.text();
+        let (_, rest) = page.split_once("name=\"form_token\" value=\"").unwrap_or_else(|| panic!("no form token: {page}"));
+        rest.split('"').next().unwrap().to_owned()
+    }
+
+    /// A press of a button of a page, with the fields of its form, by the person
+    /// of this `Cookie` header.
+    pub async fn press(&self, cookie: &str, path: &str, fields: &str) -> Answer {
+        let (token, own) = (self.form_token(cookie).await, self.url(""));
+        let headers = [("cookie", cookie), ("origin", own.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+        self.request("POST", path, &headers, format!("form_token={token}&{fields}")).await
+    }
+
+    /// The `Cookie` header of a person who signed in just now.
+    pub async fn fresh_session(&self) -> String {
         let answer = self.sign_in(PASSWORD).await;
         assert_eq!(answer.status, 303, "{}", answer.text());
         let cookie = answer.header("set-cookie").unwrap_or_default();

@@ -49,15 +49,35 @@ impl Page {
 
     /// Waits until an app that it watches has printed this line.
     pub async fn prints(&mut self, line: &str) {
+        let is_it = |told: &Value| told["printed"]["lines"].as_array().is_some_and(|lines| lines.iter().any(|seen| seen == line));
+        self.told(&format!("{line:?} to be shown"), is_it).await;
+    }
+
+    /// Waits until it is told this, and returns it.
+    pub async fn told(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         let told = async {
             loop {
                 let told = self.hear().await;
-                if told["printed"]["lines"].as_array().is_some_and(|lines| lines.iter().any(|seen| seen == line)) {
-                    return;
+                if is_it(&told) {
+                    return told;
                 }
             }
         };
-        wait::soon(&format!("{line:?} to be shown"), told).await;
+        wait::soon(what, told).await
+    }
+
+    /// Waits until the edge closes it, and returns the code.
+    pub async fn closes(&mut self) -> u16 {
+        let closed = async {
+            loop {
+                match self.stream.next().await {
+                    Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
+                    Some(Ok(_)) => {}
+                    ended => panic!("the page's socket ended without a code: {ended:?}"),
+                }
+            }
+        };
+        wait::soon("the page's socket to close", closed).await
     }
 
     async fn hear_text(&mut self) -> String {

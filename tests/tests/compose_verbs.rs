@@ -129,3 +129,23 @@ async fn a_page_shows_what_the_services_print() {
     shop.push(&shop.composed("2")).await;
     page.prints("web | version 2 listens").await;
 }
+
+#[tokio::test]
+async fn a_page_shows_what_the_services_use() {
+    let busy = |version: &str| doorstep_tests::App::composed(version).before_it_listens("(while :; do :; done) &");
+    let Some((mut shop, _docker)) = Shop::open_composed(steered).await else { return };
+    let run = shop.push_and_see(&busy("2").publishing(shop.address())).await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    let cookie = shop.edge.session().await;
+    let mut page = Page::open(&shop.edge, &cookie).await;
+    page.say(r#"{"measure":true}"#).await;
+    let of = |told: &Value, service: &str| told["used"]["used"].as_array().and_then(|used| used.iter().find(|one| one["service"] == service).cloned());
+    let told = page.told("what web uses", |told| of(told, "web").is_some_and(|web| web["cpu_permille"].as_u64() > Some(100))).await;
+    assert!(of(&told, "web").unwrap()["memory_bytes"].as_u64() > Some(100_000), "{told:#}");
+    let side = of(&told, "side").unwrap();
+    assert!(side["cpu_permille"].as_u64() < Some(100), "it sleeps: {told:#}");
+    assert_eq!(told["used"]["host"], "attic");
+    let shown = shop.edge.get("/api/containers").await;
+    let used = shown["hosts"][0]["projects"][0]["used"].as_array().unwrap().clone();
+    assert!(used.iter().any(|one| one["service"] == "web" && !one["cpu_permille"].as_array().unwrap().is_empty()), "{shown:#}");
+}

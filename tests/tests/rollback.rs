@@ -160,3 +160,24 @@ async fn a_release_whose_environment_is_gone_is_refused_and_status_names_what_st
     let said = shop.host.verb(&["status"]).await.stdout;
     assert!(said.contains("was bad here as release 3"), "{said}");
 }
+
+#[tokio::test]
+async fn what_is_not_live_yet_is_told_by_its_commits() {
+    let mut shop = Shop::open_on(terms().within("2s"), &App::quick("1")).await;
+    let project = async |shop: &Shop| shop.edge.get("/api/projects").await["projects"][0].clone();
+    let seen = wait::until("who wrote what is live", async || project(&shop).await, |seen| !seen["live"]["author"].is_null()).await;
+    assert_eq!((&seen["live"]["author"], &seen["behind"]), (&json!("Ann"), &Value::Null), "{seen:#}");
+    let mut bad = Vec::new();
+    for version in ["2", "3"] {
+        let pushed = shop.push(&App::sick(version)).await;
+        shop.ended(&pushed).await;
+        bad.push(pushed.commit);
+    }
+    let seen = wait::until("the two commits", async || project(&shop).await, |seen| seen["behind"]["behind"] == 2).await;
+    let commits: Vec<&Value> = seen["behind"]["commits"].as_array().unwrap().iter().map(|commit| &commit["commit"]).collect();
+    assert_eq!(commits, [&bad[1], &bad[0]], "{seen:#}");
+    assert_eq!((&seen["behind"]["ahead"], &seen["behind"]["commits"][0]["subject"]), (&json!(0), &json!("a version")));
+    let run = shop.push_and_see(&App::quick("4")).await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    wait::until("nothing to be behind", async || project(&shop).await, |seen| seen["behind"].is_null()).await;
+}

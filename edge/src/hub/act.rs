@@ -17,21 +17,32 @@ use super::jobs::No;
 use super::sockets::version_of;
 use super::{Hub, Memory, turn::Turn};
 use crate::ask::{Back, takes_service};
+use crate::asker::Asker;
+use crate::audit::{self, Deed};
 use crate::call::Client;
 use crate::followed::Key;
+use crate::pages::{self, Viewer};
 use crate::platform::now;
 use crate::reply::{self, refused};
 use crate::view::AskedAll;
-use crate::{pages, services};
+use crate::services;
 
 impl Hub {
     /// A person asks a project, or one service of it, for an action.
-    pub(super) async fn act(&self, key: &Key, action: Action, service: Option<ServiceName>, (client, back): (Client, Back)) -> Result<Response> {
-        if let Some((status, code, message)) = self.refuse_ask(key, action, service.as_ref())? {
-            return refused(client, status, code, &message);
+    pub(super) async fn act(&self, by: &Asker, key: &Key, (action, service): (Action, Option<ServiceName>), (client, back): (Client, Back)) -> Result<Response> {
+        let mut deed = Deed::of_project(action, key, service.as_ref());
+        if let Some(no) = self.refuse_ask(key, action, service.as_ref())? {
+            // A page of a project that nobody announced is no use.
+            deed.project = deed.project.filter(|_| no.0 != 404);
+            return self.refuse(by, &deed, client, no).await;
         }
         let wanted = Wanted { action, cause: Cause::Dashboard, hint_commit: None, service };
-        let job = self.turn(|memory, turn| Ok(enqueue_one(key, wanted, memory, turn))).await?;
+        let asked = self.turn(|memory, turn| {
+            let job = enqueue_one(key, wanted, memory, turn);
+            turn.audit_job(memory, by, &deed, job);
+            Ok(job)
+        });
+        let job = asked.await?;
         // The queue has the last word: so many jobs of a project and no more.
         if let Some(Job { state: JobState::Dead, reason, .. }) = self.stored_job(job)? {
             return refused(client, 409, "busy", &reason.unwrap_or_default());
@@ -83,15 +94,20 @@ impl Hub {
     }
 
     /// A person asks every project of a host that has services.
-    pub(super) async fn act_all(&self, host: &Name, action: Action, client: Client) -> Result<Response> {
+    pub(super) async fn act_all(&self, by: &Asker, host: &Name, action: Action, client: Client) -> Result<Response> {
+        let deed = Deed::new(action.as_str(), &format!("all projects with services on {host}"));
         let (allowed, not_allowed) = self.with_services(host, action)?;
         if allowed.is_empty() && not_allowed.is_empty() {
-            return refused(client, 404, "not_found", "no project with services is known of a host of this name");
+            let no = (404, "not_found", "no project with services is known of a host of this name".to_owned());
+            return self.refuse(by, &deed, client, no).await;
         }
         let asked = self.turn(|memory, turn| {
             let wanted = || Wanted { action, cause: Cause::Dashboard, hint_commit: None, service: None };
             let mut ask = |project: Name| (enqueue_one(&(host.clone(), project.clone()), wanted(), memory, turn), project);
-            Ok(allowed.into_iter().map(&mut ask).collect::<Vec<_>>())
+            let asked: Vec<(JobId, Name)> = allowed.into_iter().map(&mut ask).collect();
+            let queued: Vec<JobId> = asked.iter().map(|(job, _)| *job).filter(|job| !turn.was_turned_away(*job)).collect();
+            turn.audit(memory, by, &deed, &audit::queued(&queued));
+            Ok(asked)
         });
         let mut view = AskedAll { host: host.clone(), action, host_online: self.is_online(host), jobs: vec![], queued: vec![], not_allowed, busy: vec![] };
         for (job, project) in asked.await? {
@@ -104,7 +120,7 @@ impl Hub {
         }
         match client {
             Client::Api => reply::json(202, &view),
-            Client::Page => reply::page(200, pages::asked_all(&view, now())),
+            Client::Page => reply::page(200, pages::asked_all(&view, Viewer { now: now(), form_token: &by.form_token })),
         }
     }
 

@@ -1,41 +1,38 @@
 //! The Worker's calls, answered.
 
-use doorstep_shared::ids::Name;
-use doorstep_shared::protocol::Refusal;
-use doorstep_shared::queue::Input;
 use worker::{Response, Result};
 
 use super::Hub;
-use crate::call::{Call, Client, LogQuery};
-use crate::platform::{now, random};
-use crate::store::{Statement, count_refusal, number, text};
-use crate::view::EnrollmentView;
-use crate::{enroll, pages, reply};
-
-/// Wrong passwords from one client before it must wait.
-const WRONG_PASSWORDS_MAX: u64 = 10;
-/// How long it waits then: 5 minutes.
-const WRONG_PASSWORDS_MS: u64 = 5 * 60 * 1_000;
+use crate::call::{Call, Client, Envelope, LogQuery};
+use crate::pages::{self, Viewer};
+use crate::platform::now;
+use crate::reply;
+use crate::store::count_refusal;
 
 impl Hub {
-    pub(super) async fn answer(&self, call: Call) -> Result<Response> {
+    /// Answers a call, unless it is for people and its session has ended.
+    pub(super) async fn answer(&self, Envelope { by, call }: Envelope) -> Result<Response> {
+        if !call.is_open() && !self.admits(&by)? {
+            return reply::ended();
+        }
+        let (by, viewer) = (&by, Viewer { now: now(), form_token: &by.form_token });
         match call {
-            Call::FleetPage => reply::page(200, pages::projects(&self.fleet()?, now())),
+            Call::FleetPage => reply::page(200, pages::projects(&self.fleet()?, viewer)),
             Call::ProjectPage { host, project } => match self.project_page(&host, &project)? {
-                Some(view) => reply::page(200, pages::project(&view, now())),
+                Some(view) => reply::page(200, pages::project(&view, viewer)),
                 None => missing_page("No host announced a project of this name."),
             },
             Call::RunPage { id, have } => match self.run_page(&id, |run, steps| pages::run_wants_log(run, steps, have.as_deref()))? {
-                Some(view) => reply::page(200, pages::run(&view, have.as_deref(), now())),
+                Some(view) => reply::page(200, pages::run(&view, have.as_deref(), viewer)),
                 None => missing_page("No run of this number was reported here."),
             },
             Call::Usage => reply::json(200, &self.store()?.usage()),
-            Call::DeliveriesPage(query) => reply::page(200, pages::deliveries(&self.deliveries_page(query)?, now())),
+            Call::DeliveriesPage(query) => reply::page(200, pages::deliveries(&self.deliveries_page(query)?, viewer)),
             Call::DeliveryPage { id } => match self.delivery_page(&id)? {
-                Some(view) => reply::page(200, pages::delivery(&view, now())),
+                Some(view) => reply::page(200, pages::delivery(&view, viewer)),
                 None => missing_page("No delivery of this number is kept here."),
             },
-            Call::ContainersPage => reply::page(200, pages::containers(&self.containers()?, now())),
+            Call::ContainersPage => reply::page(200, pages::containers(&self.containers()?, viewer)),
             Call::Containers => reply::json(200, &self.containers()?),
             Call::Health => reply::json(200, &self.health()?),
             Call::Events(query) => {
@@ -44,11 +41,11 @@ impl Hub {
             }
             Call::BadQuery => reply::error(400, "bad_query", "a part of the query is not what it should be"),
             Call::Event { id } => self.one_event(&id),
-            Call::Replay { id, client: Client::Page } => match self.replay(&id).await? {
+            Call::Replay { id, client: Client::Page } => match self.replay(&id, by).await? {
                 Some(jobs) => self.replayed(&jobs),
                 None => missing_page("No delivery of this number is kept here."),
             },
-            Call::Replay { id, client: Client::Api } => match self.replay(&id).await? {
+            Call::Replay { id, client: Client::Api } => match self.replay(&id, by).await? {
                 Some(jobs) => reply::json(202, &serde_json::json!({"status": if jobs.is_empty() { "ignored" } else { "queued" }, "delivery_id": id, "jobs": jobs})),
                 None => missing("no delivery has this id"),
             },
@@ -56,18 +53,25 @@ impl Hub {
             Call::Projects => reply::json(200, &serde_json::json!({"projects": self.project_rows(None)?, "missed_last_day": self.missed_last_day()?})),
             Call::Runs(query) => reply::json(200, &serde_json::json!({"runs": self.runs(&query)?})),
             Call::Jobs(query) => reply::json(200, &self.jobs(&query)?),
-            Call::Cancel { job, client } => self.cancel(job, client).await,
-            Call::Revive { job, client } => self.revive(job, client).await,
+            Call::Cancel { job, client } => self.cancel(job, by, client).await,
+            Call::Revive { job, client } => self.revive(job, by, client).await,
             Call::Run { id } => match self.run(&id)? {
                 Some((run, steps)) => reply::json(200, &serde_json::json!({"run": run, "steps": steps})),
                 None => missing("no run has this id"),
             },
             Call::RunLog { id, query } => self.run_log(&id, &query),
-            Call::Act { host, project, action, service, client, back } => self.act(&(host, project), action, service, (client, back)).await,
-            Call::ActAll { host, action, client } => self.act_all(&host, action, client).await,
-            Call::Enroll { origin, client } => self.enroll(&origin, client).await,
-            Call::Revoke { host } => self.revoke(host).await,
-            Call::Login { client, right } => self.login(&client, right).await,
+            Call::Act { host, project, action, service, client, back } => self.act(by, &(host, project), (action, service), (client, back)).await,
+            Call::ActAll { host, action, client } => self.act_all(by, &host, action, client).await,
+            Call::Enroll { origin, client } => self.enroll(by, &origin, client).await,
+            Call::Revoke { host, client } => self.revoke(by, host, client).await,
+            Call::AuditPage(query) => reply::page(200, pages::audit(&self.audit(&query)?, viewer)),
+            Call::Audit(query) => reply::json(200, &self.audit(&query)?),
+            Call::SettingsPage => reply::page(200, pages::settings(&self.settings(by)?, viewer)),
+            Call::Sessions => reply::json(200, &serde_json::json!({"sessions": self.sessions(by)?})),
+            Call::SignIn(attempt) => self.sign_in(by, attempt).await,
+            Call::SignOut => self.sign_out(by).await,
+            Call::EndSession { handle, client } => self.end_session(by, &handle, client).await,
+            Call::EndAllSessions => self.end_all_sessions(by).await,
             Call::Refused { code } => self.note_refused(&code).await,
         }
     }
@@ -92,73 +96,6 @@ impl Hub {
         let row = serde_json::to_string(&row)?;
         let row = row.strip_suffix('}').unwrap_or(&row);
         reply::json_text(200, format!(r#"{row},"payload":{payload}}}"#))
-    }
-
-    async fn enroll(&self, origin: &str, client: Client) -> Result<Response> {
-        let open = self.store()?.rows("SELECT count(*) FROM enrollments WHERE ends > ?", [number(now().0)])?;
-        if open.first().is_some_and(|row| row.number(0) >= enroll::OPEN_CODES_MAX as u64) {
-            return reply::error(429, "too_many_codes", "20 codes are open; use one or wait 10 minutes");
-        }
-        let code = enroll::code(random::<16>()?);
-        let Some((handle, whole)) = enroll::split(&code) else {
-            return reply::error(500, "internal", "a code came out wrong");
-        };
-        let expires_at = self
-            .turn(|_, turn| {
-                let ends = turn.now.plus_ms(enroll::CODE_MS);
-                turn.write(Statement::new(
-                    "INSERT OR REPLACE INTO enrollments (handle, hash, ends, tries) VALUES (?, ?, ?, 0)",
-                    [text(handle), text(enroll::hash(&whole)), number(ends.0)],
-                ));
-                Ok(ends)
-            })
-            .await?;
-        let command = format!("doorstep join {origin} {code}");
-        let view = EnrollmentView { code, expires_at, command };
-        match client {
-            Client::Api => reply::json(201, &view),
-            Client::Page => reply::page(200, pages::enrollment(&view, now())),
-        }
-    }
-
-    async fn revoke(&self, host: Name) -> Result<Response> {
-        let known = self.store()?.rows("SELECT 1 FROM hosts WHERE name = ? AND revoked = 0", [text(host.as_str())])?;
-        if known.is_empty() {
-            return missing("no host of this name is enrolled");
-        }
-        self.turn(|memory, turn| {
-            turn.write(Statement::new("UPDATE hosts SET revoked = 1 WHERE name = ?", [text(host.as_str())]));
-            turn.write(Statement::new("DELETE FROM projects WHERE host = ?", [text(host.as_str())]));
-            memory.projects.remove_host(&host);
-            turn.changed();
-            turn.queue(memory, Input::Revoke { host: host.clone() });
-            Ok(())
-        })
-        .await?;
-        self.cut_host(&host, Refusal::NotAuthorised, "this host was revoked");
-        reply::json(200, &serde_json::json!({"revoked": host}))
-    }
-
-    async fn login(&self, client: &str, right: bool) -> Result<Response> {
-        let client = doorstep_shared::text::cut(client, 64).to_owned();
-        let rows = self.store()?.rows("SELECT count FROM tries WHERE who = ? AND ends > ?", [text(&client), number(now().0)])?;
-        let wrong = rows.first().map_or(0, |row| row.number(0));
-        if wrong >= WRONG_PASSWORDS_MAX {
-            return Ok(Response::empty()?.with_status(429));
-        }
-        if right {
-            return Ok(Response::empty()?.with_status(204));
-        }
-        self.turn(|_, turn| {
-            let ends = turn.now.plus_ms(WRONG_PASSWORDS_MS);
-            turn.write(Statement::new(
-                "INSERT OR REPLACE INTO tries (who, count, ends) VALUES (?, ?, ?)",
-                [text(client), number(wrong.saturating_add(1)), number(ends.0)],
-            ));
-            Ok(())
-        })
-        .await?;
-        Ok(Response::empty()?.with_status(401))
     }
 
     async fn note_refused(&self, code: &str) -> Result<Response> {

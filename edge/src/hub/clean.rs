@@ -23,6 +23,9 @@ impl Hub {
             Statement::new("DELETE FROM tries WHERE ends < ?", [number(now.0)]),
             Statement::new("DELETE FROM missed WHERE found < ?", [number(now.0.saturating_sub(MISSED_MS))]),
         ])?;
+        self.clean_sessions()?;
+        self.clean_audit()?;
+        self.clean_days()?;
         let oldest = first_number(now.0.saturating_sub(HISTORY_MS));
         self.clean_runs(now.0.saturating_sub(HISTORY_MS))?;
         let old = |sql| Statement::new(sql, [number(oldest), number(ROWS_MAX)]);

@@ -11,6 +11,8 @@ use worker::{Error, Request, Response, Result};
 
 use super::arrivals::{Arrival, Missed};
 use super::{Hub, Memory, turn::Turn};
+use crate::asker::Asker;
+use crate::audit::{self, Deed};
 use crate::call::SIGNATURE_HEADER;
 use crate::delivery::{self, Consequence, Disbelief, Event};
 use crate::reply;
@@ -101,16 +103,22 @@ impl Hub {
     }
 
     /// Runs a stored delivery again; `None` when there is none.
-    pub(super) async fn replay(&self, guid: &str) -> Result<Option<Vec<JobId>>> {
+    pub(super) async fn replay(&self, guid: &str, by: &Asker) -> Result<Option<Vec<JobId>>> {
         let rows = self.store()?.rows(
             "SELECT e.payload, e.type FROM deliveries d JOIN events e ON e.id = d.event WHERE d.guid = ?",
             [text(guid)],
         )?;
-        let Some(row) = rows.first() else { return Ok(None) };
+        let deed = Deed::new("replay", &format!("delivery {guid}"));
+        let Some(row) = rows.first() else {
+            self.note_refusal(by, &deed, "not_found").await?;
+            return Ok(None);
+        };
         let jobs = self.turn(|memory, turn| {
             let event = delivery::derive(row.text(1), row.text(0), &memory.projects)
                 .map_err(|disbelief| Error::RustError(disbelief.to_string()))?;
-            Ok(enqueue(&event, Cause::Replay, memory, turn))
+            let jobs = enqueue(&event, Cause::Replay, memory, turn);
+            turn.audit(memory, by, &deed, &audit::queued(&jobs));
+            Ok(jobs)
         });
         jobs.await.map(Some)
     }

@@ -12,6 +12,8 @@ use worker::{Response, Result};
 
 use super::Hub;
 use super::read::{LIMIT_DEFAULT, LIMIT_MAX, job_row};
+use crate::asker::Asker;
+use crate::audit::Deed;
 use crate::call::{Client, JobsQuery};
 use crate::platform::now;
 use crate::reply::{self, refused};
@@ -82,27 +84,43 @@ impl Hub {
     }
 
     /// A person wants a job gone.
-    pub(super) async fn cancel(&self, id: JobId, client: Client) -> Result<Response> {
+    pub(super) async fn cancel(&self, id: JobId, by: &Asker, client: Client) -> Result<Response> {
         let job = match self.to_cancel(id)? {
             Ok(job) => job,
-            Err((status, code, message)) => return refused(client, status, code, &message),
+            Err(no) => return self.refuse(by, &self.deed("cancel", id)?, client, no).await,
         };
-        self.queue_turn(Input::Cancel { job: id }).await?;
+        let deed = deed("cancel", id, Some(&job));
+        let asked = self.turn(|memory, turn| {
+            turn.queue(memory, Input::Cancel { job: id });
+            turn.audit(memory, by, &deed, "cancelled");
+            Ok(())
+        });
+        asked.await?;
         changed(client, &job)
     }
 
     /// A person wants a dead job to be tried again.
-    pub(super) async fn revive(&self, id: JobId, client: Client) -> Result<Response> {
+    pub(super) async fn revive(&self, id: JobId, by: &Asker, client: Client) -> Result<Response> {
         let job = match self.to_revive(id)? {
             Ok(job) => job,
-            Err((status, code, message)) => return refused(client, status, code, &message),
+            Err(no) => return self.refuse(by, &self.deed("revive", id)?, client, no).await,
         };
-        self.queue_turn(Input::Revive(job.clone())).await?;
+        let deed = deed("revive", id, Some(&job));
+        let asked = self.turn(|memory, turn| {
+            turn.queue(memory, Input::Revive(job.clone()));
+            turn.audit_job(memory, by, &deed, id);
+            Ok(())
+        });
+        asked.await?;
         // The queue has the last word: so many jobs of a project and no more.
         match self.stored_job(id)? {
             Some(Job { state: JobState::Dead, reason, .. }) => refused(client, 409, "busy", &reason.unwrap_or_default()),
             _ => changed(client, &job),
         }
+    }
+
+    fn deed(&self, action: &str, id: JobId) -> Result<Deed> {
+        Ok(deed(action, id, self.stored_job(id)?.as_ref()))
     }
 
     fn to_cancel(&self, id: JobId) -> Result<std::result::Result<Job, No>> {
@@ -135,6 +153,10 @@ impl Hub {
     pub(super) fn stored_job(&self, id: JobId) -> Result<Option<Job>> {
         Ok(self.store()?.rows("SELECT body FROM jobs WHERE live IN (0, 1) AND id = ?", [number(id.0)])?.first().and_then(|row| row.json(0)))
     }
+}
+
+fn deed(action: &str, id: JobId, job: Option<&Job>) -> Deed {
+    Deed::of_job(action, id, job.map(|job| (&job.host, &job.project)))
 }
 
 /// Would the queue let `job` give way to `other` at once?

@@ -14,11 +14,13 @@ use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
-use worker::{Error, Response, Result, WebSocket, WebSocketPair, console_error};
+use worker::{Error, Request, Response, Result, WebSocket, WebSocketPair, console_error};
 
 use super::arrivals::{Arrival, Missed};
 use super::greet::{Greeting, announce};
 use super::{Hub, peers::Peer, turn::Sends};
+use crate::asker::Asker;
+use crate::call::ASKER_HEADER;
 use crate::platform::{now, random};
 use crate::reply;
 use crate::store::{Statement, number, text};
@@ -78,12 +80,15 @@ pub(super) struct Attachment {
     pub started: Option<Timestamp>,
     #[serde(default)]
     pub booted: Option<Timestamp>,
+    /// The session of the person at this page.
+    #[serde(default)]
+    pub session: Option<String>,
 }
 
 impl Attachment {
     /// Of a socket that has said nothing yet.
     fn new() -> Self {
-        Self { nonce: String::new(), since: now(), host: None, is_fresh: false, parked: None, version: 0, watches: None, measures: false, started: None, booted: None }
+        Self { nonce: String::new(), since: now(), host: None, is_fresh: false, parked: None, version: 0, watches: None, measures: false, started: None, booted: None, session: None }
     }
 }
 
@@ -127,7 +132,12 @@ impl Hub {
         Response::from_websocket(pair.client)
     }
 
-    pub(super) fn accept_live(&self) -> Result<Response> {
+    /// A page's socket, for somebody whose session goes on.
+    pub(super) fn accept_live(&self, req: &Request) -> Result<Response> {
+        let by: Asker = serde_json::from_str(&req.headers().get(ASKER_HEADER)?.unwrap_or_default())?;
+        if !self.admits(&by)? {
+            return reply::ended();
+        }
         if self.open(PAGE).count() >= PAGES_MAX {
             return reply::error(503, "busy", "too many pages are open");
         }
@@ -135,7 +145,7 @@ impl Hub {
         if let Err(fault) = self.accept(&pair.server, PAGE) {
             return full(&fault);
         }
-        attach(&pair.server, &Attachment::new())?;
+        attach(&pair.server, &Attachment { session: by.session().map(str::to_owned), ..Attachment::new() })?;
         Response::from_websocket(pair.client)
     }
 

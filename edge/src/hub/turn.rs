@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use doorstep_shared::ids::{JobId, Name};
+use doorstep_shared::ids::{JobId, JobState, Name};
 use doorstep_shared::protocol::{Grant, ToExecutor};
 use doorstep_shared::queue::{Input, Job, Output};
 use doorstep_shared::time::Timestamp;
@@ -81,6 +81,11 @@ impl Turn {
                 }
             }
         }
+    }
+
+    /// Did the queue bury this job in this very turn?
+    pub fn was_turned_away(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_some_and(|job| job.state == JobState::Dead)
     }
 
     /// The turn's two halves.

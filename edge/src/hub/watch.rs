@@ -2,8 +2,8 @@
 //!
 //! A page asks by its socket, again and again while it is open; the question
 //! goes on to the host, whose own file says whether it answers. Invariant: a
-//! page is sent the output of the one project that it asked for, and nothing of
-//! it is stored.
+//! page is sent the output of the one project that it asked for, while its session
+//! goes on, and nothing of it is stored.
 
 use doorstep_shared::ids::Name;
 use doorstep_shared::protocol::ToExecutor;
@@ -59,6 +59,9 @@ impl Hub {
             return Ok(());
         }
         let Ok(Said { watch, measure }) = serde_json::from_str(message) else { return Ok(()) };
+        if !known.session.as_deref().map_or(Ok(false), |session| self.goes_on(session))? {
+            return self.cut_ended_pages();
+        }
         if measure {
             self.page_measures(page, known.clone())?;
         }

@@ -3,6 +3,7 @@
 use doorstep_shared::ids::Action;
 use doorstep_shared::time::Timestamp;
 
+use super::Viewer;
 use super::html::{Href, Html};
 use super::layout::{Frame, document};
 use super::parts::{self, Asks, Table, count_words};
@@ -11,7 +12,8 @@ use crate::view::{AskedAll, ContainersHost, ContainersProject, ContainersView, P
 
 /// All services; with none yet, what to do next.
 #[must_use]
-pub fn containers(view: &ContainersView, now: Timestamp) -> String {
+pub fn containers(view: &ContainersView, viewer: Viewer<'_>) -> String {
+    let now = viewer.now;
     let mut html = Html::new();
     html.raw("<h1>Containers</h1>");
     if view.hosts.is_empty() {
@@ -22,7 +24,7 @@ pub fn containers(view: &ContainersView, now: Timestamp) -> String {
     for host in &view.hosts {
         html.add(&host_section(host, now));
     }
-    document("Containers", &Frame::Live { menu: "/containers", now }, &html)
+    document("Containers", &Frame::Live { menu: "/containers", viewer }, &html)
 }
 
 fn summary(view: &ContainersView) -> String {
@@ -119,8 +121,8 @@ fn all(host: &ContainersHost) -> Html {
     }
     html.raw("<details id=\"all/").text(name).raw("\"><summary>All projects on ").text(name).raw("</summary><div class=\"line\">");
     for (action, words) in offered {
-        html.raw("<form method=\"post\" action=\"").href(&Href::local(&["containers", name, action.as_str()]));
-        html.raw("\"><button class=\"small\">").raw(words).raw(" all<span class=\"vh\"> on ").text(name).raw("</span></button></form>");
+        html.form(&Href::local(&["containers", name, action.as_str()]));
+        html.raw("<button class=\"small\">").raw(words).raw(" all<span class=\"vh\"> on ").text(name).raw("</span></button></form>");
     }
     html.raw("</div></details>");
     html
@@ -154,7 +156,8 @@ fn first_service() -> Html {
 /// What became of an ask to all projects of a host. It answers a POST and is
 /// shown once, so it must not fetch itself again.
 #[must_use]
-pub fn asked_all(view: &AskedAll, now: Timestamp) -> String {
+pub fn asked_all(view: &AskedAll, viewer: Viewer<'_>) -> String {
+    let now = viewer.now;
     let (host, action) = (view.host.as_str(), view.action.as_str());
     let mut html = Html::new();
     html.raw("<h1>").text(action).raw(" all <small>on ").text(host).raw("</small></h1><div class=\"card\"><p>");
@@ -167,7 +170,7 @@ pub fn asked_all(view: &AskedAll, now: Timestamp) -> String {
         html.raw("<p>The host is offline; the jobs wait for it, 14 days at most.</p>");
     }
     html.raw("<p><a href=\"/containers#host/").text(host).raw("\">To the containers</a></p></div>");
-    document(&format!("{action} all on {host}"), &Frame::Still, &html)
+    document(&format!("{action} all on {host}"), &Frame::Still(viewer), &html)
 }
 
 fn list(what: &'static str, projects: &[doorstep_shared::ids::Name], host: &str) -> Html {
@@ -190,16 +193,16 @@ mod tests {
 
     #[test]
     fn nobody_is_left_alone_with_an_empty_page() {
-        let text = seen(&containers(&ContainersView::default(), NOW));
+        let text = seen(&containers(&ContainersView::default(), VIEWER));
         assert!(text.contains("## No containers yet") && text.contains("\n[project.media.compose]\nfile = \"compose.yaml\""), "{text}");
     }
 
     #[test]
     fn what_needs_a_look_comes_first() {
-        let text = seen(&containers(&some_containers(), NOW));
+        let text = seen(&containers(&some_containers(), VIEWER));
         assert_eq!(
             text,
-            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
              # Containers\n\
              3 services of 2 projects on 2 hosts, 2 problems.\n\
              ## Problems\n\
@@ -228,8 +231,8 @@ mod tests {
 
     #[test]
     fn buttons_name_their_service_and_lead_back_here() {
-        let page = containers(&some_containers(), NOW);
-        let form = "action=\"/projects/attic/media/restart\"><input type=\"hidden\" name=\"service\" value=\"web\"><input type=\"hidden\" name=\"back\" value=\"containers\"><button";
+        let page = containers(&some_containers(), VIEWER);
+        let form = "action=\"/projects/attic/media/restart\"><input type=\"hidden\" name=\"form_token\" value=\"f0f1f2\"><input type=\"hidden\" name=\"service\" value=\"web\"><input type=\"hidden\" name=\"back\" value=\"containers\"><button";
         assert!(page.contains(form), "{page}");
         assert!(page.contains("<form method=\"post\" action=\"/containers/attic/stop\">"), "{page}");
         assert!(page.contains("<a href=\"#service/attic/media/jobs\">") && page.contains("id=\"service/attic/media/jobs\""), "{page}");
@@ -237,7 +240,7 @@ mod tests {
 
     #[test]
     fn an_ask_to_all_says_what_became_of_it() {
-        let text = seen(&asked_all(&an_ask_to_all(), NOW));
+        let text = seen(&asked_all(&an_ask_to_all(), VIEWER));
         assert!(
             text.ends_with(
                 "# restart all on attic\n2 jobs were queued just now.\nQueued: blog, media\nNot allowed by the host's doorstep.toml: shop\n\
@@ -245,12 +248,12 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(!asked_all(&an_ask_to_all(), NOW).contains("<script"), "a page that answers a POST must not fetch itself again");
+        assert!(!asked_all(&an_ask_to_all(), VIEWER).contains("<script"), "a page that answers a POST must not fetch itself again");
     }
 
     #[test]
     fn hostile_words_change_no_markup() {
-        let with = |word: &str| skeleton(&containers(&hostile_containers(word), NOW));
+        let with = |word: &str| skeleton(&containers(&hostile_containers(word), VIEWER));
         for hostile in HOSTILE {
             assert_eq!(with(hostile), with("x"), "{hostile}");
         }
@@ -268,7 +271,7 @@ mod tests {
                 ..project.clone()
             })
             .collect();
-        let page = containers(&view, NOW);
+        let page = containers(&view, VIEWER);
         assert_eq!(page.matches("<tr role=\"row\" id=\"service/attic/").count(), 10_000);
         assert_well_formed(&page);
     }

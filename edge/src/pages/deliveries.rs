@@ -3,6 +3,7 @@
 use doorstep_shared::ids::{DeliveryState, JobId};
 use doorstep_shared::time::Timestamp;
 
+use super::Viewer;
 use super::html::{Href, Html};
 use super::layout::{Frame, document};
 use super::parts::{self, Facts, Table};
@@ -16,7 +17,8 @@ const STORED: [DeliveryState; 2] = [DeliveryState::Accepted, DeliveryState::Igno
 
 /// The deliveries, newest first.
 #[must_use]
-pub fn deliveries(view: &DeliveriesView, now: Timestamp) -> String {
+pub fn deliveries(view: &DeliveriesView, viewer: Viewer<'_>) -> String {
+    let now = viewer.now;
     let mut newest_first: Vec<&DeliveryRow> = view.rows.iter().collect();
     newest_first.sort_by_key(|row| std::cmp::Reverse((row.received_at, row.id)));
     let is_asked = is_asked(&view.query);
@@ -24,7 +26,7 @@ pub fn deliveries(view: &DeliveriesView, now: Timestamp) -> String {
     html.raw("<h1>Deliveries</h1><p class=\"muted\">What GitHub sent to the webhook, and what became of it.</p>");
     if view.rows.is_empty() && !is_asked {
         html.add(&missed(view.missed_last_day)).add(&first_delivery());
-        return document("Deliveries", &Frame::Live { menu: "/deliveries", now }, &html);
+        return document("Deliveries", &Frame::Live { menu: "/deliveries", viewer }, &html);
     }
     html.add(&fares(&view.fares, now)).add(&missed(view.missed_last_day)).add(&filter(&view.query));
     if view.rows.is_empty() {
@@ -33,7 +35,7 @@ pub fn deliveries(view: &DeliveriesView, now: Timestamp) -> String {
         html.add(&table(&newest_first, &view.jobs, now));
     }
     html.add(&pages(view));
-    document("Deliveries", &Frame::Live { menu: "/deliveries", now }, &html)
+    document("Deliveries", &Frame::Live { menu: "/deliveries", viewer }, &html)
 }
 
 fn is_asked(query: &EventsQuery) -> bool {
@@ -79,8 +81,8 @@ fn share(share: Share) -> Html {
 fn filter(query: &EventsQuery) -> Html {
     let status = query.status.as_deref().unwrap_or_default();
     let mut html = Html::new();
-    html.raw("<form method=\"get\" role=\"search\" action=\"").href(&Href::local(&["deliveries"]));
-    html.raw("\"><div class=\"line filter\"><label for=\"search\">Search</label><input id=\"search\" name=\"search\" type=\"search\" maxlength=\"100\" placeholder=\"repository, branch, event, commit or id\" value=\"");
+    html.search_form(&Href::local(&["deliveries"]));
+    html.raw("<div class=\"line filter\"><label for=\"search\">Search</label><input id=\"search\" name=\"search\" type=\"search\" maxlength=\"100\" placeholder=\"repository, branch, event, commit or id\" value=\"");
     html.text(query.search.as_deref().unwrap_or_default()).raw("\"><label for=\"status\">Status</label><select id=\"status\" name=\"status\"><option value=\"\">all</option>");
     for state in STORED {
         html.raw("<option value=\"").text(state.as_str()).raw(if status == state.as_str() { "\" selected>" } else { "\">" });
@@ -209,12 +211,12 @@ mod tests {
     use crate::fares::Silence;
 
     fn page(rows: Vec<DeliveryRow>) -> String {
-        deliveries(&DeliveriesView { rows, ..DeliveriesView::default() }, NOW)
+        deliveries(&DeliveriesView { rows, ..DeliveriesView::default() }, VIEWER)
     }
 
     #[test]
     fn pushes_that_github_did_not_tell_about_are_counted_in_words() {
-        let with = |missed_last_day| seen(&deliveries(&DeliveriesView { missed_last_day, ..DeliveriesView::default() }, NOW));
+        let with = |missed_last_day| seen(&deliveries(&DeliveriesView { missed_last_day, ..DeliveriesView::default() }, VIEWER));
         assert!(with(1).contains("\n1 push was found by reconciling in the last 24 hours: GitHub's webhook did not arrive."));
         assert!(with(3).contains("\n3 pushes were found by reconciling"));
         assert!(!with(0).contains("reconciling"));
@@ -222,7 +224,7 @@ mod tests {
 
     #[test]
     fn an_empty_history_says_how_to_set_the_webhook() {
-        let text = seen(&deliveries(&DeliveriesView::default(), NOW));
+        let text = seen(&deliveries(&DeliveriesView::default(), VIEWER));
         assert!(
             text.contains("## No delivery yet") && text.contains("/webhooks/github") && text.contains("WEBHOOK_SECRET")
         );
@@ -246,8 +248,8 @@ mod tests {
         let followed = vec![a_followed_job(1, Some("succeeded")), a_followed_job(2, None)];
         let view = DeliveriesView { rows: vec![old, new, two, ping], jobs: followed, ..DeliveriesView::default() };
         assert_eq!(
-            seen(&deliveries(&view, NOW)),
-            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
+            seen(&deliveries(&view, VIEWER)),
+            "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
              # Deliveries\n\
              What GitHub sent to the webhook, and what became of it.\n\
              Last 24 hours\nno delivery\nLast 7 days\nno delivery\n\
@@ -276,7 +278,7 @@ mod tests {
             };
             let job = FollowedJob { id: JobId(u64::MAX), run: Some(hostile_run(word)), ..a_followed_job(1, None) };
             let query = EventsQuery { search: Some(word.into()), status: Some(word.into()), ..EventsQuery::default() };
-            skeleton(&deliveries(&DeliveriesView { rows: vec![row], jobs: vec![job], query, older: Some(u64::MAX), ..DeliveriesView::default() }, NOW))
+            skeleton(&deliveries(&DeliveriesView { rows: vec![row], jobs: vec![job], query, older: Some(u64::MAX), ..DeliveriesView::default() }, VIEWER))
         };
         for hostile in HOSTILE {
             assert_eq!(with(hostile), with("x"), "{hostile}");
@@ -287,12 +289,12 @@ mod tests {
     fn what_was_asked_for_stays_on_the_way_to_older_ones() {
         let query = EventsQuery { status: Some("ignored".into()), search: Some("a&b".into()), before: Some(9), ..EventsQuery::default() };
         let view = DeliveriesView { rows: vec![a_delivery("d", "ignored", 5)], older: Some(3), query, ..DeliveriesView::default() };
-        let page = deliveries(&view, NOW);
+        let page = deliveries(&view, VIEWER);
         assert!(page.contains("href=\"/deliveries?status=ignored&amp;search=a%26b&amp;before=3\">Older<"), "{page}");
         assert!(page.contains("href=\"/deliveries?status=ignored&amp;search=a%26b\">Newest<"), "{page}");
         assert!(page.contains("value=\"a&amp;b\"") && page.contains("<option value=\"ignored\" selected>"), "{page}");
         let none = DeliveriesView { rows: vec![], ..view };
-        assert!(seen(&deliveries(&none, NOW)).contains("\nNo delivery fits. Show all"));
+        assert!(seen(&deliveries(&none, VIEWER)).contains("\nNo delivery fits. Show all"));
     }
 
     #[test]
@@ -302,7 +304,7 @@ mod tests {
             week: Share { stored: 10, refused: 0, missed: 0 },
             silence: Some(Silence { from: Timestamp(NOW.0 - 90_000_000), ms: 3_725_900, goes_on: false }),
         };
-        let text = seen(&deliveries(&DeliveriesView { rows: vec![a_delivery("d", "accepted", 5)], fares, ..DeliveriesView::default() }, NOW));
+        let text = seen(&deliveries(&DeliveriesView { rows: vec![a_delivery("d", "accepted", 5)], fares, ..DeliveriesView::default() }, VIEWER));
         assert!(text.contains("Last 24 hours\n▲ 98.3 % of 60 stored\n1 refused, 0 missed\nLast 7 days\n✓ 100 % of 10 stored\nLongest silence in 7 days\n1 h 2 min\nbegan 1 day ago"), "{text}");
     }
 

@@ -2,6 +2,7 @@
 
 use doorstep_shared::time::Timestamp;
 
+use super::Viewer;
 use super::html::{Href, Html};
 use super::layout::{Frame, document};
 use super::parts::{self, Facts};
@@ -13,8 +14,8 @@ const PAYLOAD_BYTES_MAX: usize = 200 * 1024;
 
 /// One delivery, whole.
 #[must_use]
-pub fn delivery(view: &DeliveryPage, now: Timestamp) -> String {
-    let row = &view.row;
+pub fn delivery(view: &DeliveryPage, viewer: Viewer<'_>) -> String {
+    let (row, now) = (&view.row, viewer.now);
     let mut html = Html::new();
     html.raw("<div class=\"line\"><h1>").add(&parts::quote(&row.event_type)).raw(" <small>");
     if let Some(repo) = &row.repo {
@@ -27,7 +28,7 @@ pub fn delivery(view: &DeliveryPage, now: Timestamp) -> String {
     }
     html.raw("<div class=\"card\" id=\"about\">").add(&about(view, now)).raw("</div>").add(&payload(view));
     let title = format!("{} {}", row.event_type, row.delivery_id);
-    document(&title, &Frame::Live { menu: "/deliveries", now }, &html)
+    document(&title, &Frame::Live { menu: "/deliveries", viewer }, &html)
 }
 
 fn about(view: &DeliveryPage, now: Timestamp) -> Html {
@@ -51,8 +52,8 @@ fn about(view: &DeliveryPage, now: Timestamp) -> Html {
 /// The button that runs it again.
 fn replay_form(row: &DeliveryRow) -> Html {
     let mut html = Html::new();
-    html.raw("<form method=\"post\" action=\"").href(&Href::local(&["deliveries", &row.delivery_id, "replay"]));
-    html.raw("\"><button>Replay<span class=\"vh\"> this delivery</span></button></form>");
+    html.form(&Href::local(&["deliveries", &row.delivery_id, "replay"]));
+    html.raw("<button>Replay<span class=\"vh\"> this delivery</span></button></form>");
     html
 }
 
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     fn page(row: DeliveryRow, payload: &str) -> String {
-        delivery(&DeliveryPage { row, jobs: vec![a_followed_job(1, Some("succeeded"))], payload: payload.into() }, NOW)
+        delivery(&DeliveryPage { row, jobs: vec![a_followed_job(1, Some("succeeded"))], payload: payload.into() }, VIEWER)
     }
 
     #[test]
@@ -85,14 +86,14 @@ mod tests {
         assert_well_formed(&html);
         assert_eq!(
             seen(&html),
-            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
              # push of me/shop\n✓ accepted\n[Replay this delivery]\n\
              Received\n1 min ago\nRef\nmain a1b2c3d\nWhat followed\nshop on attic ✓ succeeded\n\
              X-GitHub-Event\npush\nX-GitHub-Delivery\nd-1\nX-Hub-Signature-256\nverified\n\
              ## Payload\n38 bytes raw\n\
              {\n  \"ref\": \"refs/heads/main\",\n  \"commits\": []\n}"
         );
-        assert!(html.contains("<form method=\"post\" action=\"/deliveries/d-1/replay\">"), "{html}");
+        assert!(html.contains("<form method=\"post\" action=\"/deliveries/d-1/replay\"><input type=\"hidden\" name=\"form_token\""), "{html}");
         assert!(html.contains("href=\"/webhooks/github/events/d-1\">raw<"), "{html}");
     }
 

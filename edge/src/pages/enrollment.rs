@@ -2,8 +2,8 @@
 //!
 //! This page answers a POST and is shown once, so it must not fetch itself again.
 
-use doorstep_shared::time::Timestamp;
 
+use super::Viewer;
 use super::html::Html;
 use super::layout::{Frame, document};
 use super::when;
@@ -11,7 +11,8 @@ use crate::view::EnrollmentView;
 
 /// The code, and the command to type on the host.
 #[must_use]
-pub fn enrollment(view: &EnrollmentView, now: Timestamp) -> String {
+pub fn enrollment(view: &EnrollmentView, viewer: Viewer<'_>) -> String {
+    let now = viewer.now;
     let mut html = Html::new();
     html.raw("<h1>Add a host</h1><div class=\"card\"><p>Type this on the host:</p><pre><code>");
     html.text(&view.command).raw("</code></pre><dl><div><dt>Code</dt><dd><code>").text(&view.code);
@@ -19,7 +20,7 @@ pub fn enrollment(view: &EnrollmentView, now: Timestamp) -> String {
     html.raw("</dd></div></dl><p>The code works once and is shown only now. If it is lost, make another.</p>");
     html.raw("<p>Then start it with <code>doorstep run</code>.</p>");
     html.raw("<p><a href=\"/\">To the projects</a>, where the host shows up.</p></div>");
-    document("Add a host", &Frame::Still, &html)
+    document("Add a host", &Frame::Still(viewer), &html)
 }
 
 #[cfg(test)]
@@ -33,7 +34,7 @@ mod tests {
 
     #[test]
     fn the_code_and_the_command() {
-        let page = enrollment(&view("8F2K-QX7M", "doorstep join https://doorstep.example.workers.dev 8F2K-QX7M"), NOW);
+        let page = enrollment(&view("8F2K-QX7M", "doorstep join https://doorstep.example.workers.dev 8F2K-QX7M"), VIEWER);
         let text = seen(&page);
         assert!(text.contains("Type this on the host:\ndoorstep join https://doorstep.example.workers.dev 8F2K-QX7M\nCode\n8F2K-QX7M\nEnds\nin 10 min"), "{text}");
         assert!(!page.contains("<script"), "a page that is shown once must not fetch itself again");
@@ -43,8 +44,8 @@ mod tests {
     fn hostile_words_change_no_markup() {
         for hostile in HOSTILE {
             assert_eq!(
-                skeleton(&enrollment(&view(hostile, hostile), NOW)),
-                skeleton(&enrollment(&view("x", "x"), NOW))
+                skeleton(&enrollment(&view(hostile, hostile), VIEWER)),
+                skeleton(&enrollment(&view("x", "x"), VIEWER))
             );
         }
     }

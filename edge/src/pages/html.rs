@@ -7,6 +7,13 @@
 //!
 //! The same escape serves text and attribute values, so attribute values must
 //! always stand in double quotes.
+//!
+//! A form that changes something begins with [`Html::form`] and in no other way:
+//! it leaves a place for the session's form token, which [`Html::into_page`]
+//! fills. So no page can have a form without it, and no page handles it.
+
+/// Where the form token goes. No text can hold it, since escaping drops it.
+const TOKEN_PLACE: char = '\0';
 
 /// A piece of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,8 +34,30 @@ impl Html {
 
     /// Markup of our own.
     pub fn raw(&mut self, markup: &'static str) -> &mut Self {
+        debug_assert!(!markup.contains("<form"), "forms are opened by `form`, which has the token");
         self.0.push_str(markup);
         self
+    }
+
+    /// The beginning of a form that changes something, with its token.
+    pub fn form(&mut self, to: &Href) -> &mut Self {
+        self.0.push_str("<form method=\"post\" action=\"");
+        self.href(to).raw("\">");
+        self.0.push(TOKEN_PLACE);
+        self
+    }
+
+    /// The beginning of the one form of people who have no session yet, whose
+    /// origin is all that can be looked at.
+    pub fn sign_in_form(&mut self) -> &mut Self {
+        self.0.push_str("<form class=\"card narrow\" method=\"post\" action=\"/login\">");
+        self
+    }
+
+    /// The beginning of a form that only asks for a page.
+    pub fn search_form(&mut self, to: &Href) -> &mut Self {
+        self.0.push_str("<form method=\"get\" role=\"search\" action=\"");
+        self.href(to).raw("\">")
     }
 
     /// Anybody's text, fit for an element's content and for a quoted attribute.
@@ -63,9 +92,17 @@ impl Html {
         self.0.is_empty()
     }
 
-    /// The whole as text.
+    /// The whole as text, with the token of this session in its forms.
+    pub fn into_page(self, form_token: &str) -> String {
+        let mut field = Self::new();
+        field.raw("<input type=\"hidden\" name=\"form_token\" value=\"").text(form_token).raw("\">");
+        self.0.replace(TOKEN_PLACE, &field.0)
+    }
+
+    /// The whole as text, its forms without a token.
+    #[cfg(test)]
     pub fn into_string(self) -> String {
-        self.0
+        self.0.replace(TOKEN_PLACE, "")
     }
 }
 
@@ -165,6 +202,15 @@ mod tests {
     }
 
     #[test]
+    fn a_form_has_the_token_of_its_page_and_no_other_way_begins_one() {
+        let mut html = Html::new();
+        html.form(&Href::local(&["jobs", "7", "cancel"])).raw("</form>");
+        let page = html.clone().into_page("\"7&");
+        assert_eq!(page, "<form method=\"post\" action=\"/jobs/7/cancel\"><input type=\"hidden\" name=\"form_token\" value=\"&quot;7&amp;\"></form>");
+        assert!(std::panic::catch_unwind(|| Html::new().raw("<form>").is_empty()).is_err());
+    }
+
+    #[test]
     fn a_query_is_encoded() {
         let href = Href::local(&["audit"]).with("search", "a b&/\"c").with("before", "7");
         assert_eq!(href.0.into_string(), "/audit?search=a%20b%26%2F%22c&amp;before=7");
@@ -223,6 +269,12 @@ mod tests {
         fn what_is_shown_is_what_was_given(text in "\\PC*|[<>&\"'a]{0,40}") {
             let kept: String = text.chars().filter(|c| !is_special(*c) || "&<>\"'".contains(*c)).collect();
             prop_assert_eq!(unescape(&Html::of(&text).into_string()), kept);
+        }
+
+        #[test]
+        fn no_text_makes_a_place_for_a_token(text in "[\\x00-\\x7f]{0,80}") {
+            let page = Html::of(&text).into_page("secret");
+            prop_assert!(!page.contains("form_token"), "{}", page);
         }
 
         #[test]

@@ -193,7 +193,7 @@
     const values = part.dataset.values.split(" ").filter(Boolean).concat(value).slice(-POINTS);
     const top = Math.max(part.dataset.floor, ...values), first = POINTS - values.length + 1;
     part.dataset.values = values.join(" ");
-    part.querySelector("b").textContent = words;
+    part.querySelector(".n").textContent = words;
     part.querySelector("polyline").setAttribute("points",
       values.map((v, place) => `${first + place},${HEIGHT - Math.floor(v * (HEIGHT - 1) / top)}`).join(" "));
   };

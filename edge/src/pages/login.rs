@@ -8,7 +8,7 @@ use super::layout::{Frame, document};
 #[must_use]
 pub fn login(error: Option<&str>, next: &str) -> String {
     let mut html = Html::new();
-    html.raw("<form class=\"card narrow\" method=\"post\" action=\"/login\"><h1>Sign in</h1>");
+    html.sign_in_form().raw("<h1>Sign in</h1>");
     if let Some(error) = error {
         html.raw("<p class=\"error\" role=\"alert\" id=\"error\">").text(error).raw("</p>");
     }
@@ -30,6 +30,28 @@ pub fn problem(status: u16, title: &str, sentence: &str) -> String {
     html.raw("<div class=\"card narrow\"><p class=\"muted\">Error ").number(status.into()).raw("</p><h1>").text(title);
     html.raw("</h1><p>").text(sentence).raw("</p><p><a href=\"/\">Back to the projects</a></p></div>");
     document(title, &Frame::Plain, &html)
+}
+
+/// Why nobody signs in here, and what to do.
+#[must_use]
+pub fn not_over_http() -> String {
+    let mut html = Html::new();
+    html.raw("<div class=\"card narrow\"><h1>Not over plain http</h1>");
+    html.raw("<p>Nobody can sign in at this address: the password, and the session after it, would cross the network where others can read them.</p>");
+    html.raw("<p>Put https in front of this edge: a reverse proxy, or a tunnel. On a machine of your own the proxy must pass on <code>Host</code> and send <code>X-Forwarded-Proto: https</code>.</p>");
+    html.raw("<p>Or come through a tunnel to this machine, and sign in at <code>http://localhost:8787</code>:</p>");
+    html.raw("<pre><code>ssh -L 8787:127.0.0.1:8787 you@this-machine</code></pre></div>");
+    document("Not over plain http", &Frame::Plain, &html)
+}
+
+/// A form that did not come from a page of this session.
+#[must_use]
+pub fn stale_form() -> String {
+    problem(
+        403,
+        "That was not done",
+        "The form did not come from a page of this session. Perhaps you signed in again after the page was opened: go back, load the page again, and press the button there.",
+    )
 }
 
 #[cfg(test)]
@@ -60,6 +82,14 @@ mod tests {
             seen(&problem(404, "No such run", "It may have been forgotten: old runs are.")),
             "Doorstep\nError 404\n# No such run\nIt may have been forgotten: old runs are.\nBack to the projects"
         );
+    }
+
+    #[test]
+    fn plain_http_says_why_and_what_to_do() {
+        let text = seen(&not_over_http());
+        assert!(text.starts_with("Doorstep\n# Not over plain http\nNobody can sign in at this address: the password"), "{text}");
+        assert!(text.contains("X-Forwarded-Proto: https") && text.contains("ssh -L 8787:127.0.0.1:8787"));
+        assert!(!not_over_http().contains("password\""), "no form that would send it");
     }
 
     #[test]

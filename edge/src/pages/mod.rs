@@ -4,11 +4,13 @@
 //! panic whatever the view holds, because a panic here would take the whole
 //! Worker down. What is shown was decided by whoever made the view.
 //!
-//! Pages are complete without JavaScript; [`LIVE`] only keeps an open one true.
+//! Pages are complete without JavaScript; `live.js` only keeps an open one true.
 //! Text enters through [`html`], which escapes it. Absent on purpose: inline
 //! styles and scripts, and anything from another origin, so that the content
 //! security policy can forbid them.
 
+mod assets;
+mod audit;
 mod bars;
 mod behind;
 mod changes;
@@ -27,6 +29,7 @@ mod project;
 mod projects;
 mod run;
 mod services;
+mod settings;
 mod steps;
 #[cfg(test)]
 mod testing;
@@ -34,26 +37,35 @@ mod used;
 mod version;
 mod when;
 
+pub use assets::{Asset, find as asset};
+pub use audit::audit;
 pub use containers::{asked_all, containers};
 pub use deliveries::deliveries;
 pub use delivery::delivery;
 pub use enrollment::enrollment;
-pub use login::{login, problem};
+pub use login::{login, not_over_http, problem, stale_form};
 pub use project::project;
 pub use projects::projects;
 pub use run::{run, run_wants_log};
+pub use settings::settings;
 pub use version::HAVE_MAX;
 
-/// Served at `/assets/style.css`.
-pub const STYLE: &str = include_str!("style.css");
-/// Served at `/assets/live.js`.
-pub const LIVE: &str = include_str!("live.js");
+use doorstep_shared::time::Timestamp;
+
+/// Who sees a page, and when it is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Viewer<'a> {
+    /// When.
+    pub now: Timestamp,
+    /// What the forms of the person's session carry.
+    pub form_token: &'a str,
+}
 
 #[cfg(test)]
 mod tests {
     use super::testing::*;
     use super::*;
-    use crate::view::{ContainersView, DeliveriesView, DeliveryPage, EnrollmentView, FleetView, ProjectPage};
+    use crate::view::{AuditView, ContainersView, DeliveriesView, DeliveryPage, EnrollmentView, FleetView, ProjectPage};
 
     /// Most that style and script may weigh together, in bytes: with a page of
     /// text a first visit stays below 40 KiB before compression, and 14 KiB after.
@@ -65,22 +77,27 @@ mod tests {
         let mut pages = vec![
             login(None, "/"),
             login(Some("no"), "/"),
+            not_over_http(),
+            stale_form(),
+            audit(&AuditView::default(), VIEWER),
+            audit(&an_audit(), VIEWER),
+            settings(&some_settings(), VIEWER),
             problem(404, "No such page", "There is nothing here."),
-            projects(&FleetView::default(), NOW),
-            projects(&FleetView { hosts: vec![a_host("attic", false)], projects: vec![] }, NOW),
-            projects(&a_fleet(), NOW),
-            project(&ProjectPage { project: a_project("attic", "shop"), runs: vec![], used: vec![] }, NOW),
-            project(&ProjectPage { project: a_fleet().projects.remove(2), runs: runs.clone(), used: vec![] }, NOW),
-            containers(&ContainersView::default(), NOW),
-            containers(&some_containers(), NOW),
-            asked_all(&an_ask_to_all(), NOW),
-            deliveries(&DeliveriesView::default(), NOW),
-            deliveries(&DeliveriesView { rows: vec![a_delivery("d", "accepted", 5)], missed_last_day: 2, older: Some(1), ..DeliveriesView::default() }, NOW),
-            delivery(&DeliveryPage { row: a_delivery("d", "ignored", 5), jobs: vec![], payload: "{}".into() }, NOW),
-            enrollment(&EnrollmentView { code: "c".into(), expires_at: NOW, command: "doorstep join".into() }, NOW),
+            projects(&FleetView::default(), VIEWER),
+            projects(&FleetView { hosts: vec![a_host("attic", false)], projects: vec![] }, VIEWER),
+            projects(&a_fleet(), VIEWER),
+            project(&ProjectPage { project: a_project("attic", "shop"), runs: vec![], used: vec![] }, VIEWER),
+            project(&ProjectPage { project: a_fleet().projects.remove(2), runs: runs.clone(), used: vec![] }, VIEWER),
+            containers(&ContainersView::default(), VIEWER),
+            containers(&some_containers(), VIEWER),
+            asked_all(&an_ask_to_all(), VIEWER),
+            deliveries(&DeliveriesView::default(), VIEWER),
+            deliveries(&DeliveriesView { rows: vec![a_delivery("d", "accepted", 5)], missed_last_day: 2, older: Some(1), ..DeliveriesView::default() }, VIEWER),
+            delivery(&DeliveryPage { row: a_delivery("d", "ignored", 5), jobs: vec![], payload: "{}".into() }, VIEWER),
+            enrollment(&EnrollmentView { code: "c".into(), expires_at: NOW, command: "doorstep join".into() }, VIEWER),
         ];
         for row in runs {
-            pages.push(run(&a_run_page(row, steps.clone(), &["line".into()]), None, NOW));
+            pages.push(run(&a_run_page(row, steps.clone(), &["line".into()]), None, VIEWER));
         }
         pages
     }
@@ -98,20 +115,31 @@ mod tests {
     }
 
     #[test]
+    fn every_form_that_changes_something_has_the_token() {
+        for page in every_page() {
+            let posts = page.matches("method=\"post\"").count();
+            let sign_in = page.matches("action=\"/login\"").count();
+            let with = page.matches(&format!("\"><input type=\"hidden\" name=\"form_token\" value=\"{}\">", VIEWER.form_token)).count();
+            assert_eq!(posts - sign_in, with, "{page}");
+            assert!(!page.contains('\0'));
+        }
+    }
+
+    #[test]
     fn nothing_on_a_page_needs_a_looser_policy() {
         for page in every_page() {
             for tag in tags(&page) {
                 for attribute in ["style", "on", "srcset"] {
                     assert!(!tag.contains(&format!(" {attribute}")), "{tag}");
                 }
-                assert!(!tag.starts_with("script") || tag == "script defer src=\"/assets/live.js\"", "{tag}");
+                assert!(!tag.starts_with("script") || tag == format!("script defer src=\"/assets/{}\"", assets::LIVE.name), "{tag}");
                 assert!(!tag.contains("javascript:"), "{tag}");
             }
             assert!(!page.contains("<style"));
         }
-        assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
+        assert!(!assets::STYLE.text.contains("url(") && !assets::STYLE.text.contains("@import"));
         for word in ["eval(", "innerHTML", "outerHTML", "document.write", "insertAdjacentHTML"] {
-            assert!(!LIVE.contains(word), "{word}");
+            assert!(!assets::LIVE.text.contains(word), "{word}");
         }
     }
 
@@ -128,6 +156,6 @@ mod tests {
 
     #[test]
     fn style_and_script_stay_small() {
-        assert!(STYLE.len() + LIVE.len() <= ASSETS_BYTES_MAX, "{} + {}", STYLE.len(), LIVE.len());
+        assert!(assets::STYLE.text.len() + assets::LIVE.text.len() <= ASSETS_BYTES_MAX, "{} + {}", assets::STYLE.text.len(), assets::LIVE.text.len());
     }
 }

@@ -198,8 +198,8 @@ pub fn project_href(host: &str, project: &str) -> Href {
 pub fn deploy_button(host: &str, project: &str, remote: &[Action]) -> Html {
     let mut html = Html::new();
     if remote.contains(&Action::Deploy) {
-        html.raw("<form method=\"post\" action=\"").href(&Href::local(&["projects", host, project, "deploy"]));
-        html.raw("\"><button>Deploy<span class=\"vh\"> ").text(project).raw(" on ").text(host);
+        html.form(&Href::local(&["projects", host, project, "deploy"]));
+        html.raw("<button>Deploy<span class=\"vh\"> ").text(project).raw(" on ").text(host);
         html.raw("</span></button></form>");
     }
     html
@@ -231,8 +231,8 @@ impl Asks<'_> {
     pub fn buttons(&self, service: Option<&ServiceName>, offered: &[(Action, &'static str)]) -> Html {
         let mut html = Html::new();
         for (action, words) in offered.iter().filter(|(action, _)| self.remote.contains(action)) {
-            html.raw("<form method=\"post\" action=\"").href(&Href::local(&["projects", self.host, self.project, action.as_str()]));
-            html.raw("\">").add(&self.fields(service)).raw("<button class=\"small\">").raw(words).raw("<span class=\"vh\">: ");
+            html.form(&Href::local(&["projects", self.host, self.project, action.as_str()]));
+            html.add(&self.fields(service)).raw("<button class=\"small\">").raw(words).raw("<span class=\"vh\">: ");
             if let Some(service) = service {
                 html.text(service.as_str()).raw(" of ");
             }
@@ -270,8 +270,8 @@ pub fn job_button(job: &JobRow) -> Html {
         JobState::Done | JobState::Superseded => return Html::new(),
     };
     let mut html = Html::new();
-    html.raw("<form method=\"post\" action=\"").href(&Href::local(&["jobs", &job.id.to_string(), path]));
-    html.raw("\"><button class=\"small\">").raw(word).raw("<span class=\"vh\">: ").text(&job_words(job.action, job.service.as_ref()));
+    html.form(&Href::local(&["jobs", &job.id.to_string(), path]));
+    html.raw("<button class=\"small\">").raw(word).raw("<span class=\"vh\">: ").text(&job_words(job.action, job.service.as_ref()));
     html.raw(if job.service.is_some() { " of " } else { " " }).text(job.project.as_str()).raw(" on ").text(job.host.as_str()).raw("</span></button></form>");
     html
 }
@@ -294,7 +294,7 @@ pub fn job_waits(job: &JobRow, last_seen: Option<Timestamp>, now: Timestamp) -> 
 /// The button that makes an enrolment code.
 pub fn enroll_button() -> Html {
     let mut html = Html::new();
-    html.raw("<form method=\"post\" action=\"/hosts/enrollments\"><button>Add a host</button></form>");
+    html.form(&Href::local(&["hosts", "enrollments"])).raw("<button>Add a host</button></form>");
     html
 }
 

@@ -3,6 +3,7 @@
 use doorstep_shared::ids::{Action, ProjectState};
 use doorstep_shared::time::Timestamp;
 
+use super::Viewer;
 use super::html::Html;
 use super::layout::{Frame, document};
 use super::parts::{self, Asks, Facts};
@@ -11,7 +12,8 @@ use crate::view::{ProjectPage, ProjectRow};
 
 /// One project, its queue and its runs, in the order given.
 #[must_use]
-pub fn project(view: &ProjectPage, now: Timestamp) -> String {
+pub fn project(view: &ProjectPage, viewer: Viewer<'_>) -> String {
+    let now = viewer.now;
     let project = &view.project;
     let (host, name) = (project.host.as_str(), project.name.as_str());
     let mut html = Html::new();
@@ -38,7 +40,7 @@ pub fn project(view: &ProjectPage, now: Timestamp) -> String {
         html.raw("<section id=\"output\"><h2 id=\"printed-name\">Output</h2>").add(&printed(project)).raw("</section>");
     }
     html.raw("<section id=\"runs\"><h2>Runs</h2>").add(&history::runs(&view.runs, now)).raw("</section>");
-    document(&format!("{name} on {host}"), &Frame::Live { menu: "/", now }, &html)
+    document(&format!("{name} on {host}"), &Frame::Live { menu: "/", viewer }, &html)
 }
 
 /// Where the script puts what the app prints; its host keeps that, not the edge.
@@ -129,7 +131,7 @@ mod tests {
     use crate::view::{JobRow, RunRow};
 
     fn page(project: ProjectRow, runs: Vec<RunRow>) -> String {
-        super::project(&ProjectPage { project, runs, used: vec![] }, NOW)
+        super::project(&ProjectPage { project, runs, used: vec![] }, VIEWER)
     }
 
     #[test]
@@ -138,7 +140,7 @@ mod tests {
         shop.jobs = vec![a_job("deploy", "waiting")];
         assert_eq!(
             seen(&page(shop, vec![a_run("r3", "running"), a_run("r2", "rolled_back"), a_run("r1", "succeeded")])),
-            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
              # shop on attic\n● running\n[Deploy shop on attic]\n\
              Live\na1b2c3d Add the cart\nlive 3 min ago\n\
              Written\nby Ann\ncommitted 5 min ago\n\
@@ -212,7 +214,7 @@ mod tests {
         assert!(text.contains("## Services\nService | State |") && text.contains("\nweb | ● running ✓ healthy |"), "{text}");
         assert!(text.contains("\nrestart web | ○ waiting |") && text.contains("[Cancel: restart web of media on attic]"), "{text}");
         assert!(text.contains("\ndeploy web | ✕ dead") && text.contains("\nrestart web | ✓ succeeded"), "{text}");
-        assert!(page.contains("action=\"/projects/attic/media/stop\"><input type=\"hidden\" name=\"service\" value=\"web\"><button"), "{page}");
+        assert!(page.contains("action=\"/projects/attic/media/stop\"><input type=\"hidden\" name=\"form_token\" value=\"f0f1f2\"><input type=\"hidden\" name=\"service\" value=\"web\"><button"), "{page}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use doorstep_shared::ids::{JobState, Name, ProjectState, RunState};
 use doorstep_shared::time::Timestamp;
 
+use super::Viewer;
 use super::html::Html;
 use super::layout::{Frame, document};
 use super::parts::{self, Facts, count_words, job_words};
@@ -13,7 +14,8 @@ use crate::view::{FleetView, HostView, JobRow, ProjectRow};
 
 /// Every host and every project; with nothing there yet, what to do next.
 #[must_use]
-pub fn projects(view: &FleetView, now: Timestamp) -> String {
+pub fn projects(view: &FleetView, viewer: Viewer<'_>) -> String {
+    let now = viewer.now;
     let mut html = Html::new();
     html.raw("<h1>Projects</h1>");
     if view.hosts.is_empty() {
@@ -35,7 +37,7 @@ pub fn projects(view: &FleetView, now: Timestamp) -> String {
     if !view.hosts.is_empty() {
         html.add(&next_steps(view.projects.is_empty()));
     }
-    document("Projects", &Frame::Live { menu: "/", now }, &html)
+    document("Projects", &Frame::Live { menu: "/", viewer }, &html)
 }
 
 fn summary(view: &FleetView) -> String {
@@ -294,10 +296,10 @@ mod tests {
 
     #[test]
     fn nobody_is_left_alone_with_an_empty_page() {
-        let page = projects(&FleetView::default(), NOW);
+        let page = projects(&FleetView::default(), VIEWER);
         assert_eq!(
             seen(&page),
-            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
              # Projects\n\
              ## No host yet\n\
              A host is a machine of yours that runs doorstep. It dials out; nothing listens on it for us.\n\
@@ -316,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_host_without_rowsshows_the_smallest_file() {
-        let page = projects(&FleetView { hosts: vec![a_host("attic", true)], projects: vec![] }, NOW);
+        let page = projects(&FleetView { hosts: vec![a_host("attic", true)], projects: vec![] }, VIEWER);
         assert!(
             seen(&page)
                 .contains("## attic\n● online executor 0.1.0\nNo project in its doorstep.toml yet.\n## No project yet")
@@ -326,11 +328,11 @@ mod tests {
 
     #[test]
     fn the_first_page_of_an_ordinary_fleet() {
-        let text = seen(&projects(&a_fleet(), NOW));
+        let text = seen(&projects(&a_fleet(), VIEWER));
         let above = text.split("Add a host or a project").next().unwrap();
         assert_eq!(
             above.trim_end(),
-            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
              # Projects\n\
              4 projects on 2 hosts, 1 host offline, 1 failing, 1 degraded.\n\
              ## attic\n● online executor 0.1.0\n▲ takes no jobs: the disk is full\n\
@@ -356,20 +358,20 @@ mod tests {
         let mut media = a_project("attic", "media");
         let of = |service: &str, id| JobRow { id: doorstep_shared::ids::JobId(id), service: Some(service.parse().unwrap()), ..a_job("restart", "waiting") };
         media.jobs = vec![of("web", 1), of("jobs", 2), of("web", 3)];
-        let text = seen(&projects(&FleetView { hosts: vec![], projects: vec![media] }, NOW));
+        let text = seen(&projects(&FleetView { hosts: vec![], projects: vec![media] }, VIEWER));
         assert!(text.contains("2 restarts of web ○ waiting\n1 restart of jobs ○ waiting\n[Cancel: restart jobs of shop on attic]"), "{text}");
     }
 
     #[test]
     fn a_deploy_is_offered_only_where_the_host_allows_it() {
-        let page = projects(&a_fleet(), NOW);
+        let page = projects(&a_fleet(), VIEWER);
         assert!(page.contains("action=\"/projects/attic/shop/deploy\""));
         assert!(!page.contains("action=\"/projects/attic/broker/deploy\""));
     }
 
     #[test]
     fn a_project_whose_host_is_not_listed_is_still_shown() {
-        let page = projects(&FleetView { hosts: vec![], projects: vec![a_project("attic", "shop")] }, NOW);
+        let page = projects(&FleetView { hosts: vec![], projects: vec![a_project("attic", "shop")] }, VIEWER);
         assert!(seen(&page).contains("## attic\n### shop"));
     }
 
@@ -377,7 +379,7 @@ mod tests {
     fn hostile_words_change_no_markup() {
         let with = |word: &str| {
             let fleet = FleetView { hosts: vec![hostile_host(word)], projects: vec![hostile_project(word)] };
-            skeleton(&projects(&fleet, NOW))
+            skeleton(&projects(&fleet, VIEWER))
         };
         for hostile in HOSTILE {
             assert_eq!(with(hostile), with("x"), "{hostile}");
@@ -389,7 +391,7 @@ mod tests {
         let hosts = (0..50).map(|h| a_host(&format!("h{h:02}"), h % 2 == 0)).collect();
         let rows =
             (0..50).flat_map(|h| (0..40).map(move |p| a_project(&format!("h{h:02}"), &format!("p{p}")))).collect();
-        let page = projects(&FleetView { hosts, projects: rows }, NOW);
+        let page = projects(&FleetView { hosts, projects: rows }, VIEWER);
         assert_eq!(page.matches("<li class=\"card\"").count(), 2_000);
         assert_well_formed(&page);
     }

@@ -7,6 +7,7 @@ use doorstep_shared::ids::{Action, Cause, FailureKind, RunState};
 use doorstep_shared::protocol::Failure;
 use doorstep_shared::time::Timestamp;
 
+use super::Viewer;
 use super::html::{Href, Html};
 use super::layout::{self, Frame};
 use super::parts::{self, Asks, Facts, job_words};
@@ -17,8 +18,8 @@ use crate::view::{RunPage, RunRow, StepRow};
 /// One run, whole, or what of it the reader does not have. The log is text and
 /// nothing but text.
 #[must_use]
-pub fn run(view: &RunPage, have: Option<&[String]>, now: Timestamp) -> String {
-    let (run, have) = (&view.run, Have(have));
+pub fn run(view: &RunPage, have: Option<&[String]>, viewer: Viewer<'_>) -> String {
+    let (run, have, now) = (&view.run, Have(have), viewer.now);
     let what = job_words(run.action, run.service.as_ref());
     let mut html = head(view, &what, have);
     if run.failure.is_some() || !matches!(run.state, RunState::Running | RunState::Succeeded) {
@@ -30,7 +31,7 @@ pub fn run(view: &RunPage, have: Option<&[String]>, now: Timestamp) -> String {
     html.add(&changes::section(&changed, &changes_version(run, &view.steps), have));
     html.add(&log::section(view, have));
     let title = format!("{what} of {} on {}: {}", run.project, run.host, run.state.as_str().replace('_', " "));
-    let frame = Frame::Live { menu: "/", now };
+    let frame = Frame::Live { menu: "/", viewer };
     if have.is_part() { layout::fragment(&title, &frame, &html) } else { layout::document(&title, &frame, &html) }
 }
 
@@ -211,7 +212,7 @@ mod tests {
 
     fn of(run: RunRow, steps: Vec<StepRow>, log: &[&str]) -> String {
         let log: Vec<String> = log.iter().map(|line| (*line).to_owned()).collect();
-        super::run(&a_run_page(run, steps, &log), None, NOW)
+        super::run(&a_run_page(run, steps, &log), None, VIEWER)
     }
 
     /// The versions of the parts that a page has.
@@ -229,7 +230,7 @@ mod tests {
         ];
         assert_eq!(
             seen(&page("r2", "rolled_back", steps, &["", "GET /health -> 500", "<b>not bold</b>"])),
-            "Doorstep\nProjects\nContainers\nDeliveries\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
              # deploy of shop on attic\n↺ rolled back\n[Deploy again: shop on attic]\n\
              ## The new release was not healthy\n\
              Step check: /health answered 500\n\
@@ -295,7 +296,7 @@ mod tests {
                 vec![StepRow { name: word.into(), detail: word.into(), ..a_step("x", "failed", Some(u64::MAX), "") }];
             let delivery = Some(word.to_owned());
             let view = RunPage { repo: Some(word.into()), delivery, ..a_run_page(hostile_run(word), steps, &vec![word.into(); 3]) };
-            skeleton(&super::run(&view, None, NOW))
+            skeleton(&super::run(&view, None, VIEWER))
         };
         for hostile in HOSTILE {
             assert_eq!(with(hostile), with("x"), "{hostile}");
@@ -312,17 +313,17 @@ mod tests {
     fn a_live_job_can_be_cancelled_and_one_that_ended_asked_for_again() {
         let mut view = a_run_page(a_run("r1", "running"), vec![], &[]);
         view.job = Some(a_job("deploy", "leased"));
-        let text = seen(&super::run(&view, None, NOW));
+        let text = seen(&super::run(&view, None, VIEWER));
         assert!(text.contains("◐ running\n[Cancel: deploy shop on attic]\n") && !text.contains("again"), "{text}");
         // It failed, and its job waits for the next try.
         view.run = a_run("r1", "failed");
         view.job = Some(JobRow { failures: 1, ..a_job("deploy", "waiting") });
-        let text = seen(&super::run(&view, None, NOW));
+        let text = seen(&super::run(&view, None, VIEWER));
         assert!(text.contains("Attempt\nits job is ○ waiting to be tried again") && text.contains("[Cancel"), "{text}");
         view.job = None;
-        assert!(seen(&super::run(&view, None, NOW)).contains("[Deploy again: shop on attic]"));
+        assert!(seen(&super::run(&view, None, VIEWER)).contains("[Deploy again: shop on attic]"));
         view.remote.clear();
-        assert!(!super::run(&view, None, NOW).contains("<form method=\"post\" action=\"/projects"));
+        assert!(!super::run(&view, None, VIEWER).contains("<form method=\"post\" action=\"/projects"));
         for action in Action::ALL {
             assert!(again_words(*action).ends_with(" again"));
         }
@@ -342,11 +343,11 @@ mod tests {
     fn what_the_reader_has_is_not_sent_again() {
         let mut steps: Vec<StepRow> = (0..12).map(|n| a_step(&format!("step{n}"), "succeeded", Some(n), "some words of detail")).collect();
         let log: Vec<String> = vec!["a line".into(); 1_000];
-        let whole = super::run(&a_run_page(a_run("r1", "running"), steps.clone(), &log), None, NOW);
+        let whole = super::run(&a_run_page(a_run("r1", "running"), steps.clone(), &log), None, VIEWER);
         let have = versions(&whole);
         steps.push(a_step("check", "started", None, ""));
         let view = RunPage { log: None, ..a_run_page(a_run("r1", "running"), steps, &[]) };
-        let part = super::run(&view, Some(&have), NOW);
+        let part = super::run(&view, Some(&have), VIEWER);
         assert_well_formed(&part);
         assert!(part.starts_with("<title>deploy of shop on attic: running · Doorstep</title><main id=\"main\""), "{part}");
         assert!(part.contains("id=\"step/12\" data-v=") && part.contains("<section id=\"output\" data-end=\"2000\" data-same></section>"), "{part}");
@@ -357,7 +358,7 @@ mod tests {
     #[test]
     fn the_log_is_read_again_only_when_it_says_what_changed() {
         let run = a_run("r1", "running");
-        let have = versions(&super::run(&a_run_page(run.clone(), vec![], &[]), None, NOW));
+        let have = versions(&super::run(&a_run_page(run.clone(), vec![], &[]), None, VIEWER));
         assert!(run_wants_log(&run, &[], None));
         assert!(!run_wants_log(&run, &[a_step("build", "succeeded", Some(1), "")], Some(&have)));
         assert!(!run_wants_log(&run, &[a_step("verify", "started", None, "")], Some(&have)));

@@ -4,11 +4,15 @@ use doorstep_shared::ids::{Action, Cause, JobId, JobState, Name, ProjectState};
 use doorstep_shared::protocol::{BehindView, CommitView, Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 
+use super::Viewer;
+use crate::quota::Counts;
 use crate::view::{
-    AskedAll, ContainersHost, ContainersProject, ContainersView, DeliveryRow, FleetView, FollowedJob, HostView, JobRow, Problem, ProjectRow, RunPage, RunRow, StepRow,
+    AskedAll, AuditRow, AuditView, ContainersHost, ContainersProject, ContainersView, DeliveryRow, FleetView, FollowedJob, HostView, JobRow, Problem, ProjectRow, RunPage, RunRow, SessionRow, SettingsView, StepRow,
 };
 
 pub const NOW: Timestamp = Timestamp(1_790_000_000_000);
+/// Who looks at the pages of tests.
+pub const VIEWER: Viewer<'static> = Viewer { now: NOW, form_token: "f0f1f2" };
 const COMMIT: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334";
 
 const LONG: &str = match std::str::from_utf8(&[b'<'; 4_096]) {
@@ -227,6 +231,53 @@ pub fn some_containers() -> ContainersView {
         ContainersHost { name, online, last_seen, parked, projects: vec![project] }
     };
     ContainersView { hosts: vec![host("attic", true, media), host("cellar", false, blog)] }
+}
+
+/// Something that somebody did.
+pub fn a_deed(id: u64, who: &str, action: &str, target: &str, result: &str) -> AuditRow {
+    AuditRow {
+        id,
+        at: before(5_000 * id),
+        who: who.into(),
+        address: "192.0.2.7".into(),
+        action: action.into(),
+        target: target.into(),
+        result: result.into(),
+        host: None,
+        project: None,
+    }
+}
+
+/// What two people and a guesser did.
+pub fn an_audit() -> AuditView {
+    let of_project = AuditRow { host: Some(name("attic")), project: Some(name("shop")), ..a_deed(1, "bearer", "deploy", "shop on attic", "queued job 12") };
+    let rows = vec![of_project, a_deed(2, "01234567", "sign_in", "", "signed in"), a_deed(3, "nobody", "sign_in", "", "refused: wrong_password")];
+    AuditView { rows, search: String::new(), before: Some(3) }
+}
+
+/// Somebody who is signed in.
+pub fn a_session(handle: &str, is_this: bool) -> SessionRow {
+    SessionRow {
+        handle: handle.into(),
+        created: before(2 * 86_400_000),
+        seen: before(3 * 3_600_000),
+        ends: NOW.plus_ms(28 * 86_400_000),
+        address: "2001:db8::7".into(),
+        agent: "Mozilla/5.0 (X11; Linux x86_64)".into(),
+        is_this,
+    }
+}
+
+/// Two sessions, two hosts and a day's cost.
+pub fn some_settings() -> SettingsView {
+    SettingsView {
+        sessions: vec![a_session("01234567", true), a_session("89abcdef", false)],
+        hosts: vec![a_host("attic", true), a_host("cellar", false)],
+        today: Counts { requests: 1_234, rows_read: 56_789, rows_written: 2_500 },
+        yesterday: Counts { requests: 99_000, rows_read: 1_000, rows_written: 120_000 },
+        version: "0.1.0",
+        wire: (1, 3),
+    }
 }
 
 pub fn an_ask_to_all() -> AskedAll {

@@ -28,8 +28,8 @@ pub fn used(host: &str, project: &str, service: &str, chart: Option<&Chart>) -> 
 fn part(class: &'static str, what: &'static str, words: &str, values: &[u64], floor: u64) -> Html {
     let points: Vec<String> = values.iter().map(ToString::to_string).collect();
     let mut html = Html::new();
-    html.raw("<span class=\"").raw(class).raw("\" data-values=\"").text(&points.join(" ")).raw("\" data-floor=\"").number(floor).raw("\" title=\"").raw(what).raw("\"><b>");
-    html.text(words).raw("</b> <svg viewBox=\"0 0 60 16\" preserveAspectRatio=\"none\" aria-hidden=\"true\" focusable=\"false\"><polyline points=\"");
+    html.raw("<span class=\"").raw(class).raw("\" data-values=\"").text(&points.join(" ")).raw("\" data-floor=\"").number(floor).raw("\" title=\"").raw(what).raw("\"><span class=\"n\">");
+    html.text(words).raw("</span> <svg viewBox=\"0 0 60 16\" preserveAspectRatio=\"none\" aria-hidden=\"true\" focusable=\"false\"><polyline points=\"");
     html.text(&line(values, floor)).raw("\"></polyline></svg></span>");
     html
 }
@@ -66,7 +66,7 @@ mod tests {
         let chart = Chart { cpu_permille: vec![0, 50, 1_203], memory_bytes: vec![8 << 20, 9 << 20, 41 << 20] };
         let html = used("attic", "media", "web", Some(&chart)).into_string();
         assert_well_formed(&html);
-        assert!(html.contains("<b>120.3 %</b>") && html.contains("<b>41 MiB</b>"), "{html}");
+        assert!(html.contains("<span class=\"n\">120.3 %</span>") && html.contains("<span class=\"n\">41 MiB</span>"), "{html}");
         assert!(html.contains("points=\"58,16 59,16 60,1\""), "{html}");
         let small = line(&[10], CPU_FLOOR);
         assert_eq!(small, "60,15", "a little is a little");
@@ -77,7 +77,7 @@ mod tests {
     fn before_anything_is_known_there_is_a_place_for_it() {
         let html = used("attic", "media", "", None).into_string();
         assert_well_formed(&html);
-        assert!(html.contains("id=\"used/attic/media/\"") && html.contains("<b></b>") && html.contains("points=\"\""), "{html}");
+        assert!(html.contains("id=\"used/attic/media/\"") && html.contains("<span class=\"n\"></span>") && html.contains("points=\"\""), "{html}");
     }
 
     #[test]

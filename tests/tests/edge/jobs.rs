@@ -149,18 +149,18 @@ async fn a_person_finds_dead_jobs_and_tries_them_again() {
     let edge = shared_edge().await;
     let (mut session, first) = granted(&edge, "buried").await;
     settle(&mut session, "buried-1", "buried", &first, Some(FailureKind::Health)).await;
-    let (cookie, own) = (edge.session().await, edge.url(""));
-    let signed_in = [("cookie", cookie.as_str()), ("origin", own.as_str())];
+    let cookie = edge.session().await;
+    let signed_in = [("cookie", cookie.as_str())];
     for path in ["/", "/projects/buried/buried"] {
         let page = edge.request("GET", path, &signed_in, "").await.text();
-        let form = format!("action=\"/jobs/{}/revive\"><button", first.job);
+        let form = format!("action=\"/jobs/{}/revive\"><input", first.job);
         assert!(page.contains(&form) && page.contains("check: it answered 500"), "{path}: {page}");
     }
     let revive = format!("/jobs/{}/revive", first.job);
-    let answer = edge.request("POST", &revive, &signed_in, "").await;
+    let answer = edge.press(&cookie, &revive, "").await;
     assert_eq!((answer.status, answer.header("location")), (303, Some("/projects/buried/buried")), "{}", answer.text());
     let again = session.grant().await;
-    let refused = edge.request("POST", &revive, &signed_in, "").await;
+    let refused = edge.press(&cookie, &revive, "").await;
     assert_eq!(refused.status, 409);
     assert!(refused.text().contains("only a dead job can be tried again"), "{}", refused.text());
     let page = edge.request("GET", "/projects/buried/buried", &signed_in, "").await.text();
@@ -172,12 +172,11 @@ async fn a_person_finds_dead_jobs_and_tries_them_again() {
 async fn the_deploy_button_leads_back_to_the_project() {
     let edge = shared_edge().await;
     let mut session = edge.enrolled("button").await.connect(&[project("button", "button/shop")]).await;
-    let (cookie, own) = (edge.session().await, edge.url(""));
-    let signed_in = [("cookie", cookie.as_str()), ("origin", own.as_str())];
-    let answer = edge.request("POST", "/projects/button/button/deploy", &signed_in, "").await;
+    let cookie = edge.session().await;
+    let answer = edge.press(&cookie, "/projects/button/button/deploy", "").await;
     assert_eq!((answer.status, answer.header("location")), (303, Some("/projects/button/button")), "{}", answer.text());
     assert_eq!(session.grant().await.cause, Cause::Dashboard);
-    let refused = edge.request("POST", "/projects/button/nothing/deploy", &signed_in, "").await;
+    let refused = edge.press(&cookie, "/projects/button/nothing/deploy", "").await;
     assert_eq!(refused.status, 404);
     assert!(refused.header("content-type").unwrap().starts_with("text/html"), "a person gets a page");
 }

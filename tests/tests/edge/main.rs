@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
 
 mod access;
+mod audit;
 mod cost;
 mod enrolment;
+mod guessing;
 mod history;
 mod jobs;
 mod limits;
@@ -15,6 +17,7 @@ mod queue;
 mod refused;
 mod reports;
 mod services;
+mod sessions;
 
 use std::sync::{Arc, Weak};
 

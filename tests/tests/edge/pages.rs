@@ -117,7 +117,9 @@ async fn the_history_can_be_searched_and_a_delivery_looked_at_and_run_again() {
     assert!(page(&edge, "/deliveries", None).await.contains("href=\"/runs/zz-1\""));
     assert!(page(&edge, "/runs/zz-1", None).await.contains(&format!("href=\"{path}\"")));
     assert_eq!(edge.request("GET", "/deliveries/nobody", &[("cookie", &cookie)], "").await.status, 404);
-    let replay = edge.request("POST", &format!("{path}/replay"), &[("cookie", &cookie), ("origin", &edge.url(""))], "").await;
+    let bare = edge.request("POST", &format!("{path}/replay"), &[("cookie", &cookie), ("origin", &edge.url(""))], "").await;
+    assert_eq!(bare.status, 403, "a form carries its session's token");
+    let replay = edge.press(&cookie, &format!("{path}/replay"), "").await;
     assert_eq!(replay.status, 303, "{}", replay.text());
     assert_eq!(session.grant().await.cause.as_str(), "replay");
 }

@@ -43,9 +43,7 @@ fn bearer() -> String {
 
 /// A press of a button by a person who signed in.
 async fn press(edge: &Edge, path: &str, form: &str) -> Answer {
-    let (cookie, own) = (edge.session().await, edge.url(""));
-    let headers = [("cookie", cookie.as_str()), ("origin", own.as_str()), ("content-type", "application/x-www-form-urlencoded")];
-    edge.request("POST", path, &headers, form).await
+    edge.press(&edge.session().await, path, form).await
 }
 
 async fn page(edge: &Edge, path: &str) -> String {
