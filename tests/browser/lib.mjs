@@ -177,6 +177,16 @@ export const go = async (page, path) => {
   await follows(page);
 };
 
+
+// The back button. Right after a page was left the browser has none to ask, for a moment.
+export const back = async (page) => {
+  await page.waitForLoadState();
+  await until("the way back", () => page.goBack().then(() => true, (fault) => {
+    if (fault.message.includes("Not attached to an active page")) return false;
+    throw fault;
+  }));
+};
+
 export const follows = (page) => shows("the page", at.following(page), new RegExp(`^${at.followingWord}`));
 
 // A mark that a reload would take away.

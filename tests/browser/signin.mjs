@@ -1,7 +1,7 @@
 // Who signs in, how, and what is seen when a session is over.
 
 import * as at from "./selectors.mjs";
-import { ask, check, follows, open, scenario, shows, signIn, until } from "./lib.mjs";
+import { ask, back, check, follows, open, scenario, shows, signIn, until } from "./lib.mjs";
 
 const path = (page) => new URL(page.url()).pathname;
 const isAt = (page, wanted) => until(`the page to be ${wanted}`, () => path(page), (seen) => seen === wanted);
@@ -36,7 +36,7 @@ await scenario(async ({ person, seen }) => {
   await follows(page);
   await at.signOut(page).click();
   await isAt(page, "/login");
-  await page.goBack();
+  await back(page);
   await isAt(page, "/login");
   await page.goto("/deliveries");
   await isAt(page, "/login");

@@ -1,7 +1,7 @@
 // Two tabs of one person both follow, and the back button leads to where one was.
 
 import * as at from "./selectors.mjs";
-import { ask, check, checkMark, follows, mark, open, scenario, shows, until } from "./lib.mjs";
+import { ask, back, check, checkMark, follows, mark, open, scenario, shows, until } from "./lib.mjs";
 
 const short = (commit) => new RegExp(commit.slice(0, 7));
 
@@ -25,7 +25,7 @@ await scenario(async ({ person }) => {
   check(before > 300, `the first page is too short to scroll: ${before}`);
   await link.click();
   await shows("the heading", at.heading(home), /p20/);
-  await home.goBack();
+  await back(home);
   await shows("the heading", at.heading(home), /Projects/);
   await follows(home);
   await until("the place where one was", place, (now) => Math.abs(now - before) < 120);
