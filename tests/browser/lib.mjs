@@ -177,7 +177,6 @@ export const go = async (page, path) => {
   await follows(page);
 };
 
-
 // The back button. Right after a page was left the browser has none to ask, for a moment.
 export const back = async (page) => {
   await page.waitForLoadState();
