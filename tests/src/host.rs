@@ -138,6 +138,15 @@ impl Host {
         edge.sees_host(&self.name, true).await;
     }
 
+    /// Waits until the edge sees it, or until it died before that: what an
+    /// earlier daemon left to be acknowledged passes points where one may die.
+    pub async fn is_seen_or_dead(&mut self, edge: &Edge) {
+        let name = self.name.clone();
+        let is_seen = async || edge.host(&name).await.is_some_and(|host| host["online"] == true);
+        let what = format!("{name} to be online, or dead");
+        wait::until(&what, async || self.has_died() || is_seen().await, |is_so| *is_so).await;
+    }
+
     /// Kills the daemon alone, as a crash would; what it started lives on.
     pub async fn kill(&mut self) -> Ended {
         self.signal(Signal::KILL);
