@@ -5,7 +5,7 @@
 //! for without its service an ask is one for the whole project. What is absent:
 //! whether there is such a service, which is the hub's to know.
 
-use doorstep_shared::ids::{Action, BadServiceName, ServiceName};
+use doorstep_shared::ids::{Action, BadServiceName, Name, ServiceName};
 use serde::{Deserialize, Serialize};
 
 /// Longest body of an ask: one name of 200 bytes, however it is written.
@@ -22,13 +22,50 @@ pub enum Back {
     Project,
     /// The page of all services.
     Containers,
+    /// The first page.
+    Home,
 }
 
-/// What was asked for.
+impl Back {
+    /// What a form says.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Project => "project",
+            Self::Containers => "containers",
+            Self::Home => "home",
+        }
+    }
+
+    /// The page, at its part about this project.
+    #[must_use]
+    pub fn path(self, host: &Name, project: &Name) -> String {
+        match self {
+            Self::Project => format!("/projects/{host}/{project}"),
+            Self::Containers => format!("/containers#project/{host}/{project}"),
+            Self::Home => format!("/#project/{host}/{project}"),
+        }
+    }
+}
+
+/// What a project is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The action.
+    pub action: Action,
+    /// The one service that is meant, if it is one.
+    pub service: Option<ServiceName>,
+    /// The commit to go back to, of a rollback.
+    pub commit: Option<String>,
+}
+
+/// What was asked for, beside the action.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// The one service that is meant; all of them when there is none.
     pub service: Option<ServiceName>,
+    /// The commit to go back to; what was live before when there is none.
+    pub commit: Option<String>,
     /// Where its person goes on.
     pub back: Back,
 }
@@ -37,14 +74,17 @@ pub struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAsk {
     /// A field that no ask has.
-    #[error("an ask has no `{0}`; name one service with `service`, or none for all of them")]
+    #[error("an ask has no `{0}`; name one service with `service`, or none for all of them, and with `commit` what to roll back to")]
     Field(String),
     /// A body that is something else.
-    #[error("the body is not `{{\"service\": \"NAME\"}}`: {0}")]
+    #[error("the body is not `{{\"service\": \"NAME\"}}` or `{{\"commit\": \"COMMIT\"}}`: {0}")]
     Body(String),
     /// A name that none can have.
     #[error(transparent)]
     Service(#[from] BadServiceName),
+    /// What is no commit.
+    #[error("`{0}` is not a commit: 40 or 64 hexadecimal digits")]
+    Commit(String),
     /// Two services.
     #[error("an ask names at most one service")]
     Twice,
@@ -56,6 +96,8 @@ pub enum BadAsk {
 struct Body {
     #[serde(default)]
     service: Option<String>,
+    #[serde(default)]
+    commit: Option<String>,
 }
 
 /// Can this action be asked of one service?
@@ -65,6 +107,18 @@ pub fn takes_service(action: Action) -> bool {
         Action::Restart | Action::Stop | Action::Start | Action::Rebuild => true,
         Action::Fetch | Action::Deploy | Action::Rollback => false,
     }
+}
+
+/// The part of a host's file that allows these actions beside what it allows
+/// now: a table's head and its line.
+#[must_use]
+pub fn policy(project: &str, allowed: &[Action], shows_logs: bool, wanted: &[Action]) -> String {
+    let is_in = |action: &&Action| allowed.contains(action) || wanted.contains(action);
+    let mut words: Vec<&str> = Action::ALL.iter().filter(is_in).map(|action| action.as_str()).collect();
+    if shows_logs {
+        words.push("logs");
+    }
+    format!("[project.{project}.policy]\nremote = [\"{}\"]", words.join("\", \""))
 }
 
 /// What a program asks for, by its query or by its body.
@@ -77,6 +131,7 @@ pub fn of_api(query: &[Field], body: &[u8]) -> Result<Asked, BadAsk> {
     for (name, value) in query {
         match name.as_str() {
             "service" => asked.name(value)?,
+            "commit" => asked.go_back_to(value)?,
             other => return Err(unknown(other)),
         }
     }
@@ -84,6 +139,9 @@ pub fn of_api(query: &[Field], body: &[u8]) -> Result<Asked, BadAsk> {
         let body: Body = serde_json::from_slice(body).map_err(|fault| BadAsk::Body(fault.to_string()))?;
         if let Some(service) = body.service {
             asked.name(&service)?;
+        }
+        if let Some(commit) = body.commit {
+            asked.go_back_to(&commit)?;
         }
     }
     Ok(asked)
@@ -99,7 +157,9 @@ pub fn of_form(fields: &[Field]) -> Result<Asked, BadAsk> {
     for (name, value) in fields {
         match (name.as_str(), value.as_str()) {
             ("service", service) => asked.name(service)?,
+            ("commit", commit) => asked.go_back_to(commit)?,
             ("back", "containers") => asked.back = Back::Containers,
+            ("back", "home") => asked.back = Back::Home,
             (other, _) => return Err(unknown(other)),
         }
     }
@@ -112,6 +172,14 @@ impl Asked {
             None => Ok(()),
             Some(_) => Err(BadAsk::Twice),
         }
+    }
+
+    fn go_back_to(&mut self, commit: &str) -> Result<(), BadAsk> {
+        if !matches!(commit.len(), 40 | 64) || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(BadAsk::Commit(commit.chars().take(80).collect()));
+        }
+        self.commit = Some(commit.to_ascii_lowercase());
+        Ok(())
     }
 }
 
@@ -152,15 +220,28 @@ mod tests {
         }
         assert_eq!(api(&[("services", "web")], ""), Err(BadAsk::Field("services".into())));
         let said = BadAsk::Field("services".into()).to_string();
-        assert_eq!(said, "an ask has no `services`; name one service with `service`, or none for all of them");
+        assert_eq!(said, "an ask has no `services`; name one service with `service`, or none for all of them, and with `commit` what to roll back to");
+    }
+
+    #[test]
+    fn the_line_that_allows_an_action_keeps_what_was_allowed() {
+        let line = policy("shop", &[Action::Deploy], true, &[Action::Stop, Action::Fetch]);
+        assert_eq!(line, "[project.shop.policy]\nremote = [\"fetch\", \"deploy\", \"stop\", \"logs\"]");
+        assert_eq!(policy("a", &[], false, &[Action::Start]), "[project.a.policy]\nremote = [\"start\"]");
     }
 
     #[test]
     fn a_form_says_where_its_button_stood() {
         let form = |pairs: &[(&str, &str)]| of_form(&fields(pairs));
         assert_eq!(form(&[]), Ok(Asked::default()));
+        assert_eq!(form(&[("back", "home")]), Ok(Asked { back: Back::Home, ..Asked::default() }));
+        let commit = "0a".repeat(20);
+        assert_eq!(form(&[("commit", &commit.to_uppercase())]), Ok(Asked { commit: Some(commit.clone()), ..Asked::default() }));
+        for bad in ["", "main", "0a0a0a0", &"g".repeat(40)] {
+            assert_eq!(form(&[("commit", bad)]), Err(BadAsk::Commit(bad.into())));
+        }
         let web = Some("web".parse().unwrap());
-        assert_eq!(form(&[("service", "web"), ("back", "containers")]), Ok(Asked { service: web, back: Back::Containers }));
+        assert_eq!(form(&[("service", "web"), ("back", "containers")]), Ok(Asked { service: web, back: Back::Containers, ..Asked::default() }));
         for bad in [[("back", "//evil.example")], [("service", "")], [("next", "/")]] {
             assert!(form(&bad).is_err(), "{bad:?}");
         }

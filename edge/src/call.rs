@@ -5,11 +5,11 @@
 //! Worker first. Whether a session goes on is asked in the hub, before anything
 //! else; a call that is not open is refused there to nobody as well.
 
-use doorstep_shared::ids::{Action, JobId, Name, ServiceName};
+use doorstep_shared::ids::{Action, JobId, Name};
 use serde::{Deserialize, Serialize};
 use worker::{Env, Method, Request, RequestInit, RequestRedirect, Response, Result, Stub};
 
-use crate::ask::Back;
+use crate::ask::{Ask, Back};
 use crate::asker::Asker;
 use crate::delivery::Headers;
 
@@ -56,7 +56,10 @@ pub struct Envelope {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Call {
     /// The first page.
-    FleetPage,
+    FleetPage {
+        /// The parts of it that the reader has, when it wants no more than what is new.
+        have: Option<Vec<String>>,
+    },
     /// One project's page.
     ProjectPage {
         /// Its host.
@@ -88,8 +91,8 @@ pub enum Call {
     Health,
     /// The history.
     Events(EventsQuery),
-    /// A query that was not understood.
-    BadQuery,
+    /// A query that was not understood, and who reads the answer.
+    BadQuery(Client),
     /// One delivery with its payload.
     Event {
         /// Its GUID.
@@ -142,10 +145,8 @@ pub enum Call {
         host: Name,
         /// Its name.
         project: Name,
-        /// The action.
-        action: Action,
-        /// The one service that is meant, if it is one.
-        service: Option<ServiceName>,
+        /// What is asked.
+        wanted: Ask,
         /// Who reads the answer.
         client: Client,
         /// Where a person goes on.

@@ -46,11 +46,12 @@ use worker::{
     WebSocketRequestResponsePair, console_error, durable_object,
 };
 
-use crate::followed::Followed;
+use crate::followed::{Followed, Key};
 use crate::kept::Kept;
 use crate::platform::now;
 use crate::store::{Store, next_number};
 use crate::used::Used;
+use crate::view::RunRow;
 use crate::{call::Envelope, reply};
 use turn::Turn;
 
@@ -72,6 +73,8 @@ pub struct Hub {
     fares: RefCell<Option<(doorstep_shared::time::Timestamp, crate::fares::Fares)>>,
     /// What hosts said lately that is used there.
     measured: RefCell<BTreeMap<Name, Used>>,
+    /// The newest runs of projects, as pages showed them last.
+    recent: RefCell<BTreeMap<Key, Vec<RunRow>>>,
 }
 
 /// What the hub knows while it is awake; all of it is in rows too.
@@ -96,7 +99,7 @@ impl DurableObject for Hub {
         if let Ok(pair) = WebSocketRequestResponsePair::new(PING, PONG) {
             state.set_websocket_auto_response(&pair);
         }
-        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0), written: Cell::default(), health: RefCell::new(None), fares: RefCell::new(None), measured: RefCell::default() }
+        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0), written: Cell::default(), health: RefCell::new(None), fares: RefCell::new(None), measured: RefCell::default(), recent: RefCell::default() }
     }
 
     async fn fetch(&self, mut req: Request) -> Result<Response> {

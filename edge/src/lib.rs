@@ -43,7 +43,7 @@ use doorstep_shared::ids::{Action, Name};
 use route::Route;
 use worker::{Context, Env, Method, Request, Response, Result, console_error, event};
 
-use ask::{Asked, BadAsk, Field};
+use ask::{Ask, Asked, BadAsk, Field};
 use asker::Asker;
 use call::{Call, Client};
 use gate::header;
@@ -127,12 +127,12 @@ fn method_name(req: &Request) -> String {
 /// The hub's call behind a route that is not served by the Worker itself.
 fn call_of(route: Route, req: &Request, transport: Transport) -> Option<Call> {
     Some(match route {
-        Route::Fleet => Call::FleetPage,
+        Route::Fleet => Call::FleetPage { have: have(req) },
         Route::Project(host, project) => Call::ProjectPage { host, project },
         Route::Run(id) => Call::RunPage { id, have: have(req) },
         Route::Deliveries => match req.query::<call::EventsQuery>() {
             Ok(query) if query.is_good() => Call::DeliveriesPage(query),
-            _ => Call::BadQuery,
+            _ => Call::BadQuery(Client::Page),
         },
         Route::Delivery(id) => Call::DeliveryPage { id },
         Route::Containers => Call::ContainersPage,
@@ -140,22 +140,22 @@ fn call_of(route: Route, req: &Request, transport: Transport) -> Option<Call> {
         Route::WebhookHealth => Call::Health,
         Route::Events => match req.query::<call::EventsQuery>() {
             Ok(query) if query.is_good() => Call::Events(query),
-            _ => Call::BadQuery,
+            _ => Call::BadQuery(Client::Api),
         },
         Route::Event(id) => Call::Event { id },
         Route::Replay(id) => Call::Replay { id, client: Client::Page },
         Route::ApiReplay(id) => Call::Replay { id, client: Client::Api },
         Route::ApiHosts => Call::Hosts,
         Route::ApiProjects => Call::Projects,
-        Route::ApiRuns => req.query::<call::RunsQuery>().map(Call::Runs).unwrap_or(Call::BadQuery),
+        Route::ApiRuns => req.query::<call::RunsQuery>().map(Call::Runs).unwrap_or(Call::BadQuery(Client::Api)),
         Route::ApiRun(id) => Call::Run { id },
         Route::ApiRunLog(id) => match req.query::<call::LogQuery>() {
             Ok(query) if query.is_good() => Call::RunLog { id, query },
-            _ => Call::BadQuery,
+            _ => Call::BadQuery(Client::Api),
         },
         Route::ApiJobs => match req.query::<call::JobsQuery>() {
             Ok(query) if query.is_good() => Call::Jobs(query),
-            _ => Call::BadQuery,
+            _ => Call::BadQuery(Client::Api),
         },
         Route::Cancel(job) => Call::Cancel { job, client: Client::Page },
         Route::ApiCancel(job) => Call::Cancel { job, client: Client::Api },
@@ -167,8 +167,8 @@ fn call_of(route: Route, req: &Request, transport: Transport) -> Option<Call> {
         Route::ApiEnroll => Call::Enroll { origin: origin_of(req, transport), client: Client::Api },
         Route::Revoke(host) => Call::Revoke { host, client: Client::Page },
         Route::ApiRevoke(host) => Call::Revoke { host, client: Client::Api },
-        Route::Audit => req.query().map(Call::AuditPage).unwrap_or(Call::BadQuery),
-        Route::ApiAudit => req.query().map(Call::Audit).unwrap_or(Call::BadQuery),
+        Route::Audit => req.query().map(Call::AuditPage).unwrap_or(Call::BadQuery(Client::Page)),
+        Route::ApiAudit => req.query().map(Call::Audit).unwrap_or(Call::BadQuery(Client::Api)),
         Route::Settings => Call::SettingsPage,
         Route::ApiSessions => Call::Sessions,
         Route::EndSession(handle) => Call::EndSession { handle, client: Client::Page },
@@ -231,7 +231,7 @@ async fn api_act(mut req: Request, env: &Env, by: &Asker, of: (Name, Name, Actio
 async fn act(asked: std::result::Result<Asked, BadAsk>, env: &Env, by: &Asker, client: Client, of: (Name, Name, Action)) -> Result<Response> {
     let (host, project, action) = of;
     match asked {
-        Ok(Asked { service, back }) => Call::Act { host, project, action, service, client, back }.ask(env, by).await,
+        Ok(Asked { service, commit, back }) => Call::Act { host, project, wanted: Ask { action, service, commit }, client, back }.ask(env, by).await,
         Err(bad) => reply::refused(client, 400, "bad_ask", &bad.to_string()),
     }
 }

@@ -78,6 +78,9 @@ pub struct ProjectRow {
     pub dead: Vec<JobRow>,
     /// Its newest run.
     pub last_run: Option<RunRow>,
+    /// Its newest runs, newest first, as many as its bar shows. Only pages have them.
+    #[serde(skip)]
+    pub recent: Vec<RunRow>,
 }
 
 /// A job.
@@ -111,6 +114,8 @@ pub struct JobRow {
     pub waits_until: Option<Timestamp>,
     /// It waits for a host that takes no jobs: why.
     pub parked: Option<String>,
+    /// It failed and waits to be tried again: when.
+    pub again: Option<Timestamp>,
     /// It is dead: since when.
     pub died: Option<Timestamp>,
 }
@@ -188,6 +193,8 @@ pub struct RunPage {
     pub repo: Option<String>,
     /// What the dashboard may ask its project for.
     pub remote: Vec<Action>,
+    /// The commit that is live now, while the project is known.
+    pub live: Option<String>,
     /// Its job, while that has not ended.
     pub job: Option<JobRow>,
     /// GitHub's GUID of the delivery that its job came of.
@@ -244,6 +251,8 @@ pub struct ContainersProject {
     pub reason: Option<String>,
     /// What the dashboard may ask for.
     pub remote: Vec<Action>,
+    /// May it show what the app prints?
+    pub shows_logs: bool,
     /// What needs a look.
     pub problems: Vec<Problem>,
     /// Its services, by name.

@@ -28,7 +28,7 @@ use crate::disk::{self, Ballast};
 pub(crate) use grants::HELD_MAX;
 pub use processes::ProcessRow;
 pub use releases::{Release, ReleaseState, to_go_back_to};
-pub use runs::{Point, RunRecord};
+pub use runs::{Goal, Point, RunRecord};
 
 /// Ended runs, grants and releases that are kept of each project.
 pub const KEPT_MAX: u32 = 200;

@@ -36,7 +36,7 @@ use crate::config::{Config, Project};
 use crate::daemon::Wake;
 use crate::disk;
 use crate::git::Web;
-use crate::journal::{Journal, Point, RunRecord};
+use crate::journal::{Goal, Journal, Point, RunRecord};
 use crate::redact::Redactor;
 use crate::standing::Standings;
 use crate::supervisor::Supervisor;
@@ -123,9 +123,8 @@ pub struct Request {
     pub cause: Cause,
     /// Its job, unless a person asked here.
     pub job: Option<(JobId, Attempt)>,
-    /// The release to go back to; `None`: the one before. Only a person here
-    /// names one.
-    pub to: Option<u64>,
+    /// What to go back to; `None`: the release before.
+    pub to: Option<Goal>,
     /// The one service that is meant, of a compose project.
     pub service: Option<ServiceName>,
 }
@@ -148,7 +147,7 @@ impl Request {
             release: None,
             begun: 0,
             forgiven: 0,
-            to: self.to,
+            to: self.to.clone(),
             service: self.service.clone(),
             steps: 0,
             commit: None,

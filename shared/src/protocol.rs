@@ -17,13 +17,14 @@ use crate::time::Timestamp;
 
 /// The version this build speaks; either end understands those before too.
 ///
+/// 5 adds to 4: a grant to roll back that names the commit to go back to.
 /// 4 adds to 3: `measure` and `used`, who wrote the live commit and when, how the
 /// live release stands to its branch, and since when a host and its daemon run.
 /// 3 adds to 2: a grant that names a `service`, and the `services` of a project.
 /// 2 adds to 1: `behind`, `parked`, `watch`, `printed`, and the failures `crash`
 /// and `disk`.
 /// [`fit`] says what of it a peer of version 1 is told.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// The oldest version this build understands.
 pub const VERSION_MIN: u16 = 1;
 
@@ -47,6 +48,9 @@ pub const SERVICE_VERSION: u16 = 3;
 pub const SERVICES_MAX: usize = 100;
 /// The oldest version whose hosts say what is used when they are asked.
 pub const MEASURE_VERSION: u16 = 4;
+/// The oldest version whose hosts go back to the commit that a grant names; one
+/// that is older would go back to whatever was live before.
+pub const GO_BACK_TO_VERSION: u16 = 5;
 /// How often a host that is asked says what is used.
 pub const MEASURE_MS: u64 = 2_000;
 /// Most commits that are told of those that are not live yet.
@@ -152,7 +156,9 @@ pub struct Grant {
     pub action: Action,
     /// Why.
     pub cause: Cause,
-    /// The commit that the push named: for display, never fetched by.
+    /// The commit that the push named: for display, never fetched by. Of a
+    /// rollback: the commit whose release goes live again, the one before when
+    /// there is none; since version 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint_commit: Option<String>,
     /// The one service that is meant, by its name in the host's live release;

@@ -38,11 +38,11 @@ await scenario(async ({ person }) => {
   await press(at.words.rebuild, "rebuild");
   if (await offers(at.words.fetch)) await press(at.words.fetch, "fetch");
 
-  // A job that died is tried again; the host refuses a commit that was bad there.
+  // A job that died is tried again: a person may want even a commit that was bad there.
   await ask("push 3 sick");
   await ask("ended");
   await shows("the dead job", at.dead(page).first(), /deploy[^]*dead/);
-  await press(at.words.revive, "deploy", "refused");
+  await press(at.words.revive, "deploy", "rolled back");
 
   // One service of another host, on the page of all of them; the job stays, since
   // that host does not carry it out.

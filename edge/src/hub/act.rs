@@ -8,7 +8,7 @@
 //! its own file.
 
 use doorstep_shared::ids::{Action, Cause, FailureKind, JobId, JobState, Name, ServiceName};
-use doorstep_shared::protocol::{Holding, ProjectView, SERVICE_VERSION};
+use doorstep_shared::protocol::{GO_BACK_TO_VERSION, Grant, Holding, ProjectView, SERVICE_VERSION};
 use doorstep_shared::queue::{Input, Job, Verdict};
 use worker::{Response, Result};
 
@@ -16,7 +16,7 @@ use super::deliver::{Wanted, enqueue_one};
 use super::jobs::No;
 use super::sockets::version_of;
 use super::{Hub, Memory, turn::Turn};
-use crate::ask::{Back, takes_service};
+use crate::ask::{Ask, Back, policy, takes_service};
 use crate::asker::Asker;
 use crate::audit::{self, Deed};
 use crate::call::Client;
@@ -29,14 +29,15 @@ use crate::services;
 
 impl Hub {
     /// A person asks a project, or one service of it, for an action.
-    pub(super) async fn act(&self, by: &Asker, key: &Key, (action, service): (Action, Option<ServiceName>), (client, back): (Client, Back)) -> Result<Response> {
-        let mut deed = Deed::of_project(action, key, service.as_ref());
-        if let Some(no) = self.refuse_ask(key, action, service.as_ref())? {
+    pub(super) async fn act(&self, by: &Asker, key: &Key, ask: Ask, (client, back): (Client, Back)) -> Result<Response> {
+        let mut deed = Deed::of_project(ask.action, key, ask.service.as_ref());
+        if let Some(no) = self.refuse_ask(key, &ask)? {
             // A page of a project that nobody announced is no use.
             deed.project = deed.project.filter(|_| no.0 != 404);
             return self.refuse(by, &deed, client, no).await;
         }
-        let wanted = Wanted { action, cause: Cause::Dashboard, hint_commit: None, service };
+        let Ask { action, service, commit } = ask;
+        let wanted = Wanted { action, cause: Cause::Dashboard, hint_commit: commit, service };
         let asked = self.turn(|memory, turn| {
             let job = enqueue_one(key, wanted, memory, turn);
             turn.audit_job(memory, by, &deed, job);
@@ -50,25 +51,31 @@ impl Hub {
         let (host, project) = key;
         match (client, back) {
             (Client::Api, _) => reply::json(202, &serde_json::json!({"job": job, "host_online": self.is_online(host)})),
-            (Client::Page, Back::Project) => reply::redirect(&format!("/projects/{host}/{project}"), None),
-            (Client::Page, Back::Containers) => reply::redirect(&format!("/containers#project/{host}/{project}"), None),
+            (Client::Page, back) => reply::redirect(&back.path(host, project), None),
         }
     }
 
-    fn refuse_ask(&self, key: &Key, action: Action, service: Option<&ServiceName>) -> Result<Option<No>> {
-        let host = &key.0;
+    fn refuse_ask(&self, key: &Key, ask: &Ask) -> Result<Option<No>> {
+        let (host, action) = (&key.0, ask.action);
         let memory = self.memory()?;
         let Some(project) = memory.projects.get(key) else {
             return Ok(Some((404, "not_found", "no host announced a project of this name".to_owned())));
         };
         if !project.remote.contains(&action) {
-            return Ok(Some((403, "not_allowed", format!("the file of {host} does not allow `{action}` from here"))));
+            let line = policy(project.name.as_str(), &project.remote, project.shows_logs, &[action]);
+            return Ok(Some((403, "not_allowed", format!("the file of {host} does not allow `{action}` from here; this would: {line}"))));
         }
-        let Some(service) = service else { return Ok(None) };
+        if ask.commit.is_some() && action != Action::Rollback {
+            return Ok(Some((400, "commit_not_allowed", format!("`{action}` takes no commit: a host deploys what its branch has"))));
+        }
+        if ask.commit.is_some() && self.is_older_than(host, GO_BACK_TO_VERSION) {
+            return Ok(Some((409, "host_too_old", format!("the doorstep on {host} is too old to go back to a commit; update it, or roll back to what was live before"))));
+        }
+        let Some(service) = &ask.service else { return Ok(None) };
         if !takes_service(action) {
             return Ok(Some((400, "service_not_allowed", format!("`{action}` is for a whole project; a service can be restarted, stopped, started and rebuilt"))));
         }
-        if self.is_too_old_for_services(host) {
+        if self.is_older_than(host, SERVICE_VERSION) {
             return Ok(Some((409, "host_too_old", format!("the doorstep on {host} is too old to act on one service; update it, or ask the whole project"))));
         }
         Ok((!has_service(project, service)).then(|| {
@@ -77,17 +84,27 @@ impl Hub {
         }))
     }
 
-    /// Would the doorstep that is connected for this host not know that a grant
-    /// is for one service? One that is away may be updated until it comes back.
-    fn is_too_old_for_services(&self, host: &Name) -> bool {
-        self.peer(host).is_some_and(|peer| version_of(&peer) < SERVICE_VERSION)
+    /// Is the doorstep that is connected for this host older than a version of
+    /// the wire? One that is away may be updated until it comes back.
+    fn is_older_than(&self, host: &Name, version: u16) -> bool {
+        self.peer(host).is_some_and(|peer| version_of(&peer) < version)
     }
 
-    /// Takes back every grant of a turn that its host would do to a whole project
-    /// where one service is meant. Each time a job ends, so this does too.
+    /// What a grant says that this host would pass over, and so do another thing.
+    fn would_miss(&self, host: &Name, grant: &Grant) -> Option<&'static str> {
+        if grant.service.is_some() && self.is_older_than(host, SERVICE_VERSION) {
+            return Some("act on one service");
+        }
+        let names_commit = grant.action == Action::Rollback && grant.hint_commit.is_some();
+        (names_commit && self.is_older_than(host, GO_BACK_TO_VERSION)).then_some("go back to a commit")
+    }
+
+    /// Takes back every grant of a turn of which its host would do another thing
+    /// than is meant. Each time a job ends, so this does too.
     pub(super) fn withhold(&self, memory: &mut Memory, turn: &mut Turn) {
-        while let Some((host, grant)) = turn.take_grant(|host, grant| grant.service.is_some() && self.is_too_old_for_services(host)) {
-            let reason = format!("the doorstep on {host} is too old to act on one service");
+        while let Some((host, grant)) = turn.take_grant(|host, grant| self.would_miss(host, grant).is_some()) {
+            let what = self.would_miss(&host, &grant).unwrap_or("do this");
+            let reason = format!("the doorstep on {host} is too old to {what}");
             let verdict = Verdict::Failed { kind: FailureKind::Policy, reason };
             turn.queue(memory, Input::Settle { host, holding: Holding { job: grant.job, attempt: grant.attempt }, verdict });
         }

@@ -17,7 +17,7 @@ impl Hub {
         }
         let (by, viewer) = (&by, Viewer { now: now(), form_token: &by.form_token });
         match call {
-            Call::FleetPage => reply::page(200, pages::projects(&self.fleet()?, viewer)),
+            Call::FleetPage { have } => reply::page(200, pages::home(&self.fleet()?, have.as_deref(), viewer)),
             Call::ProjectPage { host, project } => match self.project_page(&host, &project)? {
                 Some(view) => reply::page(200, pages::project(&view, viewer)),
                 None => missing_page("No host announced a project of this name."),
@@ -39,7 +39,7 @@ impl Hub {
                 let (events, before) = self.events(&query)?;
                 reply::json(200, &serde_json::json!({"events": events, "before": before}))
             }
-            Call::BadQuery => reply::error(400, "bad_query", "a part of the query is not what it should be"),
+            Call::BadQuery(client) => reply::refused(client, 400, "bad_query", "A part of the query is not what it should be."),
             Call::Event { id } => self.one_event(&id),
             Call::Replay { id, client: Client::Page } => match self.replay(&id, by).await? {
                 Some(jobs) => self.replayed(&jobs),
@@ -60,7 +60,7 @@ impl Hub {
                 None => missing("no run has this id"),
             },
             Call::RunLog { id, query } => self.run_log(&id, &query),
-            Call::Act { host, project, action, service, client, back } => self.act(by, &(host, project), (action, service), (client, back)).await,
+            Call::Act { host, project, wanted, client, back } => self.act(by, &(host, project), wanted, (client, back)).await,
             Call::ActAll { host, action, client } => self.act_all(by, &host, action, client).await,
             Call::Enroll { origin, client } => self.enroll(by, &origin, client).await,
             Call::Revoke { host, client } => self.revoke(by, host, client).await,

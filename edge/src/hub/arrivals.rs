@@ -167,6 +167,7 @@ impl Hub {
                 }
             });
         }
+        self.outdate_recent(told.projects());
         told.finish(turn)?;
         Ok(answers)
     }

@@ -59,6 +59,7 @@ impl Hub {
         if !old.is_empty() {
             // What is kept of whom is counted again.
             self.memory()?.kept.clear();
+            self.outdate_recent(None);
         }
         Ok(())
     }

@@ -48,6 +48,7 @@ fn project_of(project: &ProjectView, jobs: Vec<JobRow>, used: Vec<UsedRow>) -> C
         state: project.state,
         reason: project.reason.clone(),
         remote: project.remote.clone(),
+        shows_logs: project.shows_logs,
         problems: services::problems(project.state, project.reason.as_deref(), &project.services),
         services: project.services.clone(),
         used,

@@ -112,7 +112,7 @@ impl Hub {
     pub(super) fn replayed(&self, jobs: &[JobId]) -> Result<Response> {
         let of: Vec<(Name, Name)> = self.followed_jobs(jobs)?.into_iter().map(|job| (job.host, job.project)).collect();
         match of.as_slice() {
-            [] => reply::page(409, pages::problem(409, "Nothing follows from it", "No project follows what this delivery is about, as things are now.")),
+            [] => reply::page(409, pages::notice("Nothing follows from it", "No project follows what this delivery is about, as things are now. It was looked at again and nothing was queued.")),
             [(host, project)] => reply::redirect(&format!("/projects/{host}/{project}"), None),
             _ => reply::redirect("/", None),
         }

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use doorstep_shared::ids::{Action, JobId, JobState, Name};
+use doorstep_shared::ids::{Action, Cause, JobId, JobState, Name};
 use doorstep_shared::queue::{Input, Job};
 use doorstep_shared::time::Timestamp;
 use worker::{Response, Result};
 
-use super::Hub;
+use super::{Hub, Memory};
 use super::read::{LIMIT_DEFAULT, LIMIT_MAX, job_row};
 use crate::asker::Asker;
 use crate::audit::Deed;
@@ -107,7 +107,8 @@ impl Hub {
         };
         let deed = deed("revive", id, Some(&job));
         let asked = self.turn(|memory, turn| {
-            turn.queue(memory, Input::Revive(job.clone()));
+            let cause = cause_of_revived(&job, memory);
+            turn.queue(memory, Input::Revive(Job { cause, ..job.clone() }));
             turn.audit_job(memory, by, &deed, id);
             Ok(())
         });
@@ -153,6 +154,13 @@ impl Hub {
     pub(super) fn stored_job(&self, id: JobId) -> Result<Option<Job>> {
         Ok(self.store()?.rows("SELECT body FROM jobs WHERE live IN (0, 1) AND id = ?", [number(id.0)])?.first().and_then(|row| row.json(0)))
     }
+}
+
+/// A person wants it now: a host that found its commit bad tries it again only
+/// for one. Where the host's file lets nobody here ask, it stays what it was.
+fn cause_of_revived(job: &Job, memory: &Memory) -> Cause {
+    let project = memory.projects.get(&(job.host.clone(), job.project.clone()));
+    if project.is_some_and(|project| project.remote.contains(&job.action)) { Cause::Dashboard } else { job.cause }
 }
 
 fn deed(action: &str, id: JobId, job: Option<&Job>) -> Deed {

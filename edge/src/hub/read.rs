@@ -8,6 +8,7 @@ use worker::Result;
 
 use super::{Hub, reconcile::GRACE_MS};
 use crate::call::RunsQuery;
+use crate::followed::Key;
 use crate::health::{Counts, Health, MISSED};
 use crate::platform::now;
 use crate::store::{first_number, number, text};
@@ -16,6 +17,8 @@ use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectPage, Project
 /// Rows of one answer.
 pub(super) const LIMIT_MAX: u64 = 200;
 pub(super) const LIMIT_DEFAULT: u64 = 50;
+/// Runs of a bar, see `pages::bars`.
+const BARS_MAX: u64 = 30;
 const HOUR_MS: u64 = 3_600 * 1_000;
 /// How deliveries fare is counted anew after so long.
 const HEALTH_MS: u64 = 10_000;
@@ -84,7 +87,8 @@ impl Hub {
         known
             .into_iter()
             .map(|(host, view, jobs)| {
-                let last_run = self.runs_of(&host, &view.name, 1)?.pop();
+                let recent = self.recent_runs(&host, &view.name)?;
+                let last_run = recent.first().cloned();
                 let mut dead = dead.remove(&(host.clone(), view.name.clone())).unwrap_or_default();
                 if only.is_none() {
                     dead.truncate(1);
@@ -109,9 +113,32 @@ impl Hub {
                     behind: view.behind,
                     jobs,
                     last_run,
+                    recent,
                 })
             })
             .collect()
+    }
+
+    /// The runs of a project's bar. They are kept in memory until one of them
+    /// changes, since a page of many projects would read thousands of rows.
+    fn recent_runs(&self, host: &Name, project: &Name) -> Result<Vec<RunRow>> {
+        let key = (host.clone(), project.clone());
+        if let Some(known) = self.recent.borrow().get(&key) {
+            return Ok(known.clone());
+        }
+        let runs = self.runs_of(host, project, BARS_MAX)?;
+        self.recent.borrow_mut().insert(key, runs.clone());
+        Ok(runs)
+    }
+
+    /// Runs of these projects are about to be written; of any, when it is not
+    /// known of which. What is read before that is done is read in the same turn.
+    pub(super) fn outdate_recent(&self, of: Option<Vec<Key>>) {
+        let mut recent = self.recent.borrow_mut();
+        match of {
+            Some(keys) => keys.iter().for_each(|key| drop(recent.remove(key))),
+            None => recent.clear(),
+        }
     }
 
     fn runs_of(&self, host: &Name, project: &Name, limit: u64) -> Result<Vec<RunRow>> {
@@ -219,6 +246,7 @@ pub(super) fn job_row(job: &Job, host: Option<&HostView>, died: Option<Timestamp
         reason: job.reason.clone(),
         hint_commit: job.hint_commit.clone(),
         waits_until: (waits && is_off).then(|| job.waits_until()),
+        again: (waits && job.failures > 0).then_some(job.not_before),
         parked: host.filter(|_| waits).and_then(|host| host.parked.clone()),
         died,
     }

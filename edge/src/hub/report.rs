@@ -16,6 +16,7 @@ use worker::{Result, WebSocket};
 
 use super::sockets::{attachment, is_open};
 use super::{Hub, Memory, turn::Turn};
+use crate::followed::Key;
 use crate::kept::{Kept, log_cost};
 use crate::store::{Statement, json, number, text};
 use crate::view::{RunRow, StepRow};
@@ -55,6 +56,13 @@ impl Told {
     /// This turn removes this run.
     pub(super) fn run_is_gone(&mut self, id: &str) {
         self.runs.insert(id.to_owned(), None);
+    }
+
+    /// The projects whose runs this turn changes; `None` when it removes some.
+    pub(super) fn projects(&self) -> Option<Vec<Key>> {
+        let runs: Option<Vec<&Run>> = self.runs.values().map(Option::as_ref).collect();
+        let changed = runs?.into_iter().filter(|run| run.is_changed);
+        Some(changed.map(|run| (run.row.host.clone(), run.row.project.clone())).collect())
     }
 
     /// Writes the rows and acknowledges, once for each host.

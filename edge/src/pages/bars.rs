@@ -25,7 +25,7 @@ const BAR_WIDTH: u64 = 8;
 /// Room above the signs, in units of the drawing.
 const BASE: u64 = 36;
 const HEIGHT: u64 = 48;
-const BAR_HEIGHT_MIN: u64 = 4;
+const BAR_HEIGHT_MIN: u64 = 10;
 
 /// The newest of these runs, which stand newest first; nothing when there is none.
 pub fn run_bar(runs: &[RunRow], now: Timestamp) -> Html {
@@ -43,6 +43,44 @@ pub fn run_bar(runs: &[RunRow], now: Timestamp) -> Html {
     }
     html.raw("</svg>");
     html
+}
+
+/// The same for a list of many projects: without links, and as wide however few
+/// runs there are, so that the newest stand below each other.
+pub fn small(runs: &[RunRow]) -> Html {
+    let shown: Vec<&RunRow> = runs.iter().take(BARS_MAX).collect();
+    let mut html = Html::new();
+    if shown.is_empty() {
+        return html;
+    }
+    html.raw("<svg class=\"bars small\" role=\"img\" aria-label=\"").text(&summary(&shown)).raw("\" viewBox=\"0 0 330 48\"><path class=\"none\" d=\"M0 36h330\"></path>");
+    for (place, run) in (0..BARS_MAX as u64).rev().zip(&shown) {
+        html.add(&small_bar(run, place * PITCH + PITCH / 2));
+    }
+    html.raw("</svg>");
+    html
+}
+
+/// A run as a stroke, its sign, and its words for who points at it.
+fn small_bar(run: &RunRow, x: u64) -> Html {
+    let (tone, sign) = look(run.state);
+    let mut html = Html::new();
+    html.raw("<g class=\"").raw(tone).raw("\"><title>").text(&short_words(run)).raw("</title><path d=\"M").number(x).raw(" ").number(BASE);
+    html.raw("v-").number(height(run.ended.map_or(0, |ended| ended.ms_since(run.started)))).raw("\"></path>");
+    if !sign.is_empty() {
+        html.raw("<text x=\"").number(x).raw("\" y=\"").number(HEIGHT - 2).raw("\">").raw(sign).raw("</text>");
+    }
+    html.raw("</g>");
+    html
+}
+
+/// "deploy succeeded in 12.4 s".
+fn short_words(run: &RunRow) -> String {
+    let mut words = format!("{} {}", job_words(run.action, run.service.as_ref()), run.state.as_str().replace('_', " "));
+    if let Some(ended) = run.ended.filter(|_| run.state != RunState::Running) {
+        words.push_str(&format!(" in {}", when::took_words(ended.ms_since(run.started))));
+    }
+    words
 }
 
 /// The same in words: "The last 3 runs: 2 succeeded, 1 rolled back".
@@ -95,11 +133,7 @@ fn height(ms: u64) -> u64 {
 
 /// A run in words that stay true while the page is open: its exact time.
 fn words(run: &RunRow) -> String {
-    let what = job_words(run.action, run.service.as_ref());
-    let mut words = format!("{what} {}", run.state.as_str().replace('_', " "));
-    if let Some(ended) = run.ended.filter(|_| run.state != RunState::Running) {
-        words.push_str(&format!(" in {}", when::took_words(ended.ms_since(run.started))));
-    }
+    let mut words = short_words(run);
     if let Some(failure) = run.failure.as_ref().filter(|failure| !failure.step.is_empty()) {
         words.push_str(&format!(", at {}", failure.step));
     }

@@ -59,6 +59,16 @@ fn words(view: &BehindView) -> String {
     }
 }
 
+/// The same where there is little room: "3 commits behind, 1 ahead".
+pub fn short_words(view: &BehindView) -> String {
+    let commits = |count: u32| format!("{} {}", counted(count, count), if count == 1 { "commit" } else { "commits" });
+    match (view.behind, view.ahead) {
+        (behind, 0) => format!("{} behind", commits(behind)),
+        (0, ahead) => format!("{} ahead", commits(ahead)),
+        (behind, ahead) => format!("{} behind, {} ahead", commits(behind), counted(ahead, ahead)),
+    }
+}
+
 fn ahead_words(ahead: u32) -> String {
     match ahead {
         1 => "1 commit is live that the branch does not have".to_owned(),

@@ -6,7 +6,8 @@ use doorstep_shared::time::Timestamp;
 use super::Viewer;
 use super::html::{Href, Html};
 use super::layout::{Frame, document};
-use super::parts::{self, Asks, Table, count_words};
+use super::asks::Asks;
+use super::parts::{self, Table, count_words};
 use super::{services, when};
 use crate::view::{AskedAll, ContainersHost, ContainersProject, ContainersView, Problem};
 
@@ -40,7 +41,7 @@ fn summary(view: &ContainersView) -> String {
 }
 
 fn asks<'a>(host: &'a ContainersHost, project: &'a ContainersProject) -> Asks<'a> {
-    Asks { host: host.name.as_str(), project: project.name.as_str(), remote: &project.remote, is_on_containers: true }
+    Asks::of_services(host.name.as_str(), project)
 }
 
 fn problems(view: &ContainersView) -> Html {
@@ -73,7 +74,7 @@ fn add_problem(problem: &Problem, host: &ContainersHost, project: &ContainersPro
         }
         None => {
             name.raw("the whole project");
-            (format!("problem/project/{}/{}", asks.host, asks.project), asks.line(None, services::OF_A_PROJECT))
+            (format!("problem/project/{}/{}", asks.host, asks.project), asks.line(None, &services::OF_A_PROJECT))
         }
     };
     of.link(&parts::project_href(asks.host, asks.project), asks.project).raw(" on ").text(asks.host);
@@ -134,12 +135,13 @@ fn project_part(host: &ContainersHost, project: &ContainersProject, now: Timesta
     html.raw("<div class=\"part\" id=\"project/").text(asks.host).raw("/").text(asks.project).raw("\"><div class=\"line\"><h3>");
     html.link(&parts::project_href(asks.host, asks.project), asks.project).raw("</h3>");
     html.add(&parts::project_badge(project.state, host.online)).raw("<div class=\"end\">");
-    html.add(&asks.line(None, services::OF_A_PROJECT)).raw("</div></div>");
+    html.add(&asks.line(None, &services::OF_A_PROJECT)).raw("</div></div>");
     if let Some(reason) = &project.reason {
         html.raw("<p class=\"clamp\">").add(&parts::quote(reason)).raw("</p>");
     }
     html.add(&services::jobs(&project.jobs, host.last_seen, now));
-    html.add(&services::table(&project.services, &project.used, &asks, host.online, now)).raw("</div>");
+    html.add(&services::table(&project.services, &project.used, &asks, host.online, now));
+    html.add(&asks.not_allowed(&services::OF_A_PROJECT.map(|(action, _)| action))).raw("</div>");
     html
 }
 
@@ -225,7 +227,8 @@ mod tests {
              ### blog\n● last known: running\n[Restart: blog on cellar]\n\
              Service | State | Uses | Image | Up | Ports | Action\n\
              web | ● last known: running ✓ healthy | | web:1.2 aaaaaaaaaaaa | started 3 h ago 2 restarts | 127.0.0.1:8080->80/tcp, 443/tcp | [Restart: web of blog on cellar]\n\
-             Its host's doorstep.toml does not allow stop, start, rebuild from here (remote of its [policy])."
+             Not allowed from here: stop, start, rebuild\n\
+             The doorstep.toml of cellar decides. This would allow it:\n[project.blog.policy]\nremote = [\"restart\", \"stop\", \"start\", \"rebuild\"]"
         );
     }
 

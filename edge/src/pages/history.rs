@@ -15,10 +15,10 @@ pub fn queue(project: &ProjectRow, now: Timestamp) -> Html {
         if job.attempt > 1 {
             state.raw(" <span class=\"muted\">attempt ").number(job.attempt.into()).raw("</span>");
         }
-        if let Some(reason) = &job.reason {
+        let waits = parts::job_waits(job, project.host_last_seen, now);
+        if let Some(reason) = job.reason.as_ref().filter(|_| job.again.is_none_or(|at| at <= now)) {
             state.raw("<p>").text(reason).raw("</p>");
         }
-        let waits = parts::job_waits(job, project.host_last_seen, now);
         if !waits.is_empty() {
             state.raw("<p>").add(&waits).raw("</p>");
         }

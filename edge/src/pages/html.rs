@@ -142,6 +142,12 @@ impl Href {
         Self(whole)
     }
 
+    /// The part of the same page with this id.
+    pub fn within(segments: &[&str]) -> Self {
+        let path = Self::local(segments).0.0;
+        Self(Html(format!("#{}", path.trim_start_matches('/'))))
+    }
+
     /// Somebody's address, if it is one of the web; `javascript:` and the like are not.
     pub fn web(address: &str) -> Option<Self> {
         (address.starts_with("https://") || address.starts_with("http://")).then(|| Self(Html::of(address)))

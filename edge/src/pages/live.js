@@ -125,6 +125,51 @@
     }
   };
 
+  // --- what a person presses ---------------------------------------------------
+
+  // What is asked of a project is answered in place: its state, its queue and
+  // its runs say what came of it, as everywhere else.
+  const ask = async (event) => {
+    const form = event.target, button = event.submitter;
+    const to = new URL(form.action).pathname;
+    // From a run one goes on to what was asked for, where the next run shows.
+    if (!/^\/(projects|jobs)\//.test(to) || location.pathname.startsWith("/runs/") && !to.startsWith("/jobs/")) return;
+    event.preventDefault();
+    if (button.getAttribute("aria-busy") === "true") return;
+    button.setAttribute("aria-busy", true);
+    try {
+      const answer = await fetch(form.action, {
+        method: "POST", body: new URLSearchParams(new FormData(form)), redirect: "manual", signal: AbortSignal.timeout(FETCH_MS),
+      });
+      // A redirect is a yes, or leads to the sign-in, which the next fetch shows.
+      if (answer.type === "opaqueredirect" || answer.ok) tell("Asked: " + button.textContent, false);
+      else tell(refusal(new DOMParser().parseFromString(await answer.text(), "text/html")), true);
+    } catch {
+      tell("The edge did not answer. Whether it heard this is not known; the queue will show it.", true);
+    }
+    button.removeAttribute("aria-busy");
+    refresh();
+  };
+
+  const refusal = (page) => {
+    const words = page.querySelectorAll("main h1, main p:not(.muted, :has(a))");
+    return [...words].map((part) => part.textContent).join(": ") || "This was refused.";
+  };
+
+  let telling = 0;
+  const tell = (words, isBad) => {
+    let place = document.getElementById("said");
+    if (!place) {
+      place = Object.assign(document.createElement("p"), { id: "said" });
+      place.setAttribute("role", "status");
+      document.body.append(place);
+    }
+    place.toggleAttribute("data-bad", isBad);
+    place.textContent = words;
+    clearTimeout(telling);
+    telling = setTimeout(() => { place.textContent = ""; }, isBad ? 15000 : 4000);
+  };
+
   // --- the clock: the same words as the pages', see when.rs ----------------
 
   const synchronise = () => {
@@ -273,6 +318,7 @@
   if (!location.hash) toEnd("#log[data-follow]");
   connect();
   setInterval(beat, 5000);
+  document.addEventListener("submit", ask);
   document.addEventListener("visibilitychange", awake);
   addEventListener("online", awake);
 })();

@@ -26,8 +26,20 @@ pub fn login(error: Option<&str>, next: &str) -> String {
 /// A page that says what went wrong and how to go on.
 #[must_use]
 pub fn problem(status: u16, title: &str, sentence: &str) -> String {
+    let mut error = Html::new();
+    error.raw("<p class=\"muted\">Error ").number(status.into()).raw("</p>");
+    card(&error, title, sentence)
+}
+
+/// The same for what is no error.
+#[must_use]
+pub fn notice(title: &str, sentence: &str) -> String {
+    card(&Html::new(), title, sentence)
+}
+
+fn card(above: &Html, title: &str, sentence: &str) -> String {
     let mut html = Html::new();
-    html.raw("<div class=\"card narrow\"><p class=\"muted\">Error ").number(status.into()).raw("</p><h1>").text(title);
+    html.raw("<div class=\"card narrow\">").add(above).raw("<h1>").text(title);
     html.raw("</h1><p>").text(sentence).raw("</p><p><a href=\"/\">Back to the projects</a></p></div>");
     document(title, &Frame::Plain, &html)
 }

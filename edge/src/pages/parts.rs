@@ -194,71 +194,11 @@ pub fn project_href(host: &str, project: &str) -> Href {
     Href::local(&["projects", host, project])
 }
 
-/// The button that asks for a deploy, when the host's file allows it.
-pub fn deploy_button(host: &str, project: &str, remote: &[Action]) -> Html {
-    let mut html = Html::new();
-    if remote.contains(&Action::Deploy) {
-        html.form(&Href::local(&["projects", host, project, "deploy"]));
-        html.raw("<button>Deploy<span class=\"vh\"> ").text(project).raw(" on ").text(host);
-        html.raw("</span></button></form>");
-    }
-    html
-}
-
 /// What a job or a run does: "deploy", "restart web".
 pub fn job_words(action: Action, service: Option<&ServiceName>) -> String {
     match service {
         Some(service) => format!("{action} {service}"),
         None => action.to_string(),
-    }
-}
-
-/// Whom buttons ask, and what the host's file allows of it.
-pub struct Asks<'a> {
-    /// The host.
-    pub host: &'a str,
-    /// The project.
-    pub project: &'a str,
-    /// What may be asked from here.
-    pub remote: &'a [Action],
-    /// Do the buttons lead back to the page of all services?
-    pub is_on_containers: bool,
-}
-
-impl Asks<'_> {
-    /// The buttons for what is `offered` and allowed, in that order, for one
-    /// service or for the project; empty when nothing is allowed.
-    pub fn buttons(&self, service: Option<&ServiceName>, offered: &[(Action, &'static str)]) -> Html {
-        let mut html = Html::new();
-        for (action, words) in offered.iter().filter(|(action, _)| self.remote.contains(action)) {
-            html.form(&Href::local(&["projects", self.host, self.project, action.as_str()]));
-            html.add(&self.fields(service)).raw("<button class=\"small\">").raw(words).raw("<span class=\"vh\">: ");
-            if let Some(service) = service {
-                html.text(service.as_str()).raw(" of ");
-            }
-            html.text(self.project).raw(" on ").text(self.host).raw("</span></button></form>");
-        }
-        html
-    }
-
-    /// The same beside each other.
-    pub fn line(&self, service: Option<&ServiceName>, offered: &[(Action, &'static str)]) -> Html {
-        let (buttons, mut html) = (self.buttons(service, offered), Html::new());
-        if !buttons.is_empty() {
-            html.raw("<div class=\"line\">").add(&buttons).raw("</div>");
-        }
-        html
-    }
-
-    fn fields(&self, service: Option<&ServiceName>) -> Html {
-        let mut html = Html::new();
-        if let Some(service) = service {
-            html.raw("<input type=\"hidden\" name=\"service\" value=\"").text(service.as_str()).raw("\">");
-        }
-        if self.is_on_containers {
-            html.raw("<input type=\"hidden\" name=\"back\" value=\"containers\">");
-        }
-        html
     }
 }
 
@@ -276,7 +216,8 @@ pub fn job_button(job: &JobRow) -> Html {
     html
 }
 
-/// Why a job waits, when its host keeps it waiting; nothing for the others.
+/// Why a job waits, when its host or its last failure keeps it waiting; nothing
+/// for the others.
 pub fn job_waits(job: &JobRow, last_seen: Option<Timestamp>, now: Timestamp) -> Html {
     let mut html = Html::new();
     if let Some(until) = job.waits_until {
@@ -287,6 +228,11 @@ pub fn job_waits(job: &JobRow, last_seen: Option<Timestamp>, now: Timestamp) -> 
         html.raw("; the job is kept until ").add(&when::on(until)).raw(" (14 days)");
     } else if let Some(reason) = &job.parked {
         html.raw("its host takes no jobs: ").add(&quote(reason));
+    } else if let Some(at) = job.again.filter(|at| *at > now) {
+        html.raw("it failed and is tried again ").add(&when::until(at, now));
+        if let Some(reason) = &job.reason {
+            html.raw("; ").add(&quote(reason));
+        }
     }
     html
 }

@@ -6,8 +6,10 @@ use doorstep_shared::time::Timestamp;
 use super::Viewer;
 use super::html::Html;
 use super::layout::{Frame, document};
-use super::parts::{self, Asks, Facts};
-use super::{behind, history, projects, services, used, when};
+use super::asks::{Asks, offered};
+use super::parts::{self, Facts};
+use super::{behind, history, home, services, used, when};
+use crate::ask::Back;
 use crate::view::{ProjectPage, ProjectRow};
 
 /// One project, its queue and its runs, in the order given.
@@ -19,7 +21,7 @@ pub fn project(view: &ProjectPage, viewer: Viewer<'_>) -> String {
     let mut html = Html::new();
     html.raw("<div class=\"line\"><h1>").text(name).raw(" <small>on ").text(host).raw("</small></h1>");
     html.add(&parts::project_badge(project.state, project.online)).raw("<div class=\"end\">");
-    html.add(&parts::deploy_button(host, name, &project.remote)).raw("</div></div>");
+    html.add(&asks(project).deploy()).raw("</div></div>");
     html.add(&notes(project)).add(&about(project, now)).add(&behind::behind(project, now));
     if project.services.is_empty() && project.online && project.state != ProjectState::Stopped {
         let chart = view.used.iter().find(|row| row.service.is_none()).map(|row| &row.chart);
@@ -68,9 +70,6 @@ fn notes(project: &ProjectRow) -> Html {
     if !project.online {
         html.raw("<p id=\"offline\">Its host is offline: this is how things stood when it last spoke. What is asked now waits for it.</p>");
     }
-    if !project.remote.contains(&Action::Deploy) {
-        html.raw("<p class=\"muted\" id=\"no-deploy\">Its host's <code>doorstep.toml</code> does not allow a deploy from here.</p>");
-    }
     html
 }
 
@@ -82,46 +81,29 @@ fn about(project: &ProjectRow, now: Timestamp) -> Html {
     let mut source = parts::address(&project.repo);
     source.raw(" <span class=\"muted\">").add(&parts::quote(&project.branch)).raw("</span>");
     let mut facts = Facts::default();
-    facts.fact("Live", &projects::live(project, now)).fact("Written", &written(project, now)).fact("Address", &address).fact("Repository", &source);
+    facts.fact("Live", &home::live(project, now)).fact("Committed", &committed(project, now)).fact("Address", &address).fact("Repository", &source);
     let mut html = Html::new();
     html.raw("<div class=\"card\" id=\"about\">").add(&facts.html());
-    let buttons = actions(project);
+    let buttons = asks(project).buttons(None, offered(project));
     if !buttons.is_empty() {
         html.raw("<div class=\"line\" id=\"actions\">").add(&buttons).raw("</div>");
     }
+    html.add(&asks(project).not_allowed(Action::ALL));
     html.raw("</div>");
     html
 }
 
-/// Who wrote the live commit, and when.
-fn written(project: &ProjectRow, now: Timestamp) -> Html {
+/// When the live commit was made.
+fn committed(project: &ProjectRow, now: Timestamp) -> Html {
     let mut html = Html::new();
-    let Some(live) = &project.live else { return html };
-    if !live.author.is_empty() {
-        html.raw("<p>by ").add(&parts::quote(&live.author)).raw("</p>");
-    }
-    if let Some(committed) = live.committed {
-        html.raw("<p class=\"muted\">committed ").add(&when::ago(committed, now)).raw("</p>");
+    if let Some(at) = project.live.as_ref().and_then(|live| live.committed) {
+        html.add(&when::ago(at, now));
     }
     html
 }
 
-/// What else can be asked for, as things stood last: what is stopped can only
-/// be started.
-fn actions(project: &ProjectRow) -> Html {
-    let running: &[(Action, &str)] =
-        &[(Action::Rollback, "Roll back"), (Action::Restart, "Restart"), (Action::Rebuild, "Rebuild"), (Action::Stop, "Stop")];
-    let stopped: &[(Action, &str)] = &[(Action::Start, "Start"), (Action::Rollback, "Roll back"), (Action::Rebuild, "Rebuild")];
-    let offered = match (&project.live, project.state) {
-        (None, _) => return Html::new(),
-        (Some(_), ProjectState::Stopped) => stopped,
-        (Some(_), ProjectState::Running | ProjectState::Failing | ProjectState::Degraded) => running,
-    };
-    asks(project).buttons(None, offered)
-}
-
 fn asks(project: &ProjectRow) -> Asks<'_> {
-    Asks { host: project.host.as_str(), project: project.name.as_str(), remote: &project.remote, is_on_containers: false }
+    Asks::of(project, Back::Project)
 }
 
 #[cfg(test)]
@@ -142,11 +124,11 @@ mod tests {
             seen(&page(shop, vec![a_run("r3", "running"), a_run("r2", "rolled_back"), a_run("r1", "succeeded")])),
             "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
              # shop on attic\n● running\n[Deploy shop on attic]\n\
-             Live\na1b2c3d Add the cart\nlive 3 min ago\n\
-             Written\nby Ann\ncommitted 5 min ago\n\
+             Live\na1b2c3d Add the cart\nby Ann, live 3 min ago\n\
+             Committed\n5 min ago\n\
              Address\nshop.example\n\
              Repository\ngithub.com/me/shop main\n\
-             [Roll back: shop on attic]\n[Restart: shop on attic]\n[Rebuild: shop on attic]\n[Stop: shop on attic]\n\
+             [Restart: shop on attic]\n[Stop: shop on attic]\n[Fetch: shop on attic]\n[Roll back: shop on attic]\n[Rebuild: shop on attic]\n\
              ## Queue\n\
              Job | State | Asked | Cause | Commit | Action\n\
              deploy | ○ waiting | 20 s ago | a push | a1b2c3d | [Cancel: deploy shop on attic]\n\
@@ -170,7 +152,7 @@ mod tests {
         shop.remote.clear();
         let text = seen(&page(shop, vec![]));
         assert!(text.contains("# shop on cellar\n● last known: running\nIts host is offline"), "{text}");
-        assert!(text.contains("does not allow a deploy from here") && !text.contains("[Deploy"));
+        assert!(text.contains("Not allowed from here: fetch, deploy, restart,") && !text.contains("[Deploy"));
         assert!(text.contains("Live\nnothing yet\nRepository") && text.contains("No run yet."));
     }
 
@@ -199,7 +181,8 @@ mod tests {
         assert!(text.contains("[Restart: shop on attic]") && !text.contains("[Roll back") && !text.contains("[Stop"), "{text}");
         let mut shop = a_project("attic", "shop");
         shop.live = None;
-        assert!(!page(shop, vec![]).contains("id=\"actions\""));
+        let text = seen(&page(shop, vec![]));
+        assert!(text.contains("[Fetch: shop on attic]") && !text.contains("[Restart") && !text.contains("[Stop"), "{text}");
     }
 
     #[test]

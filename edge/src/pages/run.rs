@@ -10,9 +10,11 @@ use doorstep_shared::time::Timestamp;
 use super::Viewer;
 use super::html::{Href, Html};
 use super::layout::{self, Frame};
-use super::parts::{self, Asks, Facts, job_words};
+use super::asks::Asks;
+use super::parts::{self, Facts, job_words};
 use super::version::{self, Have};
 use super::{behind, changes, log, steps, when};
+use crate::ask::Back;
 use crate::view::{RunPage, RunRow, StepRow};
 
 /// One run, whole, or what of it the reader does not have. The log is text and
@@ -51,7 +53,7 @@ fn changes_version(run: &RunRow, steps: &[StepRow]) -> String {
 fn head(view: &RunPage, what: &str, have: Have<'_>) -> Html {
     let run = &view.run;
     let (host, project) = (run.host.as_str(), run.project.as_str());
-    let version = version::of(&("head", run.state, &view.remote, &view.job));
+    let version = version::of(&("head", run.state, &run.commit, &view.remote, &view.live, &view.job));
     have.part("<div class=\"line\" id=\"head\"", "</div>", &version, || {
         let mut html = Html::new();
         html.raw("<h1>").text(what).raw(" <small>of ");
@@ -74,8 +76,20 @@ fn buttons(view: &RunPage) -> Html {
     if run.state == RunState::Running {
         return Html::new();
     }
-    let asks = Asks { host: run.host.as_str(), project: run.project.as_str(), remote: &view.remote, is_on_containers: false };
-    asks.buttons(run.service.as_ref(), &[(run.action, again_words(run.action))])
+    let asks = Asks { host: run.host.as_str(), project: run.project.as_str(), remote: &view.remote, shows_logs: false, back: Back::Project };
+    let mut html = asks.buttons(run.service.as_ref(), &[(run.action, again_words(run.action))]);
+    if let Some(commit) = to_go_back_to(view) {
+        html.add(&asks.go_back_to(commit));
+    }
+    html
+}
+
+/// The commit of a run that made it live, while another is.
+fn to_go_back_to(view: &RunPage) -> Option<&str> {
+    let run = &view.run;
+    let made_live = run.state == RunState::Succeeded && matches!(run.action, Action::Deploy | Action::Rollback);
+    let live = view.live.as_deref().filter(|_| made_live)?;
+    run.commit.as_deref().filter(|commit| *commit != live)
 }
 
 fn again_words(action: Action) -> &'static str {

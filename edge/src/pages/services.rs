@@ -8,7 +8,8 @@ use doorstep_shared::protocol::ServiceView;
 use doorstep_shared::time::Timestamp;
 
 use super::html::Html;
-use super::parts::{self, Asks, Table};
+use super::asks::Asks;
+use super::parts::{self, Table};
 use super::when;
 use crate::view::{JobRow, UsedRow};
 
@@ -17,8 +18,8 @@ const DIGEST_DIGITS: usize = 12;
 
 /// What can be asked of a whole project that has services, in this order: some
 /// may run while others do not.
-pub const OF_A_PROJECT: &[(Action, &str)] =
-    &[(Action::Restart, "Restart"), (Action::Stop, "Stop"), (Action::Start, "Start"), (Action::Rebuild, "Rebuild")];
+pub const OF_A_PROJECT: [(Action, &str); 4] =
+    [(Action::Restart, "Restart"), (Action::Stop, "Stop"), (Action::Start, "Start"), (Action::Rebuild, "Rebuild")];
 const OF_WHAT_RUNS: &[(Action, &str)] = &[(Action::Restart, "Restart"), (Action::Stop, "Stop"), (Action::Rebuild, "Rebuild")];
 const OF_WHAT_DOES_NOT: &[(Action, &str)] = &[(Action::Start, "Start"), (Action::Rebuild, "Rebuild")];
 
@@ -37,9 +38,7 @@ pub fn table(services: &[ServiceView], used: &[UsedRow], asks: &Asks<'_>, online
         ];
         table.row(&row_id(asks, service.name.as_str()), &cells);
     }
-    let mut html = table.html();
-    html.add(&not_allowed(asks.remote));
-    html
+    table.html()
 }
 
 /// The id of a service's row.
@@ -140,24 +139,14 @@ pub fn jobs(jobs: &[JobRow], last_seen: Option<Timestamp>, now: Timestamp) -> Ht
     html
 }
 
-/// Why a button is missing.
-fn not_allowed(remote: &[Action]) -> Html {
-    let missing: Vec<&str> = OF_A_PROJECT.iter().filter(|(action, _)| !remote.contains(action)).map(|(action, _)| action.as_str()).collect();
-    let mut html = Html::new();
-    if !missing.is_empty() {
-        html.raw("<p class=\"muted\">Its host's <code>doorstep.toml</code> does not allow ");
-        html.text(&missing.join(", ")).raw(" from here (<code>remote</code> of its <code>[policy]</code>).</p>");
-    }
-    html
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::ask::Back;
 
     fn shown(services: &[ServiceView], remote: &[Action], online: bool) -> String {
-        let asks = Asks { host: "attic", project: "media", remote, is_on_containers: false };
+        let asks = Asks { host: "attic", project: "media", remote, shows_logs: true, back: Back::Project };
         let html = table(services, &[], &asks, online, NOW).into_string();
         assert_well_formed(&html);
         seen(&format!("Skip to content</a>{html}"))
@@ -180,13 +169,6 @@ mod tests {
     fn of_a_host_that_is_away_only_what_was_known() {
         let text = shown(&[a_service("web", "running")], Action::ALL, false);
         assert!(text.contains("web | ● last known: running ✓ healthy | | web") && text.contains("| started 3 h ago 2 restarts |"), "{text}");
-    }
-
-    #[test]
-    fn a_missing_button_has_its_reason() {
-        let text = shown(&[a_service("web", "running")], &[Action::Restart], true);
-        assert!(text.contains("[Restart: web") && !text.contains("[Stop"), "{text}");
-        assert!(text.ends_with("Its host's doorstep.toml does not allow stop, start, rebuild from here (remote of its [policy])."), "{text}");
     }
 
     #[test]
@@ -214,7 +196,7 @@ mod tests {
     #[test]
     fn hostile_words_change_no_markup() {
         let with = |word: &str| {
-            let asks = Asks { host: "attic", project: "media", remote: Action::ALL, is_on_containers: true };
+            let asks = Asks { host: "attic", project: "media", remote: Action::ALL, shows_logs: true, back: Back::Containers };
             skeleton(&table(&[hostile_service(word)], &[], &asks, true, NOW).into_string())
         };
         for hostile in HOSTILE {

@@ -13,7 +13,7 @@ use crate::view::{
 pub const NOW: Timestamp = Timestamp(1_790_000_000_000);
 /// Who looks at the pages of tests.
 pub const VIEWER: Viewer<'static> = Viewer { now: NOW, form_token: "f0f1f2" };
-const COMMIT: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334";
+pub const COMMIT: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334";
 
 const LONG: &str = match std::str::from_utf8(&[b'<'; 4_096]) {
     Ok(text) => text,
@@ -41,7 +41,7 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-fn before(ms: u64) -> Timestamp {
+pub fn before(ms: u64) -> Timestamp {
     Timestamp(NOW.0 - ms)
 }
 
@@ -85,6 +85,7 @@ pub fn a_project(host: &str, of: &str) -> ProjectRow {
         jobs: vec![],
         dead: vec![],
         last_run: Some(a_run("r1", "succeeded")),
+        recent: vec![],
     }
 }
 
@@ -104,6 +105,7 @@ pub fn a_job(action: &str, state: &str) -> JobRow {
         hint_commit: Some(COMMIT.into()),
         waits_until: None,
         parked: None,
+        again: None,
         died: None,
     }
 }
@@ -153,6 +155,7 @@ pub fn a_run_page(run: RunRow, steps: Vec<StepRow>, log: &[String]) -> RunPage {
         log_end: 2_000,
         repo: Some("https://github.com/me/shop.git".into()),
         remote: Action::ALL.to_vec(),
+        live: Some(COMMIT.into()),
         job: None,
         delivery: Some("d1".into()),
     }
@@ -211,6 +214,7 @@ pub fn some_containers() -> ContainersView {
         state: ProjectState::Failing,
         reason: Some("no such image".into()),
         remote: Action::ALL.to_vec(),
+        shows_logs: false,
         problems,
         services: vec![ServiceView { exit_code: Some(1), ..a_service("jobs", "exited") }, a_service("web", "running")],
         used: vec![],
@@ -221,6 +225,7 @@ pub fn some_containers() -> ContainersView {
         state: ProjectState::Running,
         reason: None,
         remote: vec![Action::Restart],
+        shows_logs: false,
         problems: vec![],
         services: vec![a_service("web", "running")],
         used: vec![],
@@ -345,6 +350,8 @@ pub fn a_fleet() -> FleetView {
         job.id = JobId(number as u64);
     }
     shop.last_run = Some(a_run("r3", "running"));
+    shop.recent = vec![a_run("r3", "running"), a_run("r2", "rolled_back"), a_run("r1", "succeeded")];
+    shop.behind = Some(BehindView { behind: 2, ahead: 0, commits: vec![CommitView { commit: "b1".into(), subject: "Count the items".into(), author: "Bo".into(), at: before(60_000) }] });
     let mut far = a_project("cellar", "shop");
     far.host_last_seen = Some(before(3 * 3_600_000));
     let waits_until = Some(NOW.plus_ms(13 * 86_400_000));
@@ -380,6 +387,7 @@ pub fn hostile_project(word: &str) -> ProjectRow {
         dead: vec![JobRow { died: Some(Timestamp(u64::MAX)), hint_commit: Some(word.into()), ..a_dead_job(word) }],
         host_last_seen: Some(Timestamp(u64::MAX)),
         last_run: Some(hostile_run(word)),
+        recent: vec![hostile_run(word)],
         ..a_project("attic", "shop")
     }
 }

@@ -8,6 +8,7 @@ use doorstep_shared::ids::{Action, Cause};
 
 use super::{Ask, Daemon, Work, view};
 use crate::clock;
+use crate::journal::Goal;
 use crate::run::Request;
 
 impl Daemon {
@@ -36,7 +37,7 @@ impl Daemon {
                     return;
                 }
                 let id = clock::new_id();
-                let request = Request { project: project.clone(), action, cause: Cause::Manual, job: None, to, service };
+                let request = Request { project: project.clone(), action, cause: Cause::Manual, job: None, to: to.map(Goal::Release), service };
                 let _ = reply.send(Ok(id.clone()));
                 self.enqueue(project, Work::Fresh { request, id });
             }

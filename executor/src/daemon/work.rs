@@ -13,13 +13,13 @@ use super::reconcile::Asking;
 use super::{Daemon, Running, Wake, Work};
 use crate::clock;
 use crate::disk;
-use crate::journal::{Point, RunRecord};
+use crate::journal::{Goal, Point, RunRecord};
 use crate::run::{Cancel, RETRY_WRITE, Request, Runner, Shared};
 
 impl Daemon {
     /// A stored grant: checked against the host's file, then queued here.
     pub(super) fn accept(&mut self, grant: &Grant) {
-        let request = Request { project: grant.project.to_string(), action: grant.action, cause: grant.cause, job: Some((grant.job, grant.attempt)), to: None, service: grant.service.clone() };
+        let request = Request { project: grant.project.to_string(), action: grant.action, cause: grant.cause, job: Some((grant.job, grant.attempt)), to: goal(grant), service: grant.service.clone() };
         let allowed = match self.shared.config.projects.get(&request.project) {
             None => Err(format!("{} is not in this host's file", request.project)),
             // A push, heard of or found, is not an ask of the edge: what it starts is this host's own rule.
@@ -39,7 +39,7 @@ impl Daemon {
             action: grant.action,
             cause: grant.cause,
             job: Some((grant.job, grant.attempt)),
-            to: None,
+            to: goal(grant),
             service: grant.service.clone(),
         };
         self.conclude(request.record(clock::new_id()), RunState::Refused, FailureKind::Policy, "policy", why);
@@ -187,4 +187,9 @@ fn end(shared: &Shared, record: &RunRecord, reports: &[Report]) -> bool {
             false
         }
     }
+}
+
+/// What a grant to roll back goes back to, if it says.
+fn goal(grant: &Grant) -> Option<Goal> {
+    grant.hint_commit.clone().filter(|_| grant.action == Action::Rollback).map(Goal::Commit)
 }

@@ -125,9 +125,9 @@ pub struct RunRecord {
     /// no fault of the run's.
     #[serde(default)]
     pub forgiven: u32,
-    /// The release that a person wants to go back to.
+    /// What a person wants to go back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<u64>,
+    pub to: Option<Goal>,
     /// The one service that is meant, of a compose project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
@@ -141,6 +141,16 @@ pub struct RunRecord {
     /// puts back and does not begin again.
     #[serde(default)]
     pub failure: Option<Failure>,
+}
+
+/// What a rollback goes back to, if not to the release before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Goal {
+    /// A release of this host, named by a person here.
+    Release(u64),
+    /// The newest release that is kept of a commit, named on the dashboard.
+    Commit(String),
 }
 
 impl RunRecord {

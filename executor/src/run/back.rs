@@ -10,7 +10,7 @@ use doorstep_shared::ids::{Cause, FailureKind, RunState};
 
 use super::deploy::short;
 use super::{Fault, Runner};
-use crate::journal::{Release, ReleaseState, RunRecord, to_go_back_to};
+use crate::journal::{Goal, Release, ReleaseState, RunRecord, to_go_back_to};
 use crate::plan::{Environment, takeover};
 use crate::supervisor::owns_port;
 
@@ -44,9 +44,10 @@ impl Runner {
         let releases = self.shared.journal.releases(&self.project.name).map_err(|fault| self.fault("rollback", &format!("{fault:#}")))?;
         let no = |why: String| Fault { kind: FailureKind::Policy, ..self.fault("rollback", &why) };
         let live = releases.iter().find(|release| release.state == ReleaseState::Live);
-        let release = match self.record.to {
+        let release = match &self.record.to {
             None => to_go_back_to(&releases, live).ok_or_else(|| no("there is no earlier good release to go back to".to_owned()))?,
-            Some(id) => named(&releases, id).map_err(no)?,
+            Some(Goal::Release(id)) => named(&releases, *id).map_err(no)?,
+            Some(Goal::Commit(commit)) => of_commit(&releases, commit).map_err(no)?,
         };
         let layout = self.shared.supervisor.layout(&self.project);
         if !layout.slot(release.slot).is_dir() {
@@ -107,6 +108,16 @@ fn named(releases: &[Release], id: u64) -> Result<&Release, String> {
     }
 }
 
+/// The newest release of a commit that can be gone back to. Of several that
+/// cannot, the newest says why.
+fn of_commit<'r>(releases: &'r [Release], commit: &str) -> Result<&'r Release, String> {
+    let of: Vec<&Release> = releases.iter().rev().filter(|release| release.commit == commit).collect();
+    let Some(newest) = of.first() else {
+        return Err(format!("no release of {} is known here", short(commit)));
+    };
+    of.iter().find_map(|release| named(releases, release.id).ok()).map_or_else(|| named(releases, newest.id), Ok)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +162,9 @@ mod tests {
         let releases = [release(1, Pruned, true), release(2, Built, false), release(3, Bad, true), release(4, Live, true)];
         let say = |id| named(&releases, id).map(|release| release.id);
         assert_eq!(say(3), Ok(3));
+        let of = |id: u64| of_commit(&releases, &format!("{id:040}")).map(|release| release.id);
+        assert_eq!(of(3), Ok(3));
+        assert!(of(1).unwrap_err().contains("not kept any more") && of(9).unwrap_err().contains("no release of 0000000 is known"));
         for (id, why) in [(1, "not kept any more"), (2, "never live"), (4, "live already"), (5, "no release 5")] {
             assert!(say(id).unwrap_err().contains(why), "{id}");
         }

@@ -160,3 +160,23 @@ fn the_log_is_read_again_only_when_it_says_what_changed() {
     assert!(!run_wants_log(&run, &[a_step("verify", "started", None, "")], Some(&have)));
     assert!(run_wants_log(&run, &[a_step("verify", "succeeded", Some(1), "1 added, 0 modified, 0 removed")], Some(&have)));
 }
+
+#[test]
+fn one_goes_back_to_a_run_that_made_another_commit_live() {
+    let of = |action: &str, state: &str, live: Option<&str>, remote: &[Action]| {
+        let mut view = a_run_page(RunRow { action: action.parse().unwrap(), ..a_run("r1", state) }, vec![], &[]);
+        (view.live, view.remote) = (live.map(str::to_owned), remote.to_vec());
+        super::run(&view, None, VIEWER)
+    };
+    let page = of("deploy", "succeeded", Some("b0b0"), Action::ALL);
+    assert!(page.contains("action=\"/projects/attic/shop/rollback\"") && page.contains(&format!("name=\"commit\" value=\"{COMMIT}\"><button class=\"small\">Roll back to here")), "{page}");
+    for page in [
+        of("deploy", "succeeded", Some(COMMIT), Action::ALL),
+        of("deploy", "succeeded", None, Action::ALL),
+        of("deploy", "failed", Some("b0b0"), Action::ALL),
+        of("restart", "succeeded", Some("b0b0"), Action::ALL),
+        of("deploy", "succeeded", Some("b0b0"), &[Action::Deploy]),
+    ] {
+        assert!(!page.contains("Roll back to here"), "{page}");
+    }
+}

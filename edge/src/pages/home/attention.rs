@@ -1,0 +1,139 @@
+//! What needs a look, above everything else: a host that is away or takes no
+//! jobs, a project that is not well, a run that ended badly, a job given up.
+
+use doorstep_shared::ids::{ProjectState, RunState};
+use doorstep_shared::time::Timestamp;
+
+use super::super::html::{Href, Html};
+use super::super::parts::{self, count_words, job_words};
+use super::super::when;
+use crate::view::{FleetView, HostView, JobRow, ProjectRow, RunRow};
+
+/// Rows that are listed; a page of nothing else helps nobody.
+const ROWS_MAX: usize = 12;
+
+/// One thing that needs a look.
+pub enum Look<'a> {
+    /// A host is offline; so many jobs wait for it.
+    Away(&'a HostView, usize),
+    /// A host takes no jobs, and why.
+    Parked(&'a HostView, &'a str),
+    /// A project is failing or degraded.
+    Unwell(&'a ProjectRow),
+    /// The last run of a project did not succeed.
+    Ran(&'a ProjectRow, &'a RunRow),
+    /// A job was given up and nothing succeeded since.
+    Dead(&'a ProjectRow, &'a JobRow),
+}
+
+/// What needs a look, the gravest kind first.
+pub fn of(view: &FleetView) -> Vec<Look<'_>> {
+    let mut looks = Vec::new();
+    for host in &view.hosts {
+        if !host.online {
+            let jobs = view.projects.iter().filter(|project| project.host == host.name).map(|project| project.jobs.len());
+            looks.push(Look::Away(host, jobs.sum()));
+        } else if let Some(reason) = &host.parked {
+            looks.push(Look::Parked(host, reason));
+        }
+    }
+    // Of a host that is away only the last state is known, and that it is away is said.
+    let is_unwell = |project: &&ProjectRow| project.online && matches!(project.state, ProjectState::Failing | ProjectState::Degraded);
+    looks.extend(view.projects.iter().filter(is_unwell).map(Look::Unwell));
+    for project in &view.projects {
+        let ran = project.last_run.as_ref().filter(|run| matches!(run.state, RunState::Failed | RunState::RolledBack | RunState::Refused));
+        // A job that was given up says what its last run said.
+        looks.extend(ran.map(|run| Look::Ran(project, run)).or_else(|| project.dead.first().map(|job| Look::Dead(project, job))));
+    }
+    looks
+}
+
+/// The section, or nothing when all is well.
+pub fn section(looks: &[Look<'_>], now: Timestamp) -> Html {
+    let mut html = Html::new();
+    if looks.is_empty() {
+        return html;
+    }
+    html.raw("<section id=\"attention\" class=\"card\"><h2>Needs a look</h2><ul class=\"looks\">");
+    for look in looks.iter().take(ROWS_MAX) {
+        html.add(&row(look, now));
+    }
+    html.raw("</ul>");
+    let left = looks.len().saturating_sub(ROWS_MAX);
+    if left > 0 {
+        html.raw("<p class=\"muted\">and ").text(&count_words(left, "thing")).raw(" more below</p>");
+    }
+    html.raw("</section>");
+    html
+}
+
+fn row(look: &Look<'_>, now: Timestamp) -> Html {
+    match look {
+        Look::Away(host, jobs) => away(host, *jobs, now),
+        Look::Parked(host, reason) => {
+            let mut html = open("parked", host.name.as_str(), None);
+            html.add(&parts::parked_badge(reason)).raw("</li>");
+            html
+        }
+        Look::Unwell(project) => {
+            let mut html = of_project("state", project);
+            html.add(&parts::project_badge(project.state, project.online));
+            if let Some(reason) = &project.reason {
+                html.raw(" <span class=\"one\">").add(&parts::quote(reason)).raw("</span>");
+            }
+            html.raw("</li>");
+            html
+        }
+        Look::Ran(project, run) => ran(project, run, now),
+        Look::Dead(project, job) => {
+            let mut html = of_project("dead", project);
+            html.text(&job_words(job.action, job.service.as_ref())).raw(" ").add(&parts::job_badge(job.state)).raw(" <span class=\"one\">");
+            html.add(&parts::quote(job.reason.as_deref().unwrap_or("nobody said why"))).raw("</span> <span class=\"muted\">");
+            html.add(&when::ago(job.died.unwrap_or(job.created), now)).raw("</span></li>");
+            html
+        }
+    }
+}
+
+fn away(host: &HostView, jobs: usize, now: Timestamp) -> Html {
+    let mut html = open("away", host.name.as_str(), None);
+    html.add(&parts::host_badge(false));
+    if let Some(at) = host.last_seen {
+        html.raw(" <span class=\"muted\">last seen ").add(&when::ago(at, now)).raw("</span>");
+    }
+    if jobs > 0 {
+        html.raw(" <span>").text(&count_words(jobs, "job")).raw(if jobs == 1 { " waits for it</span>" } else { " wait for it</span>" });
+    }
+    html.raw("</li>");
+    html
+}
+
+fn ran(project: &ProjectRow, run: &RunRow, now: Timestamp) -> Html {
+    let mut html = of_project("run", project);
+    html.raw("<a href=\"").href(&parts::run_href(run)).raw("\">").text(&job_words(run.action, run.service.as_ref())).raw("</a> ");
+    html.add(&parts::run_badge(run.state));
+    if let Some(failure) = &run.failure {
+        html.raw(" <span class=\"one\">at ").add(&parts::quote(&failure.step)).raw(": ").add(&parts::quote(&failure.message)).raw("</span>");
+    }
+    html.raw(" <span class=\"muted\">").add(&when::ago(run.ended.unwrap_or(run.started), now)).raw("</span></li>");
+    html
+}
+
+fn of_project(kind: &'static str, project: &ProjectRow) -> Html {
+    open(kind, project.host.as_str(), Some(project.name.as_str()))
+}
+
+/// The row's begin: which host or project, as a link to it further down.
+fn open(kind: &'static str, host: &str, project: Option<&str>) -> Html {
+    let mut html = Html::new();
+    html.raw("<li id=\"look/").raw(kind).raw("/").text(host);
+    if let Some(name) = project {
+        html.raw("/").text(name);
+    }
+    html.raw("\">");
+    match project {
+        Some(name) => html.link(&parts::project_href(host, name), name).raw(" <span class=\"muted\">on ").text(host).raw("</span> "),
+        None => html.link(&Href::within(&["host", host]), host).raw(" "),
+    };
+    html
+}
