@@ -20,7 +20,12 @@ async fn with_three_versions() -> Shop {
 }
 
 async fn ask(shop: &Shop, action: &str) -> Value {
-    let answer = shop.edge.api("POST", &format!("/api/projects/attic/shop/{action}")).await;
+    ask_with(shop, action, "").await
+}
+
+async fn ask_with(shop: &Shop, action: &str, body: &str) -> Value {
+    let bearer = format!("Bearer {}", doorstep_tests::API_TOKEN);
+    let answer = shop.edge.request("POST", &format!("/api/projects/attic/shop/{action}"), &[("authorization", &bearer)], body).await;
     assert_eq!(answer.status, 202, "{}", answer.text());
     let job = answer.json()["job"].clone();
     let is_it = |run: &Value| run["job"] == job && run["state"] != "running";
@@ -46,6 +51,27 @@ async fn going_back_only_switches_and_drops_no_request() {
     shop.serves("1").await;
     let seen = prober.stop().await;
     assert!(seen.good > 0 && seen.failed.is_empty(), "{seen:?}");
+}
+
+#[tokio::test]
+async fn one_goes_back_to_the_commit_that_was_named() {
+    let mut shop = Shop::open_on(terms(), &App::quick("1")).await;
+    let mut commits = vec![shop.status().await["live"]["commit"].as_str().unwrap().to_owned()];
+    for version in ["2", "3"] {
+        commits.push(shop.push(&App::quick(version)).await.commit);
+        shop.serves(version).await;
+    }
+    shop.is_idle().await;
+    let to = |commit: &str| json!({"commit": commit}).to_string();
+    let run = ask_with(&shop, "rollback", &to(&commits[0])).await;
+    assert_eq!((&run["run"]["state"], &run["run"]["commit"]), (&json!("succeeded"), &json!(commits[0])), "{run:#}");
+    shop.serves("1").await;
+    for (commit, why) in [(commits[0].as_str(), "is live already"), (&"0".repeat(40), "no release of 0000000 is known here")] {
+        let run = ask_with(&shop, "rollback", &to(commit)).await;
+        assert_eq!((&run["run"]["state"], &run["run"]["failure"]["kind"]), (&json!("refused"), &json!("policy")), "{run:#}");
+        assert!(run["run"]["failure"]["message"].as_str().unwrap().contains(why), "{run:#}");
+    }
+    shop.serves("1").await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! can be asked of one, of a project, of all that a host has.
 
 use doorstep_shared::ids::{Action, Cause, ContainerHealth, ProjectState, RunState, ServiceName, ServiceState};
-use doorstep_shared::protocol::{Grant, ProjectView, Report, SERVICE_VERSION, SERVICES_MAX, ServiceView, ToEdge, ToExecutor};
+use doorstep_shared::protocol::{GO_BACK_TO_VERSION, Grant, ProjectView, Report, SERVICE_VERSION, SERVICES_MAX, ServiceView, ToEdge, ToExecutor};
 use doorstep_shared::time::Timestamp;
 use doorstep_tests::{Answer, Edge, FakeExecutor, Heard, Socket, project, wait};
 use serde_json::{Value, json};
@@ -61,10 +61,14 @@ async fn containers(edge: &Edge, host: &str) -> Value {
 
 /// Says hello as a doorstep that knows nothing of services.
 async fn hello_old(host: &FakeExecutor, edge: &Edge, projects: &[ProjectView]) -> Socket {
+    hello_as(SERVICE_VERSION - 1, host, edge, projects).await
+}
+
+async fn hello_as(spoken: u16, host: &FakeExecutor, edge: &Edge, projects: &[ProjectView]) -> Socket {
     let mut socket = Socket::dial(edge).await;
     let mut frame = host.hello_frame(&socket.nonce, &[], projects);
     if let ToEdge::Hello { version, .. } = &mut frame {
-        *version = SERVICE_VERSION - 1;
+        *version = spoken;
     }
     socket.send(&frame).await;
     assert!(matches!(socket.hear().await, Heard::Frame(ToExecutor::Welcome { .. })));
@@ -191,6 +195,31 @@ async fn a_doorstep_that_knows_no_services_is_never_asked_for_one() {
     let (_, whole) = ask(&edge, "svc-old/svc-old/restart", "").await;
     let Heard::Frame(ToExecutor::Grant { grant }) = socket.hear().await else { panic!("it is asked again") };
     assert_eq!(json!(grant.job), whole["job"]);
+}
+
+#[tokio::test]
+async fn a_commit_to_go_back_to_is_granted_only_to_who_understands_it() {
+    let edge = shared_edge().await;
+    let (host, projects) = (edge.enrolled("back-to").await, [project("back-to", "back-to/shop")]);
+    let commit = "c0ffee".repeat(7)[..40].to_owned();
+    let body = json!({"commit": commit}).to_string();
+    let mut old = hello_as(GO_BACK_TO_VERSION - 1, &host, &edge, &projects).await;
+    let (status, said) = ask(&edge, "back-to/back-to/rollback", &body).await;
+    assert_eq!((status, &said["error"]), (409, &json!("host_too_old")), "{said}");
+    assert_eq!(old.beat().await, Heard::Pong, "nothing was granted");
+    let mut session = host.connect(&projects).await;
+    for (path, body, code) in [
+        ("back-to/back-to/deploy", body.as_str(), "commit_not_allowed"),
+        ("back-to/back-to/rollback", r#"{"commit": "main"}"#, "bad_ask"),
+        ("back-to/back-to/rollback?commit=c0ffee", "", "bad_ask"),
+    ] {
+        let (status, said) = ask(&edge, path, body).await;
+        assert_eq!((status, &said["error"]), (400, &json!(code)), "{path} {body}: {said}");
+    }
+    let (status, asked) = ask(&edge, "back-to/back-to/rollback", &body).await;
+    assert_eq!(status, 202, "{asked}");
+    let grant = session.grant().await;
+    assert_eq!((json!(grant.job), grant.hint_commit), (asked["job"].clone(), Some(commit)));
 }
 
 #[tokio::test]
