@@ -4,55 +4,8 @@
 // The last three lines are the sum, and are printed whatever it is.
 
 import * as at from "./selectors.mjs";
-import { serious } from "./axe.mjs";
-import { ask, check, follows, open, say, scenario, screenshot, shows, signIn, until } from "./lib.mjs";
-
-const WIDTHS = [390, 1280];
-const SCHEMES = ["light", "dark"];
-// The narrowest phone that is looked at, besides.
-const NARROWEST = 360;
-
-const faults = [], wide = [];
-let looked = 0;
-
-const settled = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-
-const checkWidth = async (page, name, width) => {
-  await page.setViewportSize({ width, height: 844 });
-  await settled(page);
-  const most = await page.evaluate(() => document.documentElement.scrollWidth);
-  if (most > width) wide.push(`${name} at ${width} px is ${most} px wide`);
-};
-
-const eachView = async (page, name, see) => {
-  for (const width of WIDTHS) {
-    for (const colorScheme of SCHEMES) {
-      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-      await checkWidth(page, name, width);
-      await see(width, colorScheme);
-    }
-  }
-};
-
-// The pictures are of the page as it opens; looked at is all that is folded too.
-const look = async (page, name) => {
-  await eachView(page, name, async (width, colorScheme) => screenshot(page, `${name}-${width}-${colorScheme}`));
-  const folded = page.locator("details:not([open]) > summary");
-  while (await folded.count()) await folded.first().click();
-  await checkWidth(page, name, NARROWEST);
-  await eachView(page, name, async (width, colorScheme) => {
-    faults.push(...(await serious(page)).map((fault) => `${name}, ${width} px, ${colorScheme}: ${fault}`));
-    looked += 1;
-  });
-};
-
-const sum = (seen) => {
-  say(`${looked} views of pages`);
-  for (const fault of [...faults, ...wide, ...seen.csp, ...seen.errors()]) say(`  ${fault}`);
-  say(`csp: ${seen.csp.length} violations`);
-  say(`axe: ${faults.length} serious`);
-  say(`console: ${seen.errors().length} errors`);
-};
+import { ask, check, follows, go, open, scenario, shows, signIn, until } from "./lib.mjs";
+import { faults, look, sum, wide } from "./views.mjs";
 
 const signingIn = async (context, seen) => {
   const page = await context.newPage();
@@ -74,10 +27,23 @@ const empty = async (person) => {
   }
 };
 
+// A fleet with a history.
+const fleet = async (person) => {
+  const context = await person({ baseURL: process.env.DOORSTEP_FLEET_URL });
+  const page = await open(context, "/");
+  const paths = { fleet: "/", "fleet-project": "/projects/nas/media", "fleet-containers": "/containers" };
+  for (const [name, path] of Object.entries(paths)) {
+    await go(page, path);
+    if (name !== "fleet") await until("a chart", () => page.locator(".used [data-values*=' ']").count());
+    await look(page, name);
+  }
+};
+
 await scenario(async ({ person, seen }) => {
   const context = await person();
   await signingIn(context, seen);
   await empty(person);
+  await fleet(person);
 
   await ask("push 2 sick");
   const sick = await ask("ended");
@@ -89,13 +55,17 @@ await scenario(async ({ person, seen }) => {
   const running = await until("the run", () => link.getAttribute("href", { timeout: 1000 }), (run) => run && !run.endsWith(well));
   const paths = {
     home: "/", project: "/projects/attic/shop", "project-services": "/projects/cellar/media", deliveries: "/deliveries", containers: "/containers",
-    "run-rolled-back": `/runs/${sick}`, "run-succeeded": `/runs/${well}`, "run-running": running,
+    "run-rolled-back": `/runs/${sick}`, "run-succeeded": `/runs/${well}`, "run-running": running, audit: "/audit", settings: "/settings",
   };
   for (const [name, path] of Object.entries(paths)) {
     await page.goto(path);
     await follows(page);
     await look(page, name);
   }
+  await go(page, "/deliveries");
+  await page.getByRole("main").locator("a[href^='/deliveries/']").first().click();
+  await page.waitForURL((to) => to.pathname.startsWith("/deliveries/"));
+  await look(page, "delivery");
   seen.expect(404, "/runs/none");
   await page.goto("/runs/none");
   await look(page, "no-such-run");

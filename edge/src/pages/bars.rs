@@ -1,8 +1,7 @@
 //! The last runs of a project at a glance: one bar each, the newest on the right.
 //!
-//! A bar is as high as its run was long, on a logarithmic scale, so that a build
-//! of a minute does not flatten the deploys of a second beside it. Its state is
-//! said by colour, by how the bar is drawn and, unless it succeeded, by a sign
+//! A bar is as high as its run was long among those beside it, on a logarithmic
+//! scale. Its state is said by colour, by how the bar is drawn and, unless it succeeded, by a sign
 //! under it; its name says all of it in words.
 //!
 //! Invariant: without patterns and ids, so that a page may hold many. Absent on
@@ -37,9 +36,10 @@ pub fn run_bar(runs: &[RunRow], now: Timestamp) -> Html {
     let width = PITCH * shown.len() as u64;
     html.raw("<svg class=\"bars\" role=\"group\" aria-label=\"").text(&summary(&shown)).raw("\" viewBox=\"0 0 ").number(width);
     html.raw(" ").number(HEIGHT).raw("\" width=\"").number(width).raw("\" height=\"").number(HEIGHT).raw("\">");
+    let longest = longest_ms(&shown, now);
     for (place, run) in shown.iter().rev().enumerate() {
         let is_newest = place + 1 == shown.len();
-        html.add(&bar(run, place as u64 * PITCH, is_newest, now));
+        html.add(&bar(run, place as u64 * PITCH, height(took_ms(run, now), longest), is_newest));
     }
     html.raw("</svg>");
     html
@@ -47,26 +47,27 @@ pub fn run_bar(runs: &[RunRow], now: Timestamp) -> Html {
 
 /// The same for a list of many projects: without links, and as wide however few
 /// runs there are, so that the newest stand below each other.
-pub fn small(runs: &[RunRow]) -> Html {
+pub fn small(runs: &[RunRow], now: Timestamp) -> Html {
     let shown: Vec<&RunRow> = runs.iter().take(BARS_MAX).collect();
     let mut html = Html::new();
     if shown.is_empty() {
         return html;
     }
     html.raw("<svg class=\"bars small\" role=\"img\" aria-label=\"").text(&summary(&shown)).raw("\" viewBox=\"0 0 330 48\"><path class=\"none\" d=\"M0 36h330\"></path>");
+    let longest = longest_ms(&shown, now);
     for (place, run) in (0..BARS_MAX as u64).rev().zip(&shown) {
-        html.add(&small_bar(run, place * PITCH + PITCH / 2));
+        html.add(&small_bar(run, place * PITCH + PITCH / 2, height(took_ms(run, now), longest)));
     }
     html.raw("</svg>");
     html
 }
 
 /// A run as a stroke, its sign, and its words for who points at it.
-fn small_bar(run: &RunRow, x: u64) -> Html {
+fn small_bar(run: &RunRow, x: u64, height: u64) -> Html {
     let (tone, sign) = look(run.state);
     let mut html = Html::new();
     html.raw("<g class=\"").raw(tone).raw("\"><title>").text(&short_words(run)).raw("</title><path d=\"M").number(x).raw(" ").number(BASE);
-    html.raw("v-").number(height(run.ended.map_or(0, |ended| ended.ms_since(run.started)))).raw("\"></path>");
+    html.raw("v-").number(height).raw("\"></path>");
     if !sign.is_empty() {
         html.raw("<text x=\"").number(x).raw("\" y=\"").number(HEIGHT - 2).raw("\">").raw(sign).raw("</text>");
     }
@@ -89,9 +90,8 @@ pub fn run_words(runs: &[RunRow]) -> String {
 }
 
 /// One run as a link: a field to point at, the bar, the sign.
-fn bar(run: &RunRow, x: u64, is_newest: bool, now: Timestamp) -> Html {
+fn bar(run: &RunRow, x: u64, height: u64, is_newest: bool) -> Html {
     let (tone, sign) = look(run.state);
-    let height = height(took_ms(run, now));
     let mut html = Html::new();
     html.raw("<a href=\"").href(&parts::run_href(run)).raw(if is_newest { "\">" } else { "\" tabindex=\"-1\">" });
     html.raw("<title>").text(&words(run)).raw("</title>");
@@ -121,14 +121,20 @@ fn took_ms(run: &RunRow, now: Timestamp) -> u64 {
     }
 }
 
-/// Four steps for each doubling: from a tenth of a second, the lowest bar, to an
-/// hour, which fills the room.
-fn height(ms: u64) -> u64 {
-    const TENTH_OF_A_SECOND: u64 = 26; // 4 × log2 of 100
-    const HOUR: u64 = 87;
-    let quarters = u64::from(u128::from(ms.max(1)).saturating_pow(4).ilog2());
-    let above = quarters.clamp(TENTH_OF_A_SECOND, HOUR) - TENTH_OF_A_SECOND;
-    BAR_HEIGHT_MIN + above * (BASE - BAR_HEIGHT_MIN) / (HOUR - TENTH_OF_A_SECOND)
+/// How high a bar is among those beside it: the longest fills the room, and each
+/// halving takes a quarter of it, so that a build of a minute does not flatten
+/// the deploys of five seconds.
+fn height(ms: u64, longest_ms: u64) -> u64 {
+    const QUARTERS_MAX: u64 = 16;
+    // Four times the logarithm, in whole steps.
+    let quarters = |ms: u64| u64::from(u128::from(ms.max(1)).saturating_pow(4).ilog2());
+    let below = quarters(longest_ms).saturating_sub(quarters(ms)).min(QUARTERS_MAX);
+    BASE - (BASE - BAR_HEIGHT_MIN) * below / QUARTERS_MAX
+}
+
+/// How long the longest of them took.
+fn longest_ms(runs: &[&RunRow], now: Timestamp) -> u64 {
+    runs.iter().map(|run| took_ms(run, now)).max().unwrap_or(0)
 }
 
 /// A run in words that stay true while the page is open: its exact time.
@@ -190,12 +196,12 @@ mod tests {
     fn a_longer_run_is_never_a_lower_bar() {
         let mut last = 0;
         for exponent in 0..64 {
-            let now = height(1 << exponent);
+            let now = height(1 << exponent, 1 << 40);
             assert!((BAR_HEIGHT_MIN..=BASE).contains(&now) && now >= last, "{now}");
             last = now;
         }
-        assert_eq!((height(0), height(u64::MAX)), (BAR_HEIGHT_MIN, BASE));
-        assert!(height(1_000) < height(10_000) && height(10_000) < height(60_000));
+        assert_eq!((height(0, u64::MAX), height(u64::MAX, u64::MAX), height(0, 0)), (BAR_HEIGHT_MIN, BASE, BASE));
+        assert!(height(4_000, 60_000) < height(10_000, 60_000) && height(10_000, 60_000) < height(30_000, 60_000));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "stories fail by panicking")]
 
+mod fleet;
 mod guests;
 mod script;
 mod world;
@@ -64,9 +65,10 @@ async fn without_javascript_everything_can_be_read_and_done() {
 #[tokio::test]
 async fn every_page_is_in_order_in_both_sizes_and_both_colours() {
     let Some(chromium) = script::chromium() else { return };
-    let (mut world, empty) = (World::serving("1").await, Edge::start().await);
+    let (mut world, empty, with_fleet) = (World::serving("1").await, Edge::start().await, Edge::start().await);
+    let _fleet = fleet::fleet(&with_fleet).await;
     let _guest = guests::media(&world.shop.edge).await;
-    let environment = [("DOORSTEP_URL", world.shop.edge.url("")), ("DOORSTEP_EMPTY_URL", empty.url(""))];
+    let environment = [("DOORSTEP_URL", world.shop.edge.url("")), ("DOORSTEP_EMPTY_URL", empty.url("")), ("DOORSTEP_FLEET_URL", with_fleet.url(""))];
     let said = script::run("pages", &chromium, &environment, async |words| world.act(words).await).await;
     let last = said[said.len().saturating_sub(3)..].join("\n");
     assert_eq!(last, "csp: 0 violations\naxe: 0 serious\nconsole: 0 errors");

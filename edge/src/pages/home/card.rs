@@ -37,13 +37,13 @@ fn shown(project: &ProjectRow) -> String {
 }
 
 fn card(project: &ProjectRow, now: Timestamp) -> Html {
-    let mut html = identity(project);
+    let mut html = identity(project, now);
     html.add(&facts(project, now)).add(&asks(project));
     html
 }
 
 /// What it is, how it is, where it serves, how it ran.
-fn identity(project: &ProjectRow) -> Html {
+fn identity(project: &ProjectRow, now: Timestamp) -> Html {
     let href = parts::project_href(project.host.as_str(), project.name.as_str());
     let mut html = Html::new();
     html.raw("<div class=\"identity\"><div class=\"line\"><h3>").link(&href, project.name.as_str()).raw("</h3>");
@@ -54,7 +54,7 @@ fn identity(project: &ProjectRow) -> Html {
     if let Some(address) = &project.address {
         html.raw("<p class=\"clamp\">").add(&parts::address(address)).raw("</p>");
     }
-    html.add(&bars::small(&project.recent)).raw("</div>");
+    html.add(&bars::small(&project.recent, now)).raw("</div>");
     html
 }
 
