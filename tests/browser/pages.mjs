@@ -37,6 +37,11 @@ const fleet = async (person) => {
     if (name !== "fleet") await until("a chart", () => page.locator(".used [data-values*=' ']").count());
     await look(page, name);
   }
+  // From a service of all of them to what it prints.
+  await page.getByRole("link", { name: "logs of db" }).click();
+  await until("the output of one service", () => page.locator("#printed").innerText(), (text) => /db \| checkpoint/.test(text) && !/web \|/.test(text));
+  await page.locator("#of-service").getByRole("link", { name: "all" }).click();
+  await shows("the output of all", page.locator("#printed"), /web \| GET/);
 };
 
 await scenario(async ({ person, seen }) => {

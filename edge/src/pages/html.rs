@@ -144,8 +144,13 @@ impl Href {
 
     /// The part of the same page with this id.
     pub fn within(segments: &[&str]) -> Self {
-        let path = Self::local(segments).0.0;
-        Self(Html(format!("#{}", path.trim_start_matches('/'))))
+        Self(Html::new()).at(segments)
+    }
+
+    /// The part with this id of the page.
+    pub fn at(self, segments: &[&str]) -> Self {
+        let id = Self::local(segments).0.0;
+        Self(Html(format!("{}#{}", self.0.0, id.trim_start_matches('/'))))
     }
 
     /// Somebody's address, if it is one of the web; `javascript:` and the like are not.

@@ -212,10 +212,30 @@
     if (!place || place.dataset.host !== host || place.dataset.project !== project) return;
     const follow = place.scrollHeight - place.scrollTop - place.clientHeight < 24;
     const kept = first ? lines : printed.concat(lines);
-    if (!first && kept.length <= LINES_MAX) place.append(lines.join("\n") + "\n");
-    else place.textContent = kept.slice(-LINES_MAX / 2).map((line) => line + "\n").join("");
+    if (!first && kept.length <= LINES_MAX) place.append(ofService(lines));
+    else place.textContent = ofService(kept.slice(-LINES_MAX / 2));
     printed = first || kept.length > LINES_MAX ? kept.slice(-LINES_MAX / 2) : kept;
     if (follow) toEnd("#printed");
+  };
+
+  // The page's address may name the one service whose lines are wanted. A line
+  // begins with its service, or with its container, of which there may be many.
+  const service = () => decodeURIComponent(location.hash).match(/^#output\/(.+)/)?.[1];
+  const ofService = (lines) => {
+    const wanted = service(), has = (head) => head === wanted || head.replace(/-\d+$/, "").endsWith("-" + wanted);
+    return lines.filter((line) => !wanted || has(line.split(" | ", 1)[0])).map((line) => line + "\n").join("");
+  };
+
+  const chosen = () => {
+    const place = document.getElementById("printed");
+    if (!place) return;
+    place.textContent = ofService(printed);
+    for (const link of document.querySelectorAll("#of-service a")) {
+      if (link.hash === location.hash || !service() && link.hash === "#output") link.setAttribute("aria-current", true);
+      else link.removeAttribute("aria-current");
+    }
+    if (service()) document.getElementById("output").scrollIntoView();
+    toEnd("#printed");
   };
 
   // --- what everything uses: the same words and points as in used.rs ----------
@@ -315,6 +335,8 @@
   };
 
   synchronise();
+  chosen();
+  addEventListener("hashchange", chosen);
   if (!location.hash) toEnd("#log[data-follow]");
   connect();
   setInterval(beat, 5000);

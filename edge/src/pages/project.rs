@@ -4,7 +4,7 @@ use doorstep_shared::ids::{Action, ProjectState};
 use doorstep_shared::time::Timestamp;
 
 use super::Viewer;
-use super::html::Html;
+use super::html::{Href, Html};
 use super::layout::{Frame, document};
 use super::asks::{Asks, offered};
 use super::parts::{self, Facts};
@@ -53,6 +53,13 @@ fn printed(project: &ProjectRow) -> Html {
         html.raw("<p class=\"muted\">What it prints stays on its host: <code>doorstep logs ").text(name);
         html.raw(" -f</code> shows it there. With <code>\"logs\"</code> in <code>[policy] remote</code> of the host's <code>doorstep.toml</code> it shows here too.</p>");
         return html;
+    }
+    if project.services.len() > 1 {
+        html.raw("<p class=\"line\" id=\"of-service\"><a href=\"#output\">all</a>");
+        for service in &project.services {
+            html.raw("<a href=\"").href(&Href::within(&["output", service.name.as_str()])).raw("\">").text(service.name.as_str()).raw("</a>");
+        }
+        html.raw("</p>");
     }
     html.raw("<noscript><p class=\"muted\">Without JavaScript: <code>doorstep logs ").text(name).raw(" -f</code> on its host.</p></noscript>");
     html.raw("<pre id=\"printed\" class=\"log\" tabindex=\"0\" role=\"log\" aria-labelledby=\"printed-name\" data-host=\"").text(host);
@@ -194,7 +201,7 @@ mod tests {
         let run = RunRow { service: Some("web".parse().unwrap()), action: Action::Restart, ..a_run("r1", "succeeded") };
         let page = page(media, vec![run]);
         let text = seen(&page);
-        assert!(text.contains("## Services\nService | State |") && text.contains("\nweb | ● running ✓ healthy |"), "{text}");
+        assert!(text.contains("## Services\nService | State |") && text.contains("\nweb logs of web | ● running ✓ healthy |"), "{text}");
         assert!(text.contains("\nrestart web | ○ waiting |") && text.contains("[Cancel: restart web of media on attic]"), "{text}");
         assert!(text.contains("\ndeploy web | ✕ dead") && text.contains("\nrestart web | ✓ succeeded"), "{text}");
         assert!(page.contains("action=\"/projects/attic/media/stop\"><input type=\"hidden\" name=\"form_token\" value=\"f0f1f2\"><input type=\"hidden\" name=\"service\" value=\"web\"><button"), "{page}");

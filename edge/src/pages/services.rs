@@ -28,7 +28,7 @@ pub fn table(services: &[ServiceView], used: &[UsedRow], asks: &Asks<'_>, online
     let mut table = Table::new("Services", &["Service", "State", "Uses", "Image", "Up", "Ports", "Action"]);
     for service in services {
         let cells = [
-            Html::of(service.name.as_str()),
+            name(service, asks),
             state(service, online),
             uses(service, used, asks, online),
             image(service),
@@ -53,6 +53,16 @@ pub fn buttons(service: &ServiceView, asks: &Asks<'_>) -> Html {
         ServiceState::Created | ServiceState::Exited | ServiceState::Dead | ServiceState::Absent => OF_WHAT_DOES_NOT,
     };
     asks.line(Some(&service.name), offered)
+}
+
+/// Its name, and the way to what it prints where its host lets that be seen.
+fn name(service: &ServiceView, asks: &Asks<'_>) -> Html {
+    let mut html = Html::of(service.name.as_str());
+    if asks.shows_logs {
+        html.raw(" <a class=\"logs\" href=\"").href(&parts::project_href(asks.host, asks.project).at(&["output", service.name.as_str()]));
+        html.raw("\">logs<span class=\"vh\"> of ").text(service.name.as_str()).raw("</span></a>");
+    }
+    html
 }
 
 /// How it is: its state, what its health check says, how it ended.
@@ -159,8 +169,8 @@ mod tests {
         assert_eq!(
             shown(&[jobs, web], Action::ALL, true),
             "Service | State | Uses | Image | Up | Ports | Action\n\
-             jobs | ✕ exited exit code 1 | | web:1.2 aaaaaaaaaaaa | | | [Start: jobs of media on attic] [Rebuild: jobs of media on attic]\n\
-             web | ● running ✓ healthy | | web:1.2 aaaaaaaaaaaa | 3 h 0 min 2 restarts | 127.0.0.1:8080->80/tcp, 443/tcp | \
+             jobs logs of jobs | ✕ exited exit code 1 | | web:1.2 aaaaaaaaaaaa | | | [Start: jobs of media on attic] [Rebuild: jobs of media on attic]\n\
+             web logs of web | ● running ✓ healthy | | web:1.2 aaaaaaaaaaaa | 3 h 0 min 2 restarts | 127.0.0.1:8080->80/tcp, 443/tcp | \
              [Restart: web of media on attic] [Stop: web of media on attic] [Rebuild: web of media on attic]"
         );
     }

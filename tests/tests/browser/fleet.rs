@@ -68,7 +68,7 @@ fn at_home() -> Vec<ProjectView> {
     let web = ServiceView { ports: vec!["127.0.0.1:8096->8096/tcp".into()], ..service("web", ServiceState::Running, "ghcr.io/ann/media:2.4") };
     vec![
         ProjectView { live: live("Show the weather of tomorrow", "Ann", 26 * HOUR_MS), address: Some("https://home.example".into()), ..project("dashboard", "ann/dashboard") },
-        ProjectView { live: live("Subtitles in Finnish", "Ann", 9 * MINUTE_MS), services: vec![web, service("db", ServiceState::Running, "postgres:17.2"), service("jobs", ServiceState::Running, "ghcr.io/ann/media:2.4")], address: Some("https://media.example".into()), ..project("media", "ann/media") },
+        ProjectView { live: live("Subtitles in Finnish", "Ann", 9 * MINUTE_MS), services: vec![web, service("db", ServiceState::Running, "postgres:17.2"), service("jobs", ServiceState::Running, "ghcr.io/ann/media:2.4")], shows_logs: true, address: Some("https://media.example".into()), ..project("media", "ann/media") },
         ProjectView { live: live("Portions for two", "Ben", 3 * HOUR_MS), state: ProjectState::Degraded, reason: Some("worker is started again and again".into()), services: vec![service("web", ServiceState::Running, "ghcr.io/ann/recipes:3.1"), recipes], ..project("recipes", "ann/recipes") },
         ProjectView { live: live("Cache the front page", "Ben", 8 * 24 * HOUR_MS), behind: Some(behind), address: Some("https://news.example".into()), remote: vec![Action::Fetch, Action::Deploy], ..project("news", "ann/news") },
     ]
@@ -111,6 +111,8 @@ fn stays(mut session: Session, used: Vec<(&'static str, Option<&'static str>, u3
                 cpu_permille: wave(*cpu, phase * 5),
                 memory_bytes: (mib << 20) + (u64::from(wave(1_000, phase * 3)) << 12),
             });
+            let lines = ["db | checkpoint complete", "web | GET / 200", "web | GET /film 200"].map(str::to_owned).to_vec();
+            session.socket.send(&ToEdge::Printed { project: "media".parse().unwrap(), first: true, lines }).await;
             session.socket.send(&ToEdge::Used { round_trip_ms: Some(18 + number % 5), used: views.collect() }).await;
             session.socket.beat().await;
         }
