@@ -45,6 +45,17 @@ impl Tools {
     }
 }
 
+/// How many bytes `gzip` makes of these: what a platform that compresses its
+/// answers sends, give or take a little.
+#[must_use]
+pub fn gzipped(bytes: &[u8]) -> usize {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, bytes).unwrap();
+    let output = Command::new("gzip").args(["-6", "-c"]).arg(file.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout.len()
+}
+
 /// What an SQL statement makes of a database, the first column of each row.
 pub(crate) fn sqlite(database: &Path, statement: &str) -> Vec<String> {
     const SCRIPT: &str = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1], timeout=10, isolation_level=None)\nfor row in db.execute(sys.argv[2]): print(row[0])";
