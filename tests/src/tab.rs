@@ -17,6 +17,7 @@ use crate::{Edge, Page, wait};
 
 // As in live.js.
 const DEBOUNCE: Duration = Duration::from_millis(150);
+const SPREAD_MS: u64 = 100;
 const REST_MAX: Duration = Duration::from_secs(3);
 
 /// What a tab took in.
@@ -24,18 +25,14 @@ const REST_MAX: Duration = Duration::from_secs(3);
 pub struct Seen {
     /// The lines of its run's log, those of the page's first sight among them.
     pub lines: Vec<String>,
-    /// How often it was told that something changed, and in how many bytes.
+    /// How often it was told that something changed.
     pub nudges: usize,
-    /// See `nudges`.
-    pub nudged_bytes: usize,
     /// How often it fetched its page again.
     pub pages: usize,
     /// How often it fetched what is new of a log.
     pub parts: usize,
     /// The bytes of the bodies of both.
     pub fetched_bytes: usize,
-    /// The bodies of the last page that it fetched.
-    pub last_page: String,
 }
 
 /// An open tab.
@@ -53,13 +50,14 @@ pub struct Tab {
     end: u64,
     rested: Instant,
     page_due: Option<Instant>,
+    log_rested: Instant,
+    log_due: Option<Instant>,
     seen: Seen,
     count: Arc<AtomicUsize>,
 }
 
 impl Tab {
-    /// Opens it: the page first, then its socket, and a look at what changed in
-    /// between.
+    /// Opens its socket and its page. As in a browser it looks once more then.
     pub async fn open(edge: &Edge, cookie: &str, path: &str) -> Self {
         let client = crate::http().timeout(wait::DEADLINE).build().unwrap();
         let mut tab = Self {
@@ -73,6 +71,8 @@ impl Tab {
             end: 0,
             rested: Instant::now(),
             page_due: None,
+            log_rested: Instant::now(),
+            log_due: None,
             seen: Seen::default(),
             count: Arc::default(),
         };
@@ -93,7 +93,7 @@ impl Tab {
     /// Keeps the page true until it is over.
     pub async fn live(mut self, mut over: watch::Receiver<bool>) -> Seen {
         loop {
-            let due = self.page_due;
+            let due = self.page_due.into_iter().chain(self.log_due).min();
             tokio::select! {
                 () = is_so(&mut over) => return self.seen,
                 told = self.socket.next_text() => self.hear(&told.unwrap_or_else(|| panic!("the socket of {} ended", self.path))),
@@ -104,18 +104,38 @@ impl Tab {
 
     fn hear(&mut self, text: &str) {
         self.seen.nudges += 1;
-        self.seen.nudged_bytes += text.len();
         let told: Value = serde_json::from_str(text).unwrap_or_default();
-        if told["changed"].is_array() {
+        if told["logs"].is_object() {
+            let end = told["logs"][self.path.trim_start_matches("/runs/")].as_u64().unwrap_or(0);
+            if end > self.end {
+                self.end = end;
+                self.read_soon(DEBOUNCE);
+            }
+        }
+        let concerns = |part: &Value| part.as_str().is_some_and(|part| part == "*" || self.path.starts_with(part));
+        if told["changed"].as_array().is_some_and(|parts| parts.iter().any(concerns)) {
             self.refresh();
         }
     }
 
-    fn refresh(&mut self) {
-        self.page_due.get_or_insert_with(|| (Instant::now() + DEBOUNCE).max(self.rested));
+    fn read_soon(&mut self, wait: Duration) {
+        self.log_due.get_or_insert_with(|| (Instant::now() + wait).max(self.log_rested));
     }
 
     async fn look_again(&mut self) {
+        if self.page_due.is_some_and(|due| due <= Instant::now()) {
+            self.fetch_page().await;
+        }
+        if self.log_due.is_some_and(|due| due <= Instant::now()) {
+            self.read_on().await;
+        }
+    }
+
+    fn refresh(&mut self) {
+        self.page_due.get_or_insert_with(|| (Instant::now() + DEBOUNCE + spread()).max(self.rested));
+    }
+
+    async fn fetch_page(&mut self) {
         let began = Instant::now();
         self.page_due = None;
         let have = self.have.values().map(String::as_str).collect::<Vec<_>>().join(" ");
@@ -124,13 +144,14 @@ impl Tab {
         self.seen.pages += 1;
         self.seen.fetched_bytes += page.len();
         self.read(&page);
-        self.seen.last_page = page;
         self.rested = Instant::now() + REST_MAX.min(4 * began.elapsed());
-        self.read_on().await;
+        self.read_soon(Duration::ZERO);
     }
 
     async fn read_on(&mut self) {
+        self.log_due = None;
         while self.end > self.next {
+            let began = Instant::now();
             let path = format!("{}/log?after={}", self.path.replacen("/runs/", "/api/runs/", 1), self.next);
             let text = self.get(&path, &[]).await;
             self.seen.parts += 1;
@@ -139,6 +160,7 @@ impl Tab {
             self.next = part["next"].as_u64().unwrap();
             if part["more"] == false {
                 self.end = self.next;
+                self.log_rested = Instant::now() + REST_MAX.min(4 * began.elapsed());
             }
             self.take(part["lines"].as_array().unwrap().iter().filter_map(Value::as_str).map(str::to_owned).collect());
         }
@@ -187,4 +209,10 @@ fn number_after(page: &str, name: &str) -> Option<u64> {
 async fn is_so(over: &mut watch::Receiver<bool>) {
     // Who would say so is gone: that is over, too.
     drop(over.wait_for(|over| *over).await);
+}
+
+fn spread() -> Duration {
+    let mut byte = [0u8];
+    getrandom::fill(&mut byte).unwrap();
+    Duration::from_millis(u64::from(byte[0]) * SPREAD_MS / 256)
 }
