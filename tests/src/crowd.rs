@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use doorstep_shared::ids::{Action, Cause, FailureKind, ProjectState, RunState};
 use doorstep_shared::protocol::{BehindView, CommitView, Failure, LiveView, ProjectView, Report};
-use doorstep_shared::time::Timestamp;
+use doorstep_shared::time::{Timestamp, mix};
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
@@ -17,8 +17,13 @@ use crate::{Edge, GitHub, Push, Session, WEBHOOK_SECRET};
 const BEAT: Duration = Duration::from_secs(5);
 /// Between two runs of a project.
 const APART_MS: u64 = 5 * 3_600 * 1_000;
-const SUBJECTS: [&str; 5] =
-    ["Show what is in the basket", "Ask for the address once", "Bump the framework to its next minor version", "Fix the sums of an empty order", "Move the tests of the till beside it"];
+/// Subjects are made of these.
+const WORDS: [[&str; 6]; 4] = [
+    ["Show", "Fix", "Ask for", "Move", "Remove", "Bump"],
+    ["the basket", "an empty order", "the address", "payments", "the search", "the till"],
+    ["once", "without a reload", "in its own module", "for guests", "on small screens", "at midnight"],
+    ["", "and test it", "(#412)", "as before", "behind a flag", "again"],
+];
 const AUTHORS: [&str; 4] = ["Ann Archer", "Bob Baker", "Chidi Okafor", "Dörte Müller"];
 
 /// The hosts; they go away with this value.
@@ -95,7 +100,7 @@ fn view(host: usize, project: usize, now: Timestamp) -> ProjectView {
         live: Some(LiveView {
             release: 40 + project as u64,
             commit: commit(of, 1),
-            subject: SUBJECTS[of % SUBJECTS.len()].to_owned(),
+            subject: subject(of, 1),
             since: Timestamp(now.0 - 600_000),
             author: AUTHORS[of % AUTHORS.len()].to_owned(),
             committed: Some(Timestamp(now.0 - 900_000)),
@@ -110,7 +115,7 @@ fn view(host: usize, project: usize, now: Timestamp) -> ProjectView {
 fn behind(of: usize, now: Timestamp) -> BehindView {
     let commits = (0..4).map(|age| CommitView {
         commit: commit(of, 100 + age),
-        subject: SUBJECTS[(of + age) % SUBJECTS.len()].to_owned(),
+        subject: subject(of, 100 + age),
         author: AUTHORS[age % AUTHORS.len()].to_owned(),
         at: Timestamp(now.0 - 60_000 * (age as u64 + 1)),
     });
@@ -136,8 +141,16 @@ fn run(host: usize, project: usize, age: usize, now: Timestamp) -> [Report; 2] {
     ]
 }
 
+/// Forty digits that look like nothing, and do not compress.
 fn commit(of: usize, age: usize) -> String {
-    format!("{:020x}{:020x}", 0xc0ffee * (of as u64 + 1), 0x00de_f00d * (age as u64 + 1))
+    let seed = (of * 1_000 + age) as u64;
+    format!("{:016x}{:016x}{:08x}", mix(seed), mix(seed + (1 << 32)), mix(seed + (1 << 33)) >> 32)
+}
+
+fn subject(of: usize, age: usize) -> String {
+    let seed = mix((of * 1_000 + age) as u64);
+    let words = (0u32..).zip(WORDS).map(|(place, words)| words[(seed >> (16 * place)) as usize % words.len()]);
+    words.collect::<Vec<_>>().join(" ").trim_end().to_owned()
 }
 
 fn now() -> Timestamp {

@@ -59,7 +59,7 @@ pub use shop::{Pushed, Shop, Terms};
 pub use small_disk::SmallDisk;
 pub use systemd::Systemd;
 pub use tab::{Seen, Tab};
-pub use tools::{Tools, gzipped};
+pub use tools::{Tools, gunzipped, gzipped};
 
 /// A builder of HTTP clients. It asks for no TLS, but a build of the whole
 /// workspace gives it the executor's, which wants its provider to be named.
