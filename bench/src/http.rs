@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 
 /// How long one exchange may take.
 const EXCHANGE_MAX: Duration = Duration::from_secs(10);
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// The largest answer that is read: a page of 500 projects with room to spare.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The largest request that is served: a delivery with room to spare.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
@@ -25,8 +26,10 @@ pub struct Connection {
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// The body.
+    /// The body, in its chunks when it came in some.
     pub body: Vec<u8>,
+    /// Everything that came, the head included.
+    pub wire_bytes: usize,
 }
 
 /// What came to a server.
@@ -83,7 +86,7 @@ impl Connection {
             if let Some(answer) = parse(&self.bytes)? {
                 return Ok(answer);
             }
-            let mut chunk = [0u8; 4_096];
+            let mut chunk = [0u8; 16_384];
             let count = self.stream.read(&mut chunk).context("no answer")?;
             if count == 0 {
                 bail!("the connection ended after {} bytes of an answer: {:?}", self.bytes.len(), String::from_utf8_lossy(&self.bytes));
@@ -110,10 +113,10 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Answer>> {
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("not an HTTP answer")?;
     let header = |name: &str| head.lines().filter_map(|line| line.split_once(": ")).find(|(known, _)| *known == name).map(|(_, value)| value);
     if header("transfer-encoding") == Some("chunked") {
-        return Ok(rest.ends_with(b"0\r\n\r\n").then(|| Answer { status, body: rest.to_vec() }));
+        return Ok(rest.ends_with(b"0\r\n\r\n").then(|| Answer { status, body: rest.to_vec(), wire_bytes: bytes.len() }));
     }
     let length: usize = header("content-length").unwrap_or("0").parse().context("not a length")?;
-    Ok(rest.get(..length).map(|body| Answer { status, body: body.to_vec() }))
+    Ok(rest.get(..length).map(|body| Answer { status, body: body.to_vec(), wire_bytes: end + 4 + length }))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 mod ack;
 mod compose;
+mod dashboard;
 mod delivery;
 mod deploy;
 mod git;
@@ -101,6 +102,11 @@ fn main() -> Result<()> {
         return runtime()?.block_on(load::run(rest));
     }
     if let Some((first, rest)) = words.split_first()
+        && first == "dashboard"
+    {
+        return runtime()?.block_on(dashboard::run(rest));
+    }
+    if let Some((first, rest)) = words.split_first()
         && first == "compose"
     {
         // Of one thread: it moves into another network.
@@ -111,7 +117,7 @@ fn main() -> Result<()> {
         match word.as_str() {
             "--quick" => effort = QUICK,
             part if NAMED.contains(&part) || PARTS.contains(&part) => parts.push(part.to_owned()),
-            other => bail!("{other} is neither --quick nor one of load, compose, {}, {}", NAMED.join(", "), PARTS.join(", ")),
+            other => bail!("{other} is neither --quick nor one of load, compose, dashboard, {}, {}", NAMED.join(", "), PARTS.join(", ")),
         }
     }
     if parts.is_empty() {

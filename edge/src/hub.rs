@@ -23,6 +23,7 @@ mod hosts;
 mod jobs;
 mod kept;
 mod measure;
+mod nudge;
 mod peers;
 mod read;
 mod reconcile;
@@ -36,6 +37,7 @@ mod watch;
 
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use doorstep_shared::ids::Name;
 use doorstep_shared::protocol::{PING, PONG};
@@ -67,6 +69,7 @@ pub struct Hub {
     arrivals: RefCell<arrivals::Arrivals>,
     alarm_at: Cell<Option<u64>>,
     peers: RefCell<Option<peers::Peers>>,
+    nudges: Rc<RefCell<nudge::Nudges>>,
     cleaned_at: Cell<u64>,
     written: Cell<settings::Written>,
     health: RefCell<Option<read::Known>>,
@@ -99,7 +102,7 @@ impl DurableObject for Hub {
         if let Ok(pair) = WebSocketRequestResponsePair::new(PING, PONG) {
             state.set_websocket_auto_response(&pair);
         }
-        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), cleaned_at: Cell::new(0), written: Cell::default(), health: RefCell::new(None), fares: RefCell::new(None), measured: RefCell::default(), recent: RefCell::default() }
+        Self { state, store: OnceCell::new(), memory: RefCell::new(None), arrivals: RefCell::new(arrivals::Arrivals::default()), alarm_at: Cell::new(None), peers: RefCell::new(None), nudges: Rc::default(), cleaned_at: Cell::new(0), written: Cell::default(), health: RefCell::new(None), fares: RefCell::new(None), measured: RefCell::default(), recent: RefCell::default() }
     }
 
     async fn fetch(&self, mut req: Request) -> Result<Response> {

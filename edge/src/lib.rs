@@ -68,6 +68,8 @@ async fn serve(mut req: Request, env: &Env) -> Result<Response> {
     let settings = Settings::of(env);
     let route = route::route(&method_name(&req), &req.path());
     let transport = gate::transport(&req, &settings);
+    // On Cloudflare the platform does it.
+    let is_compressed = settings.is_self_hosted && route.may_be_compressed() && takes_gzip(&req);
     let by = gate::identify(&req, &route, &settings, transport);
     let answer = match gate::refuse(&req, &route, &by)? {
         Some(refusal) => refusal,
@@ -76,6 +78,7 @@ async fn serve(mut req: Request, env: &Env) -> Result<Response> {
             Err(refusal) => refusal,
         },
     };
+    let answer = if is_compressed { reply::compressed(answer)? } else { answer };
     if transport.is_https() { reply::over_https(answer) } else { Ok(answer) }
 }
 
@@ -194,6 +197,15 @@ fn call_of(route: Route, req: &Request, transport: Transport) -> Option<Call> {
 fn have(req: &Request) -> Option<Vec<String>> {
     let said = header(req, call::HAVE_HEADER)?;
     Some(said.split_ascii_whitespace().take(pages::HAVE_MAX).map(str::to_owned).collect())
+}
+
+fn takes_gzip(req: &Request) -> bool {
+    let is_never = |part: &str| part.strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok()).is_some_and(|weight| weight <= 0.0);
+    let is_gzip = |coding: &str| {
+        let mut parts = coding.split(';').map(str::trim);
+        parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip")) && !parts.any(is_never)
+    };
+    header(req, "accept-encoding").is_some_and(|codings| codings.split(',').any(is_gzip))
 }
 
 fn wants_page(req: &Request) -> bool {

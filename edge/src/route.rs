@@ -208,6 +208,14 @@ impl Route {
         )
     }
 
+    /// May its answer be compressed where nobody in front does that? A page that
+    /// repeats what its address says may not: its length would tell a stranger
+    /// who makes up addresses, letter by letter, the form token in it.
+    #[must_use]
+    pub fn may_be_compressed(&self) -> bool {
+        matches!(self, Self::Asset(..) | Self::Fleet | Self::Project(..) | Self::Run(_) | Self::Containers | Self::ApiRunLog(_))
+    }
+
     /// Is the answer a page (and a person who is not signed in sent to sign in)?
     #[must_use]
     pub fn is_page(&self) -> bool {

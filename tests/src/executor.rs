@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use doorstep_shared::ids::{Action, Name, ProjectState};
+use doorstep_shared::link::WINDOW;
 use doorstep_shared::protocol::{
     self, Grant, Holding, PING, PONG, ProjectView, Refusal, Report, ToEdge, ToExecutor, VERSION, hello_message, join_message,
 };
@@ -267,6 +268,22 @@ impl Session {
                 Heard::Frame(ToExecutor::Grant { grant }) => self.early.push_back(grant),
                 other => panic!("expected an acknowledgement, not {other:?}"),
             }
+        }
+    }
+
+    /// Sends reports, as many under way as an executor has, and waits until the
+    /// hub has the last.
+    pub async fn report_all(&mut self, reports: impl IntoIterator<Item = Report>) {
+        let mut seq = self.acknowledged;
+        for report in reports {
+            seq += 1;
+            self.tell(seq, report).await;
+            if seq.is_multiple_of(WINDOW as u64) {
+                while self.acknowledgement().await < seq {}
+            }
+        }
+        while self.acknowledged < seq {
+            self.acknowledgement().await;
         }
     }
 

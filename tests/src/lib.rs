@@ -13,8 +13,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a harness fails its test by panicking")]
 
 mod app;
+mod chatter;
 mod child;
 mod composed;
+mod crowd;
 mod docker;
 mod edge;
 mod executor;
@@ -32,12 +34,15 @@ mod relay;
 mod shop;
 mod small_disk;
 mod systemd;
+mod tab;
 pub mod told;
 mod tools;
 pub mod wait;
 
 pub use app::App;
+pub use chatter::Chatter;
 pub use child::{Child, Ended};
+pub use crowd::Crowd;
 pub use docker::{BASE, Docker};
 pub use edge::{API_TOKEN, Edge, PASSWORD, Secrets, WEBHOOK_SECRET};
 pub use executor::{FakeExecutor, Heard, Session, Socket, project};
@@ -53,7 +58,8 @@ pub use relay::{Death, Relay};
 pub use shop::{Pushed, Shop, Terms};
 pub use small_disk::SmallDisk;
 pub use systemd::Systemd;
-pub use tools::Tools;
+pub use tab::{Seen, Tab};
+pub use tools::{Tools, gunzipped, gzipped};
 
 /// A builder of HTTP clients. It asks for no TLS, but a build of the whole
 /// workspace gives it the executor's, which wants its provider to be named.

@@ -81,10 +81,16 @@ impl Page {
     }
 
     async fn hear_text(&mut self) -> String {
+        wait::soon("a page update", self.next_text()).await.unwrap()
+    }
+
+    /// The next text, however long that takes; none when the socket has ended.
+    pub(crate) async fn next_text(&mut self) -> Option<String> {
         loop {
-            let message = wait::soon("a page update", self.stream.next()).await.unwrap().unwrap();
-            if let Message::Text(text) = message {
-                return text.as_str().to_owned();
+            match self.stream.next().await? {
+                Ok(Message::Text(text)) => return Some(text.as_str().to_owned()),
+                Ok(_) => {}
+                Err(_) => return None,
             }
         }
     }

@@ -45,6 +45,27 @@ impl Tools {
     }
 }
 
+/// How many bytes `gzip` makes of these: what a platform that compresses its
+/// answers sends, give or take a little.
+#[must_use]
+pub fn gzipped(bytes: &[u8]) -> usize {
+    gzip("-6", bytes).len()
+}
+
+/// What was before `gzip` made these of it.
+#[must_use]
+pub fn gunzipped(bytes: &[u8]) -> Vec<u8> {
+    gzip("-d", bytes)
+}
+
+fn gzip(how: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, bytes).unwrap();
+    let output = Command::new("gzip").args([how, "-c"]).stdin(std::fs::File::open(file.path()).unwrap()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
 /// What an SQL statement makes of a database, the first column of each row.
 pub(crate) fn sqlite(database: &Path, statement: &str) -> Vec<String> {
     const SCRIPT: &str = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1], timeout=10, isolation_level=None)\nfor row in db.execute(sys.argv[2]): print(row[0])";

@@ -58,3 +58,11 @@ pub async fn soon<T>(what: &str, thing: impl Future<Output = T>) -> T {
         Err(_) => panic!("waited {DEADLINE:?} for {what}, in vain"),
     }
 }
+
+/// Waits for a moment; for ever when there is none.
+pub(crate) async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -84,7 +84,8 @@ impl Hub {
         ));
         turn.write(Statement::new("INSERT OR REPLACE INTO bodies (hash, event) VALUES (?, ?)", [text(&posted.signature), number(id)]));
         self.arrived(&row, turn)?;
-        turn.changed();
+        // What else it changed, the queue says.
+        turn.delivered();
         if event.consequence == Consequence::Pong {
             let body = serde_json::json!({"status": "pong", "event_type": "ping", "delivery_id": posted.guid, "jobs": []});
             return Ok(Answer { http: 200, body });

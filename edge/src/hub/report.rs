@@ -33,6 +33,8 @@ pub(super) struct Told {
     hosts: BTreeMap<Name, (u64, bool)>,
     /// Runs by their number; none where there is no such run.
     runs: BTreeMap<String, Option<Run>>,
+    /// Something came besides lines of a log.
+    is_more_than_log: bool,
 }
 
 /// A run's row.
@@ -40,6 +42,7 @@ struct Run {
     row: RunRow,
     log_bytes: u64,
     is_changed: bool,
+    has_more_log: bool,
 }
 
 impl Told {
@@ -77,11 +80,16 @@ impl Told {
                 "INSERT INTO runs (id, host, project, body, log_bytes) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body, log_bytes = excluded.log_bytes",
                 [text(id), text(run.row.host.as_str()), text(run.row.project.as_str()), json(&run.row)?, number(run.log_bytes)],
             ));
+            if run.has_more_log {
+                turn.log_grew(id, run.log_bytes);
+            }
+        }
+        if self.is_more_than_log {
+            turn.changed();
         }
         for (host, (seq, is_raised)) in self.hosts {
             if is_raised {
                 turn.write(Statement::new("UPDATE hosts SET acknowledged = ? WHERE name = ?", [number(seq), text(host.as_str())]));
-                turn.changed();
             }
             turn.send(&host, ToExecutor::Acknowledge { seq });
         }
@@ -116,6 +124,7 @@ impl Hub {
             turn.begin(ws.clone());
         }
         told.hosts.insert(host.clone(), (seq, true));
+        told.is_more_than_log |= !matches!(report, Report::Log { .. });
         if is_run_id(report_run(&report)) { self.store_report(host, report, told, memory, turn) } else { Ok(()) }
     }
 
@@ -185,7 +194,7 @@ impl Hub {
             return Ok(());
         }
         let rows = self.store()?.rows("SELECT body, log_bytes FROM runs WHERE id = ?", [text(run)])?;
-        let read = rows.first().and_then(|row| Some(Run { row: row.json(0)?, log_bytes: row.number(1), is_changed: false }));
+        let read = rows.first().and_then(|row| Some(Run { row: row.json(0)?, log_bytes: row.number(1), is_changed: false, has_more_log: false }));
         told.runs.insert(run.to_owned(), read);
         Ok(())
     }
@@ -202,7 +211,7 @@ impl Hub {
             }
             None => {
                 self.make_room(&row.host, told, memory, turn)?;
-                told.runs.insert(row.id.clone(), Some(Run { row, log_bytes: 0, is_changed: true }));
+                told.runs.insert(row.id.clone(), Some(Run { row, log_bytes: 0, is_changed: true, has_more_log: false }));
             }
         }
         Ok(())
@@ -224,7 +233,7 @@ fn store_log(run: &mut Run, lines: &[String], kept: &mut Kept, turn: &mut Turn) 
         [text(&run.row.id), number(run.log_bytes), json(&lines)?],
     ));
     run.log_bytes = run.log_bytes.saturating_add(bytes);
-    run.is_changed = true;
+    (run.is_changed, run.has_more_log) = (true, true);
     Ok(())
 }
 

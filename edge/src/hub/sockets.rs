@@ -146,6 +146,7 @@ impl Hub {
             return full(&fault);
         }
         attach(&pair.server, &Attachment { session: by.session().map(str::to_owned), ..Attachment::new() })?;
+        self.nudge_too(&pair.server);
         Response::from_websocket(pair.client)
     }
 
@@ -250,11 +251,7 @@ impl Hub {
                 frame(&peer.ws, message);
             }
         }
-        if sends.changed {
-            for (ws, _) in self.open(PAGE) {
-                let _ = ws.send_with_str(r#"{"changed":["*"]}"#);
-            }
-        }
+        self.nudge(sends.change);
     }
 
     /// Cuts the believed socket of a host with a reason.

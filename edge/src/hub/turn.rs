@@ -9,6 +9,7 @@ use doorstep_shared::time::Timestamp;
 use worker::{Result, WebSocket};
 
 use super::Memory;
+use super::nudge::Change;
 use crate::store::{Statement, save_job};
 
 /// What is sent once the rows are written.
@@ -16,8 +17,8 @@ use crate::store::{Statement, save_job};
 pub struct Sends {
     /// Frames for hosts, in order.
     pub frames: Vec<(Name, ToExecutor)>,
-    /// Does something that a page shows differ now?
-    pub changed: bool,
+    /// What of that which pages show differs now.
+    pub change: Change,
     /// Sockets whose first report this turn stores.
     pub begun: Vec<WebSocket>,
 }
@@ -64,7 +65,17 @@ impl Turn {
 
     /// Pages show something else now.
     pub fn changed(&mut self) {
-        self.sends.changed = true;
+        self.sends.change.all = true;
+    }
+
+    /// The pages of deliveries show something else now.
+    pub fn delivered(&mut self) {
+        self.sends.change.deliveries = true;
+    }
+
+    /// The log of a run grew, and ends here now.
+    pub fn log_grew(&mut self, run: &str, end: u64) {
+        self.sends.change.logs.insert(run.to_owned(), end);
     }
 
     /// Gives the queue one input and takes what it wants done.

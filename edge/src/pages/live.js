@@ -4,7 +4,7 @@
 // string of markup.
 (() => {
   "use strict";
-  const DEBOUNCE_MS = 150;
+  const DEBOUNCE_MS = 150, SPREAD_MS = 100; // many pages need not come at once
   const FETCH_MS = 15000;   // a fetch that takes longer has failed
   const REST_MS_MAX = 3000;
   const RETRY_MS = 5000;
@@ -29,7 +29,7 @@
   const refresh = (wait) => {
     stale = true;
     if (timer || fetching || document.hidden) return;
-    timer = setTimeout(fetchPage, Math.max(wait || DEBOUNCE_MS, rested - performance.now()));
+    timer = setTimeout(fetchPage, Math.max(wait || DEBOUNCE_MS + Math.random() * SPREAD_MS, rested - performance.now()));
   };
 
   const fetchPage = async () => {
@@ -294,7 +294,8 @@
       if (data === "pong") return;
       try {
         const told = JSON.parse(data);
-        if (told.changed) refresh();
+        if (told.logs) document.dispatchEvent(new CustomEvent("logged", { detail: told.logs }));
+        if (told.changed?.some((part) => part === "*" || location.pathname.startsWith(part))) refresh();
         if (told.printed) print(told.printed);
         if (told.used) use(told.used);
       } catch { /* not for us */ }
@@ -352,13 +353,14 @@
   const CHUNK = 200;      // lines of one list, as in log.rs
   const MARKS_MAX = 2000; // words that are marked within lines
   const TYPING_MS = 150;
+  const DEBOUNCE_MS = 150, REST_MS_MAX = 3000; // as for the page
   const AGAIN_MS = 5000;
   const NEAR_PX = 24;     // so near to its end the log is followed
 
   const log = document.getElementById("log");
   if (!log) return;
   const section = document.getElementById("output");
-  let next = Number(log.dataset.next), fetching = false;
+  let next = Number(log.dataset.next), fetching = false, timer = 0;
   let following = log.hasAttribute("data-follow") && !location.hash;
 
   // --- what is new ------------------------------------------------------------
@@ -386,8 +388,16 @@
     if (following) toEnd();
   };
 
+  const fetchSoon = (ms) => {
+    timer ||= setTimeout(() => {
+      timer = 0;
+      fetchNew();
+    }, ms);
+  };
+
   const fetchNew = async () => {
-    if (fetching || Number(section.dataset.end) <= next) return;
+    const { end } = section.dataset, began = performance.now();
+    if (fetching || document.hidden || Number(end) <= next) return;
     fetching = true;
     let wait = 0;
     try {
@@ -396,12 +406,21 @@
       const part = await answer.json();
       append(part.lines);
       next = part.next;
-      if (!part.more) section.dataset.end = next;
+      // Unless it grew meanwhile, this is all of it.
+      if (!part.more && section.dataset.end === end) section.dataset.end = next;
+      if (!part.more) wait = Math.min(4 * (performance.now() - began), REST_MS_MAX);
     } catch {
       wait = AGAIN_MS;
     }
     fetching = false;
-    setTimeout(fetchNew, wait);
+    fetchSoon(wait);
+  };
+
+  const grew = ({ detail }) => {
+    const end = detail[log.dataset.from.split("/")[3]];
+    if (!(end > section.dataset.end)) return;
+    section.dataset.end = end;
+    fetchSoon(DEBOUNCE_MS);
   };
 
   // --- following ----------------------------------------------------------------
@@ -538,7 +557,8 @@
   document.getElementById("log-head").after(tools);
   wrap(remembered());
   say();
-  document.addEventListener("shown", fetchNew);
+  document.addEventListener("logged", grew);
+  for (const event of ["shown", "visibilitychange"]) document.addEventListener(event, () => fetchSoon(0));
   fetchNew();
 })();
 

@@ -67,6 +67,21 @@ pub async fn many(edge: &Edge) -> Guest {
     Guest::stays(edge.enrolled("loft").await.connect(&all).await)
 }
 
+/// `mill`, whose run `mill-1` logs a numbered line ten times a second and does
+/// nothing else.
+pub async fn loud(edge: &Edge) -> Guest {
+    let mut session = edge.enrolled("mill").await.connect(&[project("flour", "me/flour")]).await;
+    let run = "mill-1".to_owned();
+    session.report(Report::Started { run: run.clone(), job: None, attempt: 0, project: "flour".parse().unwrap(), action: Action::Deploy, cause: Cause::Manual, at: AT }).await;
+    Guest(tokio::spawn(async move {
+        let mut times = tokio::time::interval(Duration::from_millis(100));
+        for number in 0u64.. {
+            times.tick().await;
+            session.report(Report::Log { run: run.clone(), lines: vec![format!("line {number}")] }).await;
+        }
+    }))
+}
+
 fn live(subject: &str, author: &str) -> LiveView {
     LiveView { release: 1, commit: "c0ffee12".repeat(5), subject: subject.to_owned(), since: AT, author: author.to_owned(), committed: Some(AT) }
 }

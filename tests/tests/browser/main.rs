@@ -49,6 +49,14 @@ async fn a_log_of_a_hundred_thousand_lines_opens_and_scrolls() {
 }
 
 #[tokio::test]
+async fn a_log_that_grows_is_fetched_by_the_page_that_shows_it_and_by_no_other() {
+    let Some(chromium) = script::chromium() else { return };
+    let mut world = World::serving("1").await;
+    let _guest = guests::loud(&world.shop.edge).await;
+    world.plays("loud", &chromium).await;
+}
+
+#[tokio::test]
 async fn two_tabs_follow_and_the_back_button_leads_to_where_one_was() {
     let Some(chromium) = script::chromium() else { return };
     let mut world = World::serving("1").await;

@@ -2,7 +2,7 @@
 
 use doorstep_shared::ids::RunState;
 use doorstep_shared::protocol::{Report, ToEdge};
-use doorstep_tests::{Edge, GitHub, Heard, Push, Raw, Session, Socket, WEBHOOK_SECRET, project, wait};
+use doorstep_tests::{Edge, GitHub, Heard, Push, Raw, Socket, WEBHOOK_SECRET, project, wait};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,34 +49,18 @@ async fn a_store_that_could_not_be_opened_is_opened_when_it_can_be() {
     assert_eq!(edge.events().await.len(), 2);
 }
 
-/// Sends reports without waiting for each, and then for the last.
-async fn report_all(session: &mut Session, reports: impl IntoIterator<Item = Report>) {
-    let mut seq = session.acknowledged;
-    for report in reports {
-        seq += 1;
-        session.tell(seq, report).await;
-        // As many as an executor has under way.
-        if seq.is_multiple_of(64) {
-            while session.acknowledgement().await < seq {}
-        }
-    }
-    while session.acknowledged < seq {
-        session.acknowledgement().await;
-    }
-}
-
 #[tokio::test]
 async fn a_host_keeps_so_many_runs_and_takes_nothing_from_others() {
     const RUNS_MAX: u64 = 2_000;
     let edge = Edge::start().await;
     // Older than any that the liar tells of.
     let mut victim = edge.enrolled("victim").await.connect(&[project("shop", "me/shop")]).await;
-    report_all(&mut victim, (0..3).map(|run| started(&format!("000000000000-victim-{run}"), "shop", None))).await;
+    victim.report_all((0..3).map(|run| started(&format!("000000000000-victim-{run}"), "shop", None))).await;
     let mut liar = edge.enrolled("liar").await.connect(&[project("shop", "me/shop")]).await;
     let id = |run: u64| format!("ffffffffffff-{run:06}");
     let log = |run| Report::Log { run, lines: vec!["lies".into()] };
     let lies = (0..RUNS_MAX + 300).flat_map(|run| [started(&id(run), "shop", None), log(id(run))]);
-    report_all(&mut liar, lies).await;
+    liar.report_all(lies).await;
     let count = |what: &str| edge.hub(&format!("SELECT count(*) FROM {what}"))[0].parse::<u64>().unwrap();
     let kept = count("runs WHERE host = 'liar'");
     assert!((RUNS_MAX - 100..=RUNS_MAX).contains(&kept), "{kept} runs are kept");
