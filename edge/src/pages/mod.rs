@@ -43,6 +43,7 @@ pub use containers::{asked_all, containers};
 pub use deliveries::deliveries;
 pub use delivery::delivery;
 pub use enrollment::enrollment;
+pub use log::log_part;
 pub use login::{login, not_over_http, problem, stale_form};
 pub use project::project;
 pub use projects::projects;
