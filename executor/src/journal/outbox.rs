@@ -77,6 +77,17 @@ impl Journal {
         Ok(rows.next()?.map_or(Ok(0), |row| row.get(0))?)
     }
 
+    /// Stores lines of a run's log while a step goes on: the run has come no
+    /// further. How often that happens depends on time, so it is a point of its own
+    /// for those who try a crash at each.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn tell_lines(&self, lines: &[Report]) -> Result<Vec<Numbered>> {
+        self.transaction(format_args!("log"), |db| post(db, self.keeps_reports.get(), lines.to_vec()))
+    }
+
     /// Stores reports; they get the next numbers.
     #[cfg(test)]
     ///
