@@ -79,7 +79,7 @@ impl Hub {
 
     /// A run's log: in its colours for a page, else in words alone.
     fn run_log(&self, id: &str, query: &LogQuery) -> Result<Response> {
-        let after = query.after.or(query.is_html().then_some(0)).filter(|_| !query.is_text());
+        let after = query.after.filter(|_| !query.is_text());
         let Some(mut part) = self.log_part(id, after.unwrap_or(u64::MAX))? else { return missing("no run has this id") };
         if query.is_html() {
             return reply::page(200, pages::log_part(&part));
