@@ -8,7 +8,8 @@ use rusqlite::Transaction;
 use super::Journal;
 
 /// Reports that wait for an edge that is gone, after which log lines are not
-/// kept for it any more: about 50 to 200 runs.
+/// kept for it any more: about 50 to 200 runs, or a dozen that each print for half
+/// an hour.
 const LOGS_WAIT_MAX: u64 = 5_000;
 /// Bytes of waiting reports after which log lines are not kept either: 16 runs
 /// that each said all that a run may.
