@@ -9,6 +9,7 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
+use doorstep_shared::colour::coloured_line;
 use doorstep_shared::text::{plain, short};
 
 /// What stands where a secret stood.
@@ -59,6 +60,15 @@ impl Redactor {
     #[must_use]
     pub fn line(&self, line: &str) -> String {
         short(self.clean(&plain(line)))
+    }
+
+    /// The same in its colours. What was found in the words may have colours in
+    /// its middle, so a line of which anything was taken out loses all of them.
+    #[must_use]
+    pub fn coloured_line(&self, line: &str) -> String {
+        let words = plain(line);
+        let clean = self.clean(&words);
+        if clean == words { coloured_line(line) } else { short(clean) }
     }
 
     fn without_secrets(&self, text: &str) -> String {
@@ -159,6 +169,9 @@ mod tests {
         let mut redactor = Redactor::default();
         redactor.add("hunter22");
         assert_eq!(redactor.line("a hun\u{1b}[1mter22\u{7}"), "a [secret]");
+        assert_eq!(redactor.coloured_line("\u{1b}[32ma\u{1b}[0m hun\u{1b}[31mter22 \u{1b}[1mb"), "a [secret] b");
+        assert_eq!(redactor.coloured_line("\u{1b}[32mhttp://me:pw\u{1b}[m@h/"), "http://[secret]@h/");
+        assert_eq!(redactor.coloured_line("\u{1b}[32mhun\u{1b}[K ter22"), "\u{1b}[32mhun ter22\u{1b}[0m");
         let out = redactor.line(&format!("{}hunter22 end", "x".repeat(LINE_BYTES_MAX - 10)));
         assert!(!out.contains("hu") && out.len() <= LINE_BYTES_MAX);
     }

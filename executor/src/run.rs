@@ -9,6 +9,7 @@
 mod back;
 mod deploy;
 mod hooks;
+mod live;
 mod log;
 mod other;
 mod recover;
@@ -40,6 +41,7 @@ use crate::journal::{Goal, Journal, Point, RunRecord};
 use crate::redact::Redactor;
 use crate::standing::Standings;
 use crate::supervisor::Supervisor;
+use live::Untold;
 use log::RunLog;
 
 /// Daemons that may die over one run before it is given up; one that was told
@@ -77,6 +79,17 @@ pub struct Shared {
     pub wake: mpsc::UnboundedSender<Wake>,
     /// What runs report, for those who watch here.
     pub watchers: broadcast::Sender<Report>,
+}
+
+impl Shared {
+    /// Tells of what was written: those who watch here in words alone, and the edge.
+    fn tell(&self, numbered: Vec<(u64, Report)>) {
+        for (seq, report) in numbered {
+            // Nobody may be watching, and the daemon may be stopping.
+            let _ = self.watchers.send(log::without_colours(report.clone()));
+            let _ = self.wake.send(Wake::Posted { seq, report });
+        }
+    }
 }
 
 /// A way to stop a run from outside.
@@ -170,10 +183,9 @@ pub struct Runner {
     project: Project,
     record: RunRecord,
     cancel: Cancel,
-    log: RunLog,
+    /// What is in no row yet.
+    untold: Rc<Untold>,
     step: Option<steps::Open>,
-    /// Reports that are written with the next row.
-    unwritten: Vec<Report>,
     /// The stamp of the environment, until it is written.
     stamp: Option<String>,
     /// What is put back is not cut short by a cancel.
@@ -192,12 +204,21 @@ impl Runner {
         let project = shared.config.projects.get(&record.project).cloned();
         let project = project.ok_or_else(|| anyhow::anyhow!("{} is not in the host's file", record.project))?;
         let log = RunLog::open(&shared.state, &project.name, &record.id, redactor(&shared, &project))?;
-        Ok(Self { shared, project, record, cancel, log, step: None, unwritten: Vec::new(), stamp: None, restoring: false, engine_missed: Rc::default() })
+        let untold = Rc::new(Untold::new(log));
+        Ok(Self { shared, project, record, cancel, untold, step: None, stamp: None, restoring: false, engine_missed: Rc::default() })
     }
 
     /// Carries the run out; when this returns, its outcome is in the journal.
     pub async fn run(mut self) -> RunState {
-        let outcome = self.begin_and_carry_out().await;
+        let (shared, untold) = (Rc::clone(&self.shared), Rc::clone(&self.untold));
+        let write = |lines: &[Report]| {
+            let written = shared.journal.tell_lines(lines);
+            written.map(|numbered| shared.tell(numbered)).is_ok()
+        };
+        let outcome = tokio::select! {
+            outcome = self.begin_and_carry_out() => outcome,
+            never = untold.tell_lines(write) => match never {},
+        };
         let state = self.conclude(outcome).await;
         self.record.state = state;
         state
@@ -273,7 +294,7 @@ impl Runner {
                 warn!(project = self.project.name, run.id = self.record.id, step = failure.step, "a run {state}: {why}");
             }
         }
-        let mut reports = self.drain_reports();
+        let mut reports = self.untold.take();
         reports.push(Report::Outcome {
             run: self.record.id.clone(),
             job: self.record.job,
@@ -288,7 +309,7 @@ impl Runner {
         loop {
             match self.shared.journal.end(&self.record, reports.clone()) {
                 Ok(numbered) => {
-                    self.tell(numbered);
+                    self.shared.tell(numbered);
                     return state;
                 }
                 Err(fault) => error!(run.id = self.record.id, "a run's end cannot be written yet: {fault:#}"),
@@ -312,40 +333,25 @@ impl Runner {
 
     /// A fault as it is stored and told.
     fn failure(&self, fault: &Fault) -> Failure {
-        let message = self.log.clean(&fault.message);
+        let message = self.untold.clean(&fault.message);
         let kind = if disk::is_full(&fault.message) { FailureKind::Disk } else { fault.kind };
         Failure { kind, step: fault.step.clone(), message: cut(&message, MESSAGE_BYTES_MAX).to_owned() }
     }
 
     /// Writes how far the run has come, with reports.
     fn advance(&mut self, mut reports: Vec<Report>) -> Result<(), Fault> {
-        let before = self.drain_reports();
+        let before = self.untold.take();
         let mut all = before.clone();
         all.append(&mut reports);
         match self.shared.journal.advance(&self.record, all) {
             Ok(numbered) => {
-                self.tell(numbered);
+                self.shared.tell(numbered);
                 Ok(())
             }
             Err(fault) => {
-                self.unwritten = before;
+                self.untold.put_back(before);
                 Err(self.fault("journal", &format!("{fault:#}")))
             }
-        }
-    }
-
-    /// What happened and is in no row yet.
-    fn drain_reports(&mut self) -> Vec<Report> {
-        let mut all = std::mem::take(&mut self.unwritten);
-        all.append(&mut self.log.flush(&self.record.id));
-        all
-    }
-
-    fn tell(&self, numbered: Vec<(u64, Report)>) {
-        for (seq, report) in numbered {
-            // Nobody may be watching, and the daemon may be stopping.
-            let _ = self.shared.watchers.send(report.clone());
-            let _ = self.shared.wake.send(Wake::Posted { seq, report });
         }
     }
 

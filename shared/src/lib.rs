@@ -8,6 +8,7 @@
 //! [`time::Timestamp`] argument and randomness as a seed, so one native test
 //! can drive both engines against each other in virtual time.
 
+pub mod colour;
 pub mod ids;
 pub mod link;
 pub mod paths;

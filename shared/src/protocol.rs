@@ -479,7 +479,9 @@ pub enum Report {
         #[serde(default)]
         detail: String,
     },
-    /// Lines of the run's log, already cleaned.
+    /// Lines of the run's log, already cleaned. A line may have colours, in the
+    /// form of [`colour`](crate::colour); an older hub takes them out, and an older
+    /// host sends none.
     Log {
         /// The run.
         run: String,

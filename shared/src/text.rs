@@ -1,7 +1,11 @@
 //! Text from children and from outside, made fit for logs and pages.
 //!
 //! Invariant: what comes out holds no control character but tab, and no
-//! escape sequence, so that a build's output cannot steer a terminal.
+//! escape sequence, so that a build's output cannot steer a terminal. The
+//! colours of a run's log are the one exception, and [`colour`](crate::colour)
+//! alone keeps them.
+
+use std::str::Chars;
 
 /// Longest line of a log, in bytes; a longer one is cut and says so.
 pub const LINE_BYTES_MAX: usize = 4_096;
@@ -33,19 +37,43 @@ pub fn short(mut line: String) -> String {
 /// Reads on until the output is longer than `enough` bytes.
 fn strip(line: &str, enough: usize) -> String {
     let mut out = String::with_capacity(line.len().min(LINE_BYTES_MAX));
-    let mut chars = line.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\u{1b}' => skip_escape(&mut chars),
-            '\t' => out.push('\t'),
-            c if c.is_control() || is_bidi_control(c) => {}
-            c => out.push(c),
+    for token in tokens(line) {
+        match token {
+            Token::Shown(c) => out.push(c),
+            Token::Look(_) => {}
         }
         if out.len() > enough {
             break;
         }
     }
     out
+}
+
+/// What is left of a line for whoever looks at it.
+pub(crate) enum Token<'a> {
+    /// A character that is shown.
+    Shown(char),
+    /// How what follows looks: what stands between `ESC [` and `m`.
+    Look(&'a str),
+}
+
+/// A line read as a terminal would; what steers one in another way is passed over.
+pub(crate) fn tokens(line: &str) -> impl Iterator<Item = Token<'_>> {
+    let mut chars = line.chars();
+    std::iter::from_fn(move || {
+        loop {
+            match chars.next()? {
+                '\u{1b}' => {
+                    if let Some(look) = escape(&mut chars) {
+                        return Some(Token::Look(look));
+                    }
+                }
+                '\t' => return Some(Token::Shown('\t')),
+                c if c.is_control() || is_bidi_control(c) => {}
+                c => return Some(Token::Shown(c)),
+            }
+        }
+    })
 }
 
 /// Characters that reorder what a reader sees (Trojan Source, CVE-2021-42574):
@@ -55,21 +83,35 @@ pub(crate) fn is_bidi_control(c: char) -> bool {
 }
 
 /// Eats one ECMA-48 sequence after ESC: CSI, OSC and the other strings with
-/// their end, a choice of character set, or two characters.
-fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
-    match chars.next() {
-        Some('[') => while chars.next_if(|c| !('\u{40}'..='\u{7e}').contains(c)).is_some() {},
-        Some(' '..='/') => while chars.next_if(|c| (' '..='/').contains(c)).is_some() {},
-        Some(']' | 'P' | 'X' | '^' | '_') => {
-            while chars.next_if(|c| !matches!(c, '\u{7}' | '\u{1b}')).is_some() {}
-            if chars.next() == Some('\u{1b}') {
-                chars.next_if_eq(&'\\');
-            }
-            return;
+/// their end, a choice of character set, or two characters. Of one that says how
+/// text looks (SGR), what it says.
+fn escape<'a>(chars: &mut Chars<'a>) -> Option<&'a str> {
+    match chars.next()? {
+        '[' => {
+            let inner = skip(chars, |c| !('\u{40}'..='\u{7e}').contains(&c));
+            return (chars.next() == Some('m')).then_some(inner);
         }
-        _ => return,
+        ' '..='/' => {
+            skip(chars, |c| (' '..='/').contains(&c));
+            chars.next();
+        }
+        ']' | 'P' | 'X' | '^' | '_' => {
+            skip(chars, |c| !matches!(c, '\u{7}' | '\u{1b}'));
+            if chars.next() == Some('\u{1b}') && chars.as_str().starts_with('\\') {
+                chars.next();
+            }
+        }
+        _ => {}
     }
-    chars.next();
+    None
+}
+
+/// Eats what `is_part`, and returns it.
+fn skip<'a>(chars: &mut Chars<'a>, is_part: impl Fn(char) -> bool) -> &'a str {
+    let before = chars.as_str();
+    let after = before.trim_start_matches(is_part);
+    *chars = after.chars();
+    before.strip_suffix(after).unwrap_or_default()
 }
 
 /// The longest prefix of at most `bytes_max` bytes that ends between characters.

@@ -50,6 +50,7 @@ export const liveCommit = (page) => page.locator("main dd").filter({ has: page.l
 
 export const steps = (page) => rows(page, "Steps");
 export const log = (page) => page.getByRole("region", { name: "Log", exact: true });
+export const searchLog = (page) => page.getByRole("searchbox", { name: "Search the log" });
 
 // --- services --------------------------------------------------------------------------
 

@@ -27,6 +27,15 @@ impl Tools {
         tools
     }
 
+    /// A build of `doorstep` that kills itself where a story says; apart, since
+    /// few stories want it.
+    #[must_use]
+    pub fn crash_build() -> PathBuf {
+        let say = "DOORSTEP_CRASH_BIN does not name a build with crash points: cargo build -p doorstep --features crash-points, and copy target/debug/doorstep";
+        let path = std::env::var_os("DOORSTEP_CRASH_BIN").map(PathBuf::from).filter(|path| path.is_file());
+        std::path::absolute(path.unwrap_or_else(|| panic!("{say}"))).unwrap()
+    }
+
     /// uv; apart, since most stories need none.
     #[must_use]
     pub fn uv() -> PathBuf {

@@ -54,7 +54,8 @@ pub struct LogQuery {
     /// Only what comes after this `next` of an earlier part; 0 is the beginning.
     #[serde(default)]
     pub after: Option<u64>,
-    /// `text` for all of it as plain text.
+    /// `text` for all of it as plain text; `html`, with `after`, for a part as a
+    /// page has it, in its colours.
     #[serde(default)]
     pub format: Option<String>,
 }
@@ -63,13 +64,19 @@ impl LogQuery {
     /// Is the format one that there is?
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.format.as_deref().is_none_or(|format| matches!(format, "json" | "text"))
+        (self.after.is_some() || !self.is_html()) && self.format.as_deref().is_none_or(|format| matches!(format, "json" | "text" | "html"))
     }
 
     /// Is it all of it, as plain text?
     #[must_use]
     pub fn is_text(&self) -> bool {
         self.format.as_deref() == Some("text")
+    }
+
+    /// Is it a part, as a page has it?
+    #[must_use]
+    pub fn is_html(&self) -> bool {
+        self.format.as_deref() == Some("html")
     }
 }
 

@@ -1,5 +1,6 @@
 //! The Worker's calls, answered.
 
+use doorstep_shared::text::clean_line;
 use worker::{Response, Result};
 
 use super::Hub;
@@ -76,13 +77,18 @@ impl Hub {
         }
     }
 
+    /// A run's log: in its colours for a page, else in words alone.
     fn run_log(&self, id: &str, query: &LogQuery) -> Result<Response> {
         let after = query.after.filter(|_| !query.is_text());
-        let Some(part) = self.log_part(id, after.unwrap_or(u64::MAX))? else { return missing("no run has this id") };
+        let Some(mut part) = self.log_part(id, after.unwrap_or(u64::MAX))? else { return missing("no run has this id") };
+        if query.is_html() {
+            return reply::page(200, pages::log_part(&part));
+        }
         if after.is_some() {
+            part.lines = words(&part.lines);
             return reply::json(200, &part);
         }
-        let lines = self.log(id)?;
+        let lines = words(&self.log(id)?);
         if query.is_text() {
             return reply::text(200, lines.join("\n"));
         }
@@ -106,6 +112,10 @@ impl Hub {
         .await?;
         Response::empty()
     }
+}
+
+fn words(lines: &[String]) -> Vec<String> {
+    lines.iter().map(|line| clean_line(line)).collect()
 }
 
 fn missing(message: &str) -> Result<Response> {

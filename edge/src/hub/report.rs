@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use doorstep_shared::colour::coloured_line;
 use doorstep_shared::ids::{FailureKind, JobId, Name, RunState, ServiceName};
 use doorstep_shared::protocol::{Failure, Holding, MESSAGE_BYTES_MAX, RUN_LOG_BYTES_MAX, Report, ToExecutor};
 use doorstep_shared::queue::{Input, Verdict};
@@ -222,7 +223,8 @@ fn store_log(run: &mut Run, lines: &[String], kept: &mut Kept, turn: &mut Turn) 
     if run.log_bytes >= RUN_LOG_BYTES_MAX as u64 {
         return Ok(());
     }
-    let lines: Vec<String> = lines.iter().map(|text| clean_line(text)).collect();
+    // In the form that pages read, whatever the host calls clean.
+    let lines: Vec<String> = lines.iter().map(|text| coloured_line(text)).collect();
     let bytes = log_cost(&lines);
     if !kept.add_log(bytes) {
         return Ok(());

@@ -53,13 +53,14 @@ impl Hub {
         }))
     }
 
-    /// A run's whole log.
+    /// A run's whole log, in its colours.
     pub(super) fn log(&self, id: &str) -> Result<Vec<String>> {
         let rows = self.store()?.rows("SELECT body FROM logs WHERE run = ? ORDER BY seq", [text(id)])?;
         Ok(rows.iter().filter_map(|row| row.json::<Vec<String>>(0)).flatten().collect())
     }
 
-    /// What of a run's log comes after a place that an earlier part named.
+    /// What of a run's log comes after a place that an earlier part named, in its
+    /// colours.
     pub(super) fn log_part(&self, id: &str, after: u64) -> Result<Option<LogPart>> {
         let rows = self.store()?.rows("SELECT log_bytes FROM runs WHERE id = ?", [text(id)])?;
         let Some(end) = rows.first().map(|row| row.number(0)) else { return Ok(None) };

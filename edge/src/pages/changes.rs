@@ -57,7 +57,8 @@ fn counted(block: &[String]) -> [usize; 3] {
 fn change(line: &str) -> Option<Change<'_>> {
     let (sign, rest) = line.split_once(' ')?;
     let sign = sign.chars().next().filter(|c| sign.len() == 1 && matches!(c, '+' | '~' | '-'))?;
-    (!rest.is_empty() && !rest.starts_with(' ')).then_some((sign, rest))
+    // What has colours was printed by a program.
+    (!rest.is_empty() && !rest.starts_with(' ') && !rest.contains('\u{1b}')).then_some((sign, rest))
 }
 
 /// The section, with what the reader does not have.
@@ -116,6 +117,8 @@ mod tests {
         assert_eq!(seen.files, [('+', "new file.py"), ('~', "app.py"), ('~', "b/c.py"), ('-', "old.py")]);
         // A build's line of that look, right beside: then nothing is claimed.
         assert!(seen.packages.is_empty());
+        let log = lines("+ a\n~ b\n~ c\n- \u{1b}[31md\u{1b}[0m");
+        assert!(of(&steps(), &log).files.is_empty(), "a program's, for its colours");
         let log = lines("+ a\n~ b\n~ c\n- d\n$ uv sync\n + six==1.0\n+ idna 3.20\n~ six 1.16 -> 1.17\ndone");
         assert_eq!(of(&steps(), &log).packages, [('+', "idna 3.20"), ('~', "six 1.16 -> 1.17")]);
     }

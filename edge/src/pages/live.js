@@ -367,11 +367,12 @@
 
   const lines = () => log.lastElementChild ? log.lastElementChild.start - 1 + log.lastElementChild.childElementCount : 0;
 
-  const append = (texts) => {
+  // Lines as another document has them, with their colours.
+  const append = (those) => {
     document.getElementById("log-empty")?.remove();
     let list = log.lastElementChild, number = lines();
     const fresh = [];
-    for (const text of texts) {
+    for (const that of those) {
       if (!list || list.childElementCount >= CHUNK) {
         list = document.createElement("ol");
         list.start = number + 1;
@@ -380,7 +381,7 @@
       const line = document.createElement("li");
       line.id = "L" + ++number;
       if (!list.firstChild) line.value = number; // a list laid out for itself counts for itself
-      line.textContent = text + "\n";
+      line.append(...that.childNodes);
       list.append(line);
       fresh.push(line);
     }
@@ -401,14 +402,15 @@
     fetching = true;
     let wait = 0;
     try {
-      const answer = await fetch(`${log.dataset.from}?after=${next}`, { cache: "no-store", signal: AbortSignal.timeout(15000) });
+      const answer = await fetch(`${log.dataset.from}?format=html&after=${next}`, { cache: "no-store", signal: AbortSignal.timeout(15000) });
       if (!answer.ok) throw answer.status;
-      const part = await answer.json();
-      append(part.lines);
-      next = part.next;
+      const part = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("ol");
+      append([...part.children]);
+      next = Number(part.dataset.next);
       // Unless it grew meanwhile, this is all of it.
-      if (!part.more && section.dataset.end === end) section.dataset.end = next;
-      if (!part.more) wait = Math.min(4 * (performance.now() - began), REST_MS_MAX);
+      const isAll = !part.hasAttribute("data-more");
+      if (isAll && section.dataset.end === end) section.dataset.end = next;
+      if (isAll) wait = Math.min(4 * (performance.now() - began), REST_MS_MAX);
     } catch {
       wait = AGAIN_MS;
     }
@@ -473,12 +475,20 @@
   const marks = globalThis.Highlight && CSS.highlights ? new Highlight() : null;
   if (marks) CSS.highlights.set("found", marks);
 
+  // A place in a line's text: colours cut it into several nodes.
+  const place = (line, at) => {
+    const nodes = document.createTreeWalker(line, NodeFilter.SHOW_TEXT);
+    let node = nodes.nextNode();
+    for (; at > node.length; node = nodes.nextNode()) at -= node.length;
+    return [node, at];
+  };
+
   const mark = (line, text) => {
     if (!marks || marks.size >= MARKS_MAX) return;
     for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length)) {
       const range = document.createRange();
-      range.setStart(line.firstChild, at);
-      range.setEnd(line.firstChild, at + wanted.length);
+      range.setStart(...place(line, at));
+      range.setEnd(...place(line, at + wanted.length));
       marks.add(range);
     }
   };

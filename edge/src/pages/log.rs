@@ -3,20 +3,26 @@
 //! Lines stand in lists of [`CHUNK`], so that a browser lays out only those that
 //! it shows (`content-visibility`), and a log of 100,000 lines scrolls as a short
 //! one does. A line costs some 20 bytes of markup: its number is the list's, and its
-//! anchor is its id. The script adds what comes later and the tools; without it
+//! anchor is its id. Only here are colours read ([`colour`](doorstep_shared::colour)):
+//! they become classes, and the words between them are text. The script adds what comes later and the tools; without it
 //! they are absent, and the page has the log as it was.
 
+use doorstep_shared::colour::{Look, MARKS, pieces};
 use doorstep_shared::ids::RunState;
 
 use super::html::{Href, Html};
 use super::version::Have;
-use crate::view::RunPage;
+use crate::view::{LogPart, RunPage};
 
 /// Lines of one list.
 pub const CHUNK: usize = 200;
 /// Lines of one page, with some 30 bytes each beside their text: 6 MB at most.
-/// Only a log of lines shorter than five bytes has more.
+/// Only a log of lines shorter than five bytes has more. A change of look is five
+/// bytes in the log and some 20 here: 4 MB at most, in a log with fewer lines.
 const LINES_MAX: usize = 200_000;
+/// The classes of the sixteen colours, and of what text may be beside coloured.
+const COLOURS: [&str; 16] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10", "c11", "c12", "c13", "c14", "c15"];
+const MARK_CLASSES: [&str; MARKS] = ["bold", "dim", "italic", "underlined"];
 
 /// The section; what the reader has of the log is not sent again.
 pub fn section(view: &RunPage, have: Have<'_>) -> Html {
@@ -58,10 +64,49 @@ fn list(first: usize, lines: &[&String]) -> Html {
         }
         // The newline is no line of its own at an element's end, and keeps an
         // empty line as high as the others.
-        html.raw(">").text(line).raw("\n</li>");
+        html.raw(">").add(&words(line)).raw("\n</li>");
     }
     html.raw("</ol>");
     html
+}
+
+/// A part of a log for the script, which numbers its lines.
+#[must_use]
+pub fn log_part(part: &LogPart) -> String {
+    let mut html = Html::new();
+    html.raw("<!doctype html><title>Log</title><ol data-next=\"").number(part.next).raw(if part.more { "\" data-more>" } else { "\">" });
+    for line in &part.lines {
+        html.raw("<li>").add(&words(line)).raw("\n</li>");
+    }
+    html.raw("</ol>");
+    html.into_page("")
+}
+
+/// A line's words in their colours.
+fn words(line: &str) -> Html {
+    let mut html = Html::new();
+    if !line.contains('\u{1b}') {
+        html.text(line);
+        return html;
+    }
+    for (look, text) in pieces(line) {
+        if look == Look::default() {
+            html.text(&text);
+            continue;
+        }
+        html.raw("<span class=\"");
+        for (at, class) in classes(look).enumerate() {
+            html.raw(if at == 0 { "" } else { " " }).raw(class);
+        }
+        html.raw("\">").text(&text).raw("</span>");
+    }
+    html
+}
+
+fn classes(look: Look) -> impl Iterator<Item = &'static str> {
+    let colour = look.colour.and_then(|colour| COLOURS.get(usize::from(colour)).copied());
+    let marks = MARK_CLASSES.into_iter().zip(look.marks).filter_map(|(class, is_on)| is_on.then_some(class));
+    colour.into_iter().chain(marks)
 }
 
 #[cfg(test)]
@@ -91,6 +136,84 @@ mod tests {
         }
         assert_eq!(html.matches("<ol").count(), 3);
         assert!(!html.contains("data-follow"));
+    }
+
+    /// With `^` for ESC.
+    fn shown(line: &str) -> String {
+        words(&line.replace('^', "\u{1b}")).into_string()
+    }
+
+    #[test]
+    fn colours_become_classes_and_nothing_else_of_a_terminal_is_left() {
+        assert_eq!(shown("^[1;31merror^[0m: <b>"), "<span class=\"c1 bold\">error</span>: &lt;b&gt;");
+        assert_eq!(shown("^[2;3;4;97mx"), "<span class=\"c15 dim italic underlined\">x</span>");
+        assert_eq!(shown("^]0;title\u{7}a^[2J^[41mb\0c"), "abc");
+        assert_eq!(shown("^[31;38;5;99999999999m^[m"), "");
+    }
+
+    #[test]
+    fn a_part_is_the_same_lines() {
+        let part = LogPart { lines: vec!["\u{1b}[32m<ok>".into(), String::new()], next: 300, more: true };
+        let html = log_part(&part);
+        assert_well_formed(&html);
+        assert_eq!(html, "<!doctype html><title>Log</title><ol data-next=\"300\" data-more><li><span class=\"c2\">&lt;ok&gt;</span>\n</li><li>\n</li></ol>");
+        assert!(log_part(&LogPart { more: false, ..part }).contains("<ol data-next=\"300\">"));
+    }
+
+    #[test]
+    fn hostile_words_in_colours_change_no_markup() {
+        let with = |word: &str| {
+            let lines = [format!("\u{1b}[31m{word}"), format!("a \u{1b}[1mb\u{1b}[0;33m{word}\u{1b}[0m c")];
+            let part = log_part(&LogPart { lines: lines.to_vec(), next: 1, more: false });
+            let page = section(&page("running", &[&lines[0], &lines[1]]), Have::default()).into_string();
+            assert_well_formed(&part);
+            assert_well_formed(&page);
+            assert!(!part.contains('\u{1b}') && !page.contains('\u{1b}'));
+            (skeleton(&part), skeleton(&page))
+        };
+        for hostile in HOSTILE {
+            // Its own colours are colours, wherever they stand.
+            let hostile = hostile.replace("\u{1b}[31m", "\u{1b}[2K");
+            assert_eq!(with(&hostile), with("x"), "{hostile}");
+        }
+    }
+
+    /// A colour of the style sheet, `#rgb` or `#rrggbb`, each part from 0 to 1.
+    fn rgb(colour: &str) -> [f64; 3] {
+        let digits: Vec<u32> = colour.trim_start_matches('#').chars().map(|c| c.to_digit(16).unwrap()).collect();
+        [0, 1, 2].map(|at| f64::from(if digits.len() == 3 { digits[at] * 17 } else { digits[2 * at] * 16 + digits[2 * at + 1] }) / 255.0)
+    }
+
+    /// WCAG's relative luminance.
+    fn luminance(colour: [f64; 3]) -> f64 {
+        let [red, green, blue] = colour.map(|part| if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) });
+        0.2126 * red + 0.7152 * green + 0.0722 * blue
+    }
+
+    fn contrast(one: [f64; 3], other: [f64; 3]) -> f64 {
+        let (one, other) = (luminance(one), luminance(other));
+        (one.max(other) + 0.05) / (one.min(other) + 0.05)
+    }
+
+    #[test]
+    fn every_colour_can_be_read_on_its_ground() {
+        let css = include_str!("style.css");
+        let value = |name: &str, at: usize| css.split(&format!("--{name}: ")).nth(at).and_then(|rest| rest.split(';').next()).unwrap_or_else(|| panic!("--{name}"));
+        let mixed = |with: [f64; 3], ground: [f64; 3]| [0, 1, 2].map(|part| 0.18 * with[part] + 0.82 * ground[part]);
+        for scheme in [1, 2] {
+            let of = |name: &str| rgb(value(name, scheme));
+            let ground = of("code");
+            // Its own, and that of a line that is linked to or found.
+            let grounds = [ground, mixed(of("warn"), ground), mixed(of("busy"), ground)];
+            for class in COLOURS {
+                let least = grounds.map(|ground| contrast(of(class), ground)).into_iter().fold(f64::MAX, f64::min);
+                assert!(least >= 4.5, "{class} has {least:.2} in scheme {scheme}");
+                assert!(css.contains(&format!("#log .{class} {{ color: var(--{class}); }}")), "{class}");
+            }
+        }
+        for class in MARK_CLASSES {
+            assert!(css.contains(&format!("#log .{class} {{")), "{class}");
+        }
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub use deliveries::deliveries;
 pub use delivery::delivery;
 pub use enrollment::enrollment;
 pub use home::home;
+pub use log::log_part;
 pub use login::{login, not_over_http, notice, problem, stale_form};
 pub use project::project;
 pub use run::{run, run_wants_log};

@@ -8,7 +8,8 @@ use rusqlite::Transaction;
 use super::Journal;
 
 /// Reports that wait for an edge that is gone, after which log lines are not
-/// kept for it any more: about 50 to 200 runs.
+/// kept for it any more: about 50 to 200 runs, or a dozen that each print for half
+/// an hour.
 const LOGS_WAIT_MAX: u64 = 5_000;
 /// Bytes of waiting reports after which log lines are not kept either: 16 runs
 /// that each said all that a run may.
@@ -75,6 +76,17 @@ impl Journal {
         let mut query = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")?;
         let mut rows = query.query([])?;
         Ok(rows.next()?.map_or(Ok(0), |row| row.get(0))?)
+    }
+
+    /// Stores lines of a run's log while a step goes on: the run has come no
+    /// further. How often that happens depends on time, so it is a point of its own
+    /// for those who try a crash at each.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be written.
+    pub fn tell_lines(&self, lines: &[Report]) -> Result<Vec<Numbered>> {
+        self.transaction(format_args!("log"), |db| post(db, self.keeps_reports.get(), lines.to_vec()))
     }
 
     /// Stores reports; they get the next numbers.

@@ -46,6 +46,27 @@ fn a_grant_is_stored_once_and_held_until_settled() {
 }
 
 #[test]
+fn lines_that_were_told_while_a_step_went_on_outlive_a_kill_and_come_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = |text: &str| Report::Log { run: "r".into(), lines: vec![text.into()] };
+    let open = run("r", 7);
+    {
+        let journal = Journal::open(dir.path()).unwrap();
+        journal.advance(&open, vec![log("a")]).unwrap();
+        assert_eq!(journal.tell_lines(&[log("b")]).unwrap(), [(2, log("b"))]);
+        journal.tell_lines(&[log("c")]).unwrap();
+    }
+    let journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(journal.unacknowledged().unwrap(), [(1, log("a")), (2, log("b")), (3, log("c"))]);
+    assert_eq!(journal.open_runs().unwrap(), [open], "lines bring a run no further");
+    journal.forget(2).unwrap();
+    journal.tell_lines(&[log("d")]).unwrap();
+    assert_eq!(journal.unacknowledged().unwrap(), [(3, log("c")), (4, log("d"))]);
+    journal.keep_reports(false);
+    assert_eq!(journal.tell_lines(&[log("e")]).unwrap(), [(0, log("e"))], "a host without an edge shows them all the same");
+}
+
+#[test]
 fn report_numbers_have_no_gap_and_are_never_used_twice() {
     let dir = tempfile::tempdir().unwrap();
     let log = |text: &str| Report::Log { run: "r".into(), lines: vec![text.into()] };

@@ -67,7 +67,7 @@ impl Runner {
         let mut last: VecDeque<String> = VecDeque::new();
         let cancel = self.cancel.clone();
         let end = child::run(&tool, cancel.cancelled(), |line| {
-            self.say(line);
+            self.hear(line);
             if last.len() == LAST_LINES {
                 last.pop_front();
             }

@@ -50,6 +50,7 @@ impl Runner {
         let open = Open { index: self.record.steps, name, begun: Instant::now() };
         let report = self.step_report(&open, StepState::Started, None, "");
         self.step = Some(open);
+        self.untold.begin_step();
         self.advance(vec![report])
     }
 
@@ -65,7 +66,7 @@ impl Runner {
             Err(wrong) => {
                 let fault = Fault { kind: wrong.kind, step: name.to_owned(), message: wrong.message };
                 for line in fault.message.lines() {
-                    self.log.line(line);
+                    self.untold.say(line);
                 }
                 let first = fault.message.lines().next().unwrap_or_default().to_owned();
                 self.close(StepState::Failed, &first);
@@ -80,9 +81,7 @@ impl Runner {
         let ms = u64::try_from(open.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let report = self.step_report(&open, state, Some(ms), detail);
         self.record.steps = self.record.steps.saturating_add(1);
-        let mut lines = self.log.flush(&self.record.id);
-        self.unwritten.append(&mut lines);
-        self.unwritten.push(report);
+        self.untold.hold(report);
     }
 
     fn step_report(&self, open: &Open, state: StepState, duration_ms: Option<u64>, detail: &str) -> Report {
@@ -93,15 +92,21 @@ impl Runner {
             state,
             at: clock::wall(),
             duration_ms,
-            detail: cut(&self.log.clean(detail), DETAIL_BYTES_MAX).to_owned(),
+            detail: cut(&self.untold.clean(detail), DETAIL_BYTES_MAX).to_owned(),
         }
     }
 
-    /// Adds a line to the log, and reports what is there when it is much.
+    /// Adds a line of our own to the log, and reports what is there when it is much.
     pub(super) fn say(&mut self, line: &str) {
-        self.log.line(line);
-        if self.log.is_full() {
+        if self.untold.say(line) {
             // A fault comes back at the step's end.
+            let _ = self.advance(Vec::new());
+        }
+    }
+
+    /// The same with a line that a program printed, in its colours.
+    pub(super) fn hear(&mut self, line: &str) {
+        if self.untold.hear(line) {
             let _ = self.advance(Vec::new());
         }
     }

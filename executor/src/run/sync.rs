@@ -33,7 +33,7 @@ impl Runner {
             let env = self.shared.supervisor.layout(&self.project).env(release.slot);
             let difference = python::difference(&before, &python::installed(&env));
             for line in &difference.lines {
-                self.say(line);
+                self.hear(line);
             }
             ((), format!("{detail}{}", difference.words()))
         });
@@ -143,7 +143,7 @@ impl Runner {
         let mut words = String::new();
         let cancel = self.cancel.clone();
         let end = child::run(tool, cancel.cancelled(), |line| {
-            self.say(line);
+            self.hear(line);
             words.push_str(line);
             words.push('\n');
             if words.len() > 4 * WORDS_BYTES_MAX {

@@ -1,8 +1,9 @@
 //! Lines of a log: nothing in them steers a terminal, no secret is left, and
-//! cleaning what is clean changes nothing.
+//! cleaning what is clean changes nothing. In its colours a line has the same words.
 //!
 //! The input is a line of secrets with a tab between two, and the line.
 
+use doorstep_shared::colour::{coloured_line, pieces};
 use doorstep_shared::text::{LINE_BYTES_MAX, clean_line, cut, plain};
 
 use crate::redact::{MARK, Redactor, SECRET_BYTES_MIN};
@@ -27,8 +28,10 @@ pub fn check(data: &[u8]) {
         }
     }
     text_is_clean(line);
+    in_colours(line, &coloured_line(line), &clean_line(line));
 
     let out = redactor.line(line);
+    in_colours(line, &redactor.coloured_line(line), &out);
     fit(&out);
     for part in out.split(MARK) {
         let left = planted.iter().find(|secret| part.contains(secret.as_str()));
@@ -61,6 +64,30 @@ fn text_is_clean(line: &str) {
     assert!(line.starts_with(short) && short.len() <= max && max - short.len() < 4, "cut at {max} to {}", short.len());
 }
 
+/// Does `out` have these words, and beside them colours in their normal form and
+/// nothing else?
+fn in_colours(line: &str, out: &str, words: &str) {
+    assert!(out.len() <= LINE_BYTES_MAX, "{} bytes", out.len());
+    assert_eq!(plain(out), words, "the words of {line:?}");
+    assert_eq!(coloured_line(out), out, "coloured twice");
+    let all: String = pieces(out).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(all, words, "the pieces of {out:?}");
+    let mut last = "0";
+    for (at, part) in out.split('\u{1b}').enumerate() {
+        let text = if at == 0 {
+            part
+        } else {
+            let (codes, text) = part.strip_prefix('[').and_then(|rest| rest.split_once('m')).unwrap_or_default();
+            let is_kept = |code: &str| code.parse::<u8>().is_ok_and(|code| matches!(code, 0..=4 | 30..=37 | 90..=97));
+            assert!(codes.split(';').all(is_kept) && codes.len() <= "0;1;2;3;4;97".len(), "{codes:?} in {out:?}");
+            last = codes;
+            text
+        };
+        assert_eq!(text.chars().find(|c| steers(*c) && *c != '\t'), None, "left in {out:?}");
+    }
+    assert_eq!(last, "0", "left switched on in {out:?}");
+}
+
 /// No control character but the tab, nothing that turns the reading direction,
 /// within the bound.
 fn fit(out: &str) {
@@ -85,7 +112,9 @@ fn hidden(planted: &[String], line: &str) {
     redactor.add(secret);
     let half = cut(secret, secret.len() / 2);
     let rest = secret.get(half.len()..).unwrap_or_default();
-    let out = redactor.line(&format!("{line}\u{1b}\\{half}\u{1b}[1m{rest} end"));
+    let split = format!("{line}\u{1b}\\{half}\u{1b}[1m{rest} end");
+    let out = redactor.line(&split);
+    in_colours(&split, &redactor.coloured_line(&split), &out);
     assert!(!out.split(MARK).any(|part| part.contains(secret.as_str())), "left in {out:?}");
 
     let front = "x".repeat(LINE_BYTES_MAX.saturating_sub(half.len() + 4));

@@ -2,8 +2,8 @@
 //! by which a script has something happen to it.
 //!
 //! The host's file has two hooks before the switch: one prints the file `say` of
-//! a release, one waits, where a release has the file `held`, until somebody
-//! opens that gate. So a script decides how long a run is under way.
+//! a release, one waits, where a release has the file `held`, until somebody opens
+//! that gate, and says so in colours. So a script decides how long a run is under way.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::script;
 const HOOKS: &str = r#"[project.shop.hooks]
 before_switch = [
   ["sh", "-c", "if [ -e say ]; then cat say; fi"],
-  ["sh", "-c", "if [ -e held ]; then echo the hook waits; until [ -e {dir}/open-$(cat held) ]; do sleep 0.05; done; echo the hook goes on; fi"],
+  ["sh", "-c", "if [ -e held ]; then printf 'the \\033[1;31mhook\\033[0m waits\\n'; until [ -e {dir}/open-$(cat held) ]; do sleep 0.05; done; printf 'the hook \\033[32mgoes\\033[0m on\\n'; fi"],
 ]
 "#;
 /// Lines that a run is made to print, when it is to print many.

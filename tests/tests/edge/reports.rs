@@ -93,6 +93,35 @@ async fn a_run_is_shown_as_it_happens() {
 }
 
 #[tokio::test]
+async fn a_log_is_kept_in_colours_and_told_in_words() {
+    let edge = shared_edge().await;
+    let (mut session, grant) = granted(&edge, "painter").await;
+    session.report(started("painter-1", "painter", Some(&grant))).await;
+    // Not in the normal form, and more than colours.
+    let lines = ["\u{1b}[1m\u{1b}[38;5;196merror\u{1b}[m: <b>", "\u{1b}]0;title\u{7}a\u{1b}[41mb\u{202e}\u{1b}[32m"];
+    session.report(log("painter-1", &lines)).await;
+    session.report(log("painter-1", &["\u{1b}[4munder"])).await;
+    let words = json!(["error: <b>", "ab", "under"]);
+    assert_eq!(edge.get("/api/runs/painter-1/log").await["lines"], words);
+    let part = edge.get("/api/runs/painter-1/log?after=0").await;
+    assert_eq!((&part["lines"], &part["more"]), (&words, &json!(false)));
+    let raw = edge.api("GET", "/api/runs/painter-1/log?format=text").await.text();
+    assert_eq!(raw, "error: <b>\nab\nunder");
+
+    let html = edge.api("GET", "/api/runs/painter-1/log?format=html&after=0").await;
+    assert!(html.header("content-security-policy").is_some(), "it is a page");
+    let end = part["next"].as_u64().unwrap();
+    let lists = "<li><span class=\"c9 bold\">error</span>: &lt;b&gt;\n</li><li>ab\n</li><li><span class=\"underlined\">under</span>\n</li></ol>";
+    assert_eq!(html.text(), format!("<!doctype html><title>Log</title><ol data-next=\"{end}\">{lists}"));
+    let rest = edge.api("GET", &format!("/api/runs/painter-1/log?format=html&after={end}")).await.text();
+    assert!(rest.ends_with(&format!("<ol data-next=\"{end}\"></ol>")), "{rest}");
+    assert_eq!(edge.api("GET", "/api/runs/none/log?format=html&after=0").await.status, 404);
+    let cookie = edge.session().await;
+    let page = edge.request("GET", "/runs/painter-1", &[("cookie", &cookie)], "").await.text();
+    assert!(page.contains("<span class=\"c9 bold\">error</span>: &lt;b&gt;") && !page.contains('\u{1b}'), "{page}");
+}
+
+#[tokio::test]
 async fn a_failure_decides_whether_the_job_is_tried_again() {
     let edge = shared_edge().await;
     for (name, kind, remains) in [("sick", FailureKind::Health, 0), ("unbuilt", FailureKind::Build, 1), ("offline", FailureKind::Network, 1)] {

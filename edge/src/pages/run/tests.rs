@@ -91,7 +91,7 @@ fn hostile_words_change_no_markup() {
         let steps =
             vec![StepRow { name: word.into(), detail: word.into(), ..a_step("x", "failed", Some(u64::MAX), "") }];
         let delivery = Some(word.to_owned());
-        let view = RunPage { repo: Some(word.into()), delivery, ..a_run_page(hostile_run(word), steps, &vec![word.into(); 3]) };
+        let view = RunPage { repo: Some(word.into()), delivery, ..a_run_page(hostile_run(word), steps, &vec![format!("\u{1b}[31m{word}"); 3]) };
         skeleton(&super::run(&view, None, VIEWER))
     };
     for hostile in HOSTILE {

@@ -59,7 +59,7 @@ impl Runner {
         let (cancel, restoring) = (self.cancel.clone(), self.restoring);
         let cancelled = async { if restoring { std::future::pending().await } else { cancel.cancelled().await } };
         let end = child::run(&tool, cancelled, |line| {
-            self.say(line);
+            self.hear(line);
             on_line(line);
             if last.len() == LAST_LINES {
                 last.pop_front();
