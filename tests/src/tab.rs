@@ -109,7 +109,7 @@ impl Tab {
             let end = told["logs"][self.path.trim_start_matches("/runs/")].as_u64().unwrap_or(0);
             if end > self.end {
                 self.end = end;
-                self.read_soon(DEBOUNCE);
+                self.read_soon(DEBOUNCE + spread());
             }
         }
         let concerns = |part: &Value| part.as_str().is_some_and(|part| part == "*" || self.path.starts_with(part));

@@ -353,7 +353,7 @@
   const CHUNK = 200;      // lines of one list, as in log.rs
   const MARKS_MAX = 2000; // words that are marked within lines
   const TYPING_MS = 150;
-  const DEBOUNCE_MS = 150, REST_MS_MAX = 3000; // as for the page
+  const DEBOUNCE_MS = 150, SPREAD_MS = 100, REST_MS_MAX = 3000; // as for the page
   const AGAIN_MS = 5000;
   const NEAR_PX = 24;     // so near to its end the log is followed
 
@@ -422,7 +422,7 @@
     const end = detail[log.dataset.from.split("/")[3]];
     if (!(end > section.dataset.end)) return;
     section.dataset.end = end;
-    fetchSoon(DEBOUNCE_MS);
+    fetchSoon(DEBOUNCE_MS + Math.random() * SPREAD_MS);
   };
 
   // --- following ----------------------------------------------------------------
