@@ -1,5 +1,7 @@
 //! Rows as views: what pages and `/api` show.
 
+use std::collections::BTreeMap;
+
 use doorstep_shared::ids::{JobState, Name, RunState};
 use doorstep_shared::protocol::ProjectView;
 use doorstep_shared::queue::Job;
@@ -73,15 +75,12 @@ impl Hub {
         let known: Vec<(Name, ProjectView, Vec<JobRow>)> = {
             let memory = self.memory()?;
             let wanted = |host: &Name, name: &Name| only.is_none_or(|(h, n)| h == host && n == name);
-            memory
-                .projects
-                .iter()
-                .filter(|((host, name), _)| wanted(host, name))
-                .map(|((host, name), view)| {
-                    let jobs = memory.queue.jobs().filter(|job| &job.host == host && &job.project == name);
-                    (host.clone(), view.clone(), jobs.map(|job| job_row(job, hosts.get(host), None)).collect())
-                })
-                .collect()
+            let mut jobs: BTreeMap<(&Name, &Name), Vec<JobRow>> = BTreeMap::new();
+            for job in memory.queue.jobs().filter(|job| wanted(&job.host, &job.project)) {
+                jobs.entry((&job.host, &job.project)).or_default().push(job_row(job, hosts.get(&job.host), None));
+            }
+            let projects = memory.projects.iter().filter(|((host, name), _)| wanted(host, name));
+            projects.map(|((host, name), view)| (host.clone(), view.clone(), jobs.remove(&(host, name)).unwrap_or_default())).collect()
         };
         let mut dead = self.dead_jobs(only)?;
         known
