@@ -170,7 +170,8 @@ pub struct StepRow {
 /// A part of a run's log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LogPart {
-    /// Its lines, already cleaned of control characters.
+    /// Its lines in their colours ([`doorstep_shared::colour`]), without any
+    /// other control character; plain where they are answered as JSON.
     pub lines: Vec<String>,
     /// What to ask for with `after` to go on.
     pub next: u64,
@@ -185,7 +186,7 @@ pub struct RunPage {
     pub run: RunRow,
     /// Its steps in order.
     pub steps: Vec<StepRow>,
-    /// Its log, already cleaned of control characters; none when the reader has it.
+    /// Its log in its colours, as in [`LogPart`]; none when the reader has it.
     pub log: Option<Vec<String>>,
     /// Where the log ends, for `after`.
     pub log_end: u64,

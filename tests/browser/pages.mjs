@@ -31,10 +31,10 @@ const empty = async (person) => {
 const fleet = async (person) => {
   const context = await person({ baseURL: process.env.DOORSTEP_FLEET_URL });
   const page = await open(context, "/");
-  const paths = { fleet: "/", "fleet-project": "/projects/nas/media", "fleet-containers": "/containers" };
+  const paths = { fleet: "/", "fleet-run": "/runs/ffffffffffff0000", "fleet-project": "/projects/nas/media", "fleet-containers": "/containers" };
   for (const [name, path] of Object.entries(paths)) {
     await go(page, path);
-    if (name !== "fleet") await until("a chart", () => page.locator(".used [data-values*=' ']").count());
+    if (name === "fleet-project" || name === "fleet-containers") await until("a chart", () => page.locator(".used [data-values*=' ']").count());
     await look(page, name);
   }
   // From a service of all of them to what it prints.

@@ -225,6 +225,15 @@ impl FakeExecutor {
         socket
     }
 
+    /// Connects and is welcome; what it says of itself is what `change` makes of it.
+    pub async fn connect_saying(&self, projects: &[ProjectView], change: impl FnOnce(&mut ToEdge)) -> Session {
+        let mut socket = Socket::dial_url(&self.url).await;
+        let mut frame = self.hello_frame(&socket.nonce, &[], projects);
+        change(&mut frame);
+        socket.send(&frame).await;
+        Self::welcomed(socket).await
+    }
+
     /// Connects and is welcome, holding nothing.
     pub async fn connect(&self, projects: &[ProjectView]) -> Session {
         self.connect_holding(&[], projects).await
@@ -232,7 +241,10 @@ impl FakeExecutor {
 
     /// Connects and is welcome, holding these.
     pub async fn connect_holding(&self, holding: &[Holding], projects: &[ProjectView]) -> Session {
-        let mut socket = self.hello(holding, projects).await;
+        Self::welcomed(self.hello(holding, projects).await).await
+    }
+
+    async fn welcomed(mut socket: Socket) -> Session {
         match socket.hear().await {
             Heard::Frame(ToExecutor::Welcome { acknowledged, .. }) => Session { socket, acknowledged, early: VecDeque::new() },
             other => panic!("expected a welcome, not {other:?}"),

@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
+/// The run whose page is looked at, newer than all of the others.
+const FLEET_RUN: &str = "ffffffffffff0000";
 /// How often a host says what is used.
 const TOLD: Duration = Duration::from_millis(250);
 
@@ -92,6 +94,38 @@ async fn history(session: &mut Session, name: &str, every_ms: u64, runs: &[(RunS
     }
 }
 
+/// One more of `media` with all that a run says, so that its page has all of it.
+async fn one_run(session: &mut Session) {
+    let (run, began) = (FLEET_RUN.to_owned(), ago(9 * MINUTE_MS + 21_000));
+    session.report(Report::Started { run: run.clone(), job: None, attempt: 0, project: "media".parse().unwrap(), action: Action::Deploy, cause: Cause::Push, at: began }).await;
+    let steps = [
+        ("fetch", 840, "b9facdc Subtitles in Finnish (14 objects, 9.1 KB)"),
+        ("verify", 35, "1 added, 2 modified, 0 removed"),
+        ("resolve", 410, "3 services; web differs"),
+        ("pull", 2_300, "1 image"),
+        ("build", 9_600, "1 image built"),
+        ("up", 3_100, "1 recreated, 2 unchanged"),
+        ("check", 1_450, "3 good answers in a row, the last after 9 ms"),
+        ("prune", 620, "1 image of an older release removed"),
+    ];
+    let mut at = began.0;
+    for (index, (name, took_ms, detail)) in (0..).zip(steps) {
+        at += took_ms;
+        session.report(Report::Step { run: run.clone(), index, name: name.into(), state: StepState::Succeeded, at: Timestamp(at), duration_ms: Some(took_ms), detail: detail.into() }).await;
+    }
+    let lines = "+ media/locales/fi.json\n~ media/player.py\n~ compose.yaml\n$ docker compose build web\n#5 [web 2/4] COPY . .\n#6 [web 3/4] RUN uv sync --locked\n#6 1.204 Resolved 48 packages in 3ms\n#6 2.871 Installed 48 packages in 61ms\n#7 [web 4/4] RUN python -m media check\n\u{1b}[32m212 passed\u{1b}[0m, \u{1b}[33m1 skipped\u{1b}[0m in 3.94s\n$ docker compose up --detach --wait web\n Container media-web-1  Recreated\n Container media-web-1  Healthy";
+    session.report(Report::Log { run: run.clone(), lines: lines.lines().map(str::to_owned).collect() }).await;
+    let commit = commit("Subtitles in Finnish");
+    session.report(Report::Outcome { run, job: None, attempt: 0, state: RunState::Succeeded, failure: None, commit: Some(commit), at: Timestamp(at) }).await;
+}
+
+/// A host's hello with a version as releases have it, up for so many days.
+fn as_released(hello: &mut ToEdge, days: u64) {
+    if let ToEdge::Hello { executor_version, started, booted, .. } = hello {
+        (*executor_version, *started, *booted) = ("1.0.0".into(), Some(ago(26 * HOUR_MS)), Some(ago(days * 24 * HOUR_MS)));
+    }
+}
+
 /// Some thirty runs with here and there one that did not go well.
 fn some_runs(seed: u64, typical_ms: u64, bad: &[usize]) -> Vec<(RunState, u64)> {
     let took = |place: usize| typical_ms + typical_ms * ((place as u64 * 7 + seed * 13) % 11) / 9;
@@ -121,15 +155,16 @@ fn stays(mut session: Session, used: Vec<(&'static str, Option<&'static str>, u3
 
 /// `nas`, where four projects run, and `office`, which was switched off.
 pub async fn fleet(edge: &Edge) -> Fleet {
-    let mut nas = edge.enrolled("nas").await.connect(&at_home()).await;
+    let mut nas = edge.enrolled("nas").await.connect_saying(&at_home(), |hello| as_released(hello, 12)).await;
     history(&mut nas, "dashboard", 31 * HOUR_MS, &some_runs(1, 2_400, &[])).await;
     history(&mut nas, "media", 17 * HOUR_MS, &some_runs(2, 14_000, &[7, 21])).await;
     history(&mut nas, "recipes", 11 * HOUR_MS, &some_runs(3, 42_000, &[12])).await;
     history(&mut nas, "news", 25 * HOUR_MS, &some_runs(4, 3_100, &[3, 29])).await;
-    let mut office = edge.enrolled("office").await.connect(&at_work()).await;
+    let mut office = edge.enrolled("office").await.connect_saying(&at_work(), |hello| as_released(hello, 40)).await;
     history(&mut office, "books", 40 * HOUR_MS, &some_runs(5, 8_000, &[])).await;
     drop(office);
     edge.sees_host("office", false).await;
+    one_run(&mut nas).await;
     let used = vec![("dashboard", None, 12, 58), ("news", None, 31, 84), ("media", Some("web"), 140, 312), ("media", Some("db"), 46, 201), ("media", Some("jobs"), 8, 96), ("recipes", Some("web"), 22, 77)];
     Fleet(vec![stays(nas, used)])
 }
