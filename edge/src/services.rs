@@ -41,16 +41,18 @@ fn line(text: &str, bytes_max: usize) -> String {
     cut(&clean_line(text), bytes_max).to_owned()
 }
 
-/// What needs a look: the project itself first, if it is failing, then its
+/// What needs a look: the project itself first, if it is failing, or degraded by
+/// what no service shows by itself, such as one that has no container; then its
 /// services in their order.
 #[must_use]
 pub fn problems(state: ProjectState, reason: Option<&str>, services: &[ServiceView]) -> Vec<Problem> {
-    let failing = (state == ProjectState::Failing).then(|| {
-        let why = reason.map_or_else(|| "failing".to_owned(), |reason| format!("failing: {reason}"));
-        Problem { service: None, why }
-    });
     let of = |service: &ServiceView| Some(Problem { service: Some(service.name.clone()), why: trouble(state, service)? });
-    failing.into_iter().chain(services.iter().filter_map(of)).collect()
+    let mut problems: Vec<Problem> = services.iter().filter_map(of).collect();
+    if state == ProjectState::Failing || state == ProjectState::Degraded && problems.is_empty() {
+        let why = reason.map_or_else(|| state.to_string(), |reason| format!("{state}: {reason}"));
+        problems.insert(0, Problem { service: None, why });
+    }
+    problems
 }
 
 /// What is wrong with a service. One that was stopped with its project ended as
@@ -128,6 +130,10 @@ mod tests {
             assert!(told(ProjectState::Running, &fine).is_empty(), "{fine:?}");
         }
         assert!(told(ProjectState::Stopped, &exited(143)).is_empty(), "it was told to end");
+        let absent = service("web", ServiceState::Absent);
+        let degraded = problems(ProjectState::Degraded, Some("service web has no container"), std::slice::from_ref(&absent));
+        assert_eq!(degraded, [Problem { service: None, why: "degraded: service web has no container".into() }]);
+        assert_eq!(told(ProjectState::Degraded, &sick), ["unhealthy"], "the service says it");
         let failing = problems(ProjectState::Failing, Some("no such image"), &[exited(1)]);
         let whys: Vec<_> = failing.iter().map(|problem| (problem.service.is_some(), problem.why.as_str())).collect();
         assert_eq!(whys, [(false, "failing: no such image"), (true, "exited with 1")]);

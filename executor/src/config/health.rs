@@ -33,22 +33,31 @@ const GOOD_MAX: u32 = 1000;
 /// Longest text that an answer is searched for, in bytes.
 const BODY_BYTES_MAX: usize = 1_000;
 
+/// What of a project can be looked at without a word about it.
+pub(super) struct Known {
+    /// A port that can be asked.
+    pub(super) has_port: bool,
+    /// Containers, whose states and own checks are looked at anyhow.
+    pub(super) has_containers: bool,
+}
+
 /// Reads the health check, if there is one.
 pub(super) fn health<'t>(
     reader: &mut Reader<'_>,
     parent: &mut Section<'t>,
     sections: &mut Vec<Section<'t>>,
-    has_port: bool,
+    known: &Known,
 ) -> Option<Health> {
     let mut section = reader.section(parent, "health");
     let known_faults = reader.faults.len();
-    let probe = probe(reader, &mut section, has_port);
+    let probe = probe(reader, &mut section, known.has_port);
     let probe_wrong = reader.faults.len() > known_faults;
     let expected = expected(reader, &mut section, probe.as_ref());
     let good = reader.number(&mut section, "good", 1..=GOOD_MAX);
     let known_faults = reader.faults.len();
     let interval = reader.duration(&mut section, "interval", INTERVAL_MIN..=WAIT_MAX);
     let within = reader.duration(&mut section, "within", INTERVAL_MIN..=WAIT_MAX);
+    let says_of_states = known.has_containers && (good.is_some() || interval.is_some() || within.is_some());
     let within = within.map_or(WITHIN_DEFAULT, |found| found.value);
     let too_long = interval.as_ref().filter(|found| found.value > within);
     // A wrong `within` stands as its default here, which proves nothing.
@@ -60,7 +69,7 @@ pub(super) fn health<'t>(
     let timeout = reader.duration(&mut section, "timeout", INTERVAL_MIN..=WAIT_MAX);
     let grace = reader.duration(&mut section, "grace", Duration::ZERO..=WAIT_MAX);
     let soak = reader.duration(&mut section, "soak", Duration::ZERO..=WAIT_MAX);
-    let says_how_long = grace.is_some() || soak.is_some();
+    let says_how_long = grace.is_some() || soak.is_some() || says_of_states;
     if section.present && probe.is_none() && !probe_wrong && !says_how_long {
         let message = format!(
             "{} needs one of `http`, `tcp`, `command`, or for an app that answers nothing a `grace` or a `soak`",

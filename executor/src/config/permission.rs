@@ -285,8 +285,8 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.place, self.key.escape_debug(), self.why)?;
         match (self.allow, self.place.name()) {
-            (Some(word), Some(name)) => write!(f, "; the host's file can allow it with allow = [\"{}:{word}\"]", name.escape_debug()),
-            (Some(word), None) => write!(f, "; the host's file can allow it with allow = [\"{word}\"]"),
+            (Some(word), Some(name)) => write!(f, "; the host's file can allow it with allow = [\"{}:{word}\"] in the project's compose section", name.escape_debug()),
+            (Some(word), None) => write!(f, "; the host's file can allow it with allow = [\"{word}\"] in the project's compose section"),
             (None, _) => Ok(()),
         }
     }
@@ -331,11 +331,11 @@ mod tests {
         for (refusal, expected) in [
             (
                 refusal(Place::Service("web".into()), Some(Permission::Privileged)),
-                "service web: privileged: it would have all rights of this host; the host's file can allow it with allow = [\"web:privileged\"]",
+                "service web: privileged: it would have all rights of this host; the host's file can allow it with allow = [\"web:privileged\"] in the project's compose section",
             ),
             (
                 refusal(Place::File("a/compose.yaml".into()), Some(Permission::Privileged)),
-                "file a/compose.yaml: privileged: it would have all rights of this host; the host's file can allow it with allow = [\"privileged\"]",
+                "file a/compose.yaml: privileged: it would have all rights of this host; the host's file can allow it with allow = [\"privileged\"] in the project's compose section",
             ),
             (refusal(Place::Service("\u{1b}[2J\n".into()), None), "service \\u{1b}[2J\\n: privileged: it would have all rights of this host"),
             (refusal(Place::Model, None), "the compose project: privileged: it would have all rights of this host"),

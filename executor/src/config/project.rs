@@ -116,8 +116,8 @@ fn body(
     let systemd = systemd(reader, top_ref, &mut sections, &process);
     let runs = if systemd.is_some() { "systemd" } else { "process" };
     let compose = compose::compose(reader, top_ref, &mut sections, (process.present || systemd.is_some()).then_some(runs));
-    let has_port = process.has_port() || compose.has_port();
-    let health = health::health(reader, top_ref, &mut sections, has_port);
+    let known = health::Known { has_port: process.has_port() || compose.has_port(), has_containers: compose.compose.is_some() };
+    let health = health::health(reader, top_ref, &mut sections, &known);
     let hooks = health::hooks(reader, top_ref, &mut sections);
     let command = command(reader, top_ref, &mut sections);
     sections.push(top);

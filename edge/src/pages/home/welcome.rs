@@ -47,12 +47,12 @@ pub fn next_steps(no_project: bool) -> Html {
 
 fn project_help() -> Html {
     let mut html = Html::new();
-    html.raw(
-        "<p>Projects stand in <code>doorstep.toml</code> on their host. This is the smallest one, for a repository ",
-    );
-    html.raw("with a <code>compose.yaml</code>:</p>").add(&smallest_file());
-    html.raw("<p>A Python program also says how it is started:</p><pre><code>[project.shop.process]\n");
+    html.raw("<p>Projects stand in <code>doorstep.toml</code> on their host. This is the smallest one, which is fetched and laid out there:</p>");
+    html.add(&smallest_file());
+    html.raw("<p>For a repository with a <code>compose.yaml</code>, this line more:</p><pre><code>[project.shop.compose]</code></pre>");
+    html.raw("<p>A Python program says how it is started:</p><pre><code>[project.shop.process]\n");
     html.raw("command = [\"python\", \"-m\", \"uvicorn\", \"app:app\", \"--port\", \"{port}\"]</code></pre>");
+    html.raw("<p>The daemon reads the file when it starts.</p>");
     html.raw("<p>Then <code>doorstep deploy shop</code> on the host, or push to its branch, <code>main</code> unless the file ");
     html.raw("says otherwise. For pushes, the repository on GitHub needs a <a href=\"/deliveries\">webhook</a>.</p>");
     html

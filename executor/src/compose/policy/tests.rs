@@ -357,10 +357,10 @@ fn a_refusal_says_what_it_would_mean() {
     assert_eq!(
         sentences,
         [
-            "the compose project: models: models run outside any container, with flags from this file; the host's file can allow it with allow = [\"models\"]",
-            "service web: privileged: it would have all rights of this host; the host's file can allow it with allow = [\"web:privileged\"]",
-            "service web: volumes[0].source: \"/srv/shop/data/../keys\" leads to \"/srv/shop/keys\", outside the release and the folders that the host's file names; the host's file can allow it with allow = [\"web:bind\"]",
-            "volume cache: driver: a plugin of this host would mount it; the host's file can allow it with allow = [\"cache:volume_driver\"]",
+            "the compose project: models: models run outside any container, with flags from this file; the host's file can allow it with allow = [\"models\"] in the project's compose section",
+            "service web: privileged: it would have all rights of this host; the host's file can allow it with allow = [\"web:privileged\"] in the project's compose section",
+            "service web: volumes[0].source: \"/srv/shop/data/../keys\" leads to \"/srv/shop/keys\", outside the release and the folders that the host's file names; the host's file can allow it with allow = [\"web:bind\"] in the project's compose section",
+            "volume cache: driver: a plugin of this host would mount it; the host's file can allow it with allow = [\"cache:volume_driver\"] in the project's compose section",
         ]
     );
 }

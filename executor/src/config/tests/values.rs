@@ -185,6 +185,10 @@ fn what_is_expected_of_a_release_is_read_whole() {
     assert_eq!((&shop.hooks.after_switch, shop.hooks.within), (&vec![vec!["c".to_owned()]], Duration::from_mins(5)));
     let silent = good(&shop_and("process.command = ['x']\nhealth.soak = '1s'"));
     assert_eq!(silent.projects["shop"].health.as_ref().unwrap().probe, Probe::Stays);
+    // Containers have states and checks of their own.
+    let containers = good(&shop_and("compose = {}\nhealth.within = '1m'"));
+    let health = containers.projects["shop"].health.clone().unwrap();
+    assert_eq!((health.probe, health.within), (Probe::Stays, Duration::from_mins(1)));
 }
 
 #[test]
