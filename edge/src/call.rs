@@ -181,6 +181,8 @@ pub enum Call {
     Audit(AuditQuery),
     /// The page of settings.
     SettingsPage,
+    /// The page of hosts.
+    HostsPage,
     /// Who is signed in.
     Sessions,
     /// Sign in: 204, 401, or 429 with `Retry-After`.

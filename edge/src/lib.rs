@@ -173,6 +173,7 @@ fn call_of(route: Route, req: &Request, transport: Transport) -> Option<Call> {
         Route::Audit => req.query().map(Call::AuditPage).unwrap_or(Call::BadQuery(Client::Page)),
         Route::ApiAudit => req.query().map(Call::Audit).unwrap_or(Call::BadQuery(Client::Api)),
         Route::Settings => Call::SettingsPage,
+        Route::Hosts => Call::HostsPage,
         Route::ApiSessions => Call::Sessions,
         Route::EndSession(handle) => Call::EndSession { handle, client: Client::Page },
         Route::ApiEndSession(handle) => Call::EndSession { handle, client: Client::Api },

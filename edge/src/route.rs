@@ -52,6 +52,8 @@ pub enum Route {
     Audit,
     /// The page of settings.
     Settings,
+    /// The page of hosts.
+    Hosts,
     /// End a session, from a page's form.
     EndSession(String),
     /// Sign out everywhere.
@@ -148,6 +150,7 @@ impl Route {
             | Self::Containers
             | Self::Audit
             | Self::Settings
+            | Self::Hosts
             | Self::EndSession(_)
             | Self::EndAllSessions
             | Self::Revoke(_)
@@ -229,6 +232,7 @@ impl Route {
                 | Self::Containers
                 | Self::Audit
                 | Self::Settings
+                | Self::Hosts
         ) || self.takes_form()
     }
 

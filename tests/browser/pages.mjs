@@ -60,7 +60,7 @@ await scenario(async ({ person, seen }) => {
   const running = await until("the run", () => link.getAttribute("href", { timeout: 1000 }), (run) => run && !run.endsWith(well));
   const paths = {
     home: "/", project: "/projects/attic/shop", "project-services": "/projects/cellar/media", deliveries: "/deliveries", containers: "/containers",
-    "run-rolled-back": `/runs/${sick}`, "run-succeeded": `/runs/${well}`, "run-running": running, audit: "/audit", settings: "/settings",
+    "run-rolled-back": `/runs/${sick}`, "run-succeeded": `/runs/${well}`, "run-running": running, hosts: "/hosts", audit: "/audit", settings: "/settings",
   };
   for (const [name, path] of Object.entries(paths)) {
     await page.goto(path);

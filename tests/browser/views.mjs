@@ -7,7 +7,7 @@ import { say, screenshot } from "./lib.mjs";
 const WIDTHS = [390, 1280];
 const SCHEMES = ["light", "dark"];
 // The narrowest phone and the widest screen that are looked at, besides.
-const EXTREMES = [360, 2560];
+const NARROWEST = 360, WIDEST = 2560;
 
 export const faults = [], wide = [];
 let looked = 0;
@@ -34,9 +34,11 @@ const eachView = async (page, name, see) => {
 // The pictures are of the page as it opens; looked at is all that is folded too.
 export const look = async (page, name) => {
   await eachView(page, name, async (width, colorScheme) => screenshot(page, `${name}-${width}-${colorScheme}`));
+  await checkWidth(page, name, WIDEST);
+  await screenshot(page, `${name}-${WIDEST}`);
   const folded = page.locator("details:not([open]) > summary");
   while (await folded.count()) await folded.first().click();
-  for (const width of EXTREMES) await checkWidth(page, name, width);
+  for (const width of [NARROWEST, WIDEST]) await checkWidth(page, name, width);
   await eachView(page, name, async (width, colorScheme) => {
     faults.push(...(await serious(page)).map((fault) => `${name}, ${width} px, ${colorScheme}: ${fault}`));
     looked += 1;

@@ -67,6 +67,7 @@ impl Hub {
             Call::Revoke { host, client } => self.revoke(by, host, client).await,
             Call::AuditPage(query) => reply::page(200, pages::audit(&self.audit(&query)?, viewer)),
             Call::Audit(query) => reply::json(200, &self.audit(&query)?),
+            Call::HostsPage => reply::page(200, pages::hosts(&self.hosts()?, viewer)),
             Call::SettingsPage => reply::page(200, pages::settings(&self.settings(by)?, viewer)),
             Call::Sessions => reply::json(200, &serde_json::json!({"sessions": self.sessions(by)?})),
             Call::SignIn(attempt) => self.sign_in(by, attempt).await,

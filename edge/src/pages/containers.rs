@@ -204,7 +204,7 @@ mod tests {
         let text = seen(&containers(&some_containers(), VIEWER));
         assert_eq!(
             text,
-            "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nHosts\nDeliveries\nAudit\nSettings\n[Sign out]\n\
              # Containers\n\
              3 services of 2 projects on 2 hosts, 2 problems.\n\
              ## Problems\n\

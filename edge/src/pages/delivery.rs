@@ -86,7 +86,7 @@ mod tests {
         assert_well_formed(&html);
         assert_eq!(
             seen(&html),
-            "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nHosts\nDeliveries\nAudit\nSettings\n[Sign out]\n\
              # push of me/shop\n✓ accepted\n[Replay this delivery]\n\
              Received\n1 min ago\nRef\nmain a1b2c3d\nWhat followed\nshop on attic ✓ succeeded\n\
              X-GitHub-Event\npush\nX-GitHub-Delivery\nd-1\nX-Hub-Signature-256\nverified\n\

@@ -17,8 +17,8 @@ use super::Viewer;
 use super::html::Html;
 use super::layout::{self, Frame};
 use super::parts::{self, count_words};
+use super::hosts;
 use super::version::{self, Have};
-use super::when;
 use crate::view::{FleetView, HostView, ProjectRow};
 
 pub use card::live;
@@ -87,34 +87,13 @@ fn host_head(host: &HostView, now: Timestamp) -> Html {
     let name = host.name.as_str();
     let mut html = Html::new();
     html.raw("<h2 id=\"name/").text(name).raw("\">").text(name).raw("</h2>");
-    html.add(&parts::host_badge(host.online)).raw(" <span class=\"muted\">").add(&presence(host, now)).raw("</span>");
+    html.add(&parts::host_badge(host.online)).raw(" <span class=\"muted\">").add(&hosts::presence(host, now)).raw("</span>");
     if !host.executor_version.is_empty() {
         html.raw(" <span class=\"muted end clamp\">executor ").add(&parts::quote(&host.executor_version)).raw("</span>");
     }
     if let Some(reason) = &host.parked {
         html.raw("<p class=\"parked\">").add(&parts::parked_badge(reason)).raw("</p>");
     }
-    html
-}
-
-/// How far away it is and how long it is up; of one that is away, since when.
-fn presence(host: &HostView, now: Timestamp) -> Html {
-    let mut html = Html::new();
-    if host.online {
-        html.raw("<span id=\"trip/").text(host.name.as_str()).raw("\" data-measure>");
-        if let Some(ms) = host.round_trip_ms {
-            html.number(ms.into()).raw(" ms away");
-        }
-        html.raw("</span>");
-        if let Some(booted) = host.booted {
-            html.raw(" <span>up ").add(&when::since(booted, now)).raw("</span>");
-        }
-        return html;
-    }
-    match host.last_seen {
-        Some(at) => html.raw("last seen ").add(&when::ago(at, now)),
-        None => html.raw("not seen since it was added ").add(&when::ago(host.enrolled, now)),
-    };
     html
 }
 

@@ -8,7 +8,7 @@ use super::assets;
 use super::html::{Href, Html};
 
 /// The pages of the menu.
-const MENU: &[(&str, &str)] = &[("/", "Projects"), ("/containers", "Containers"), ("/deliveries", "Deliveries"), ("/audit", "Audit"), ("/settings", "Settings")];
+const MENU: &[(&str, &str)] = &[("/", "Projects"), ("/containers", "Containers"), ("/hosts", "Hosts"), ("/deliveries", "Deliveries"), ("/audit", "Audit"), ("/settings", "Settings")];
 
 /// A door that stands open.
 const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E\

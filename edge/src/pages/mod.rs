@@ -21,6 +21,7 @@ mod delivery;
 mod enrollment;
 mod history;
 mod home;
+mod hosts;
 mod html;
 mod json;
 mod layout;
@@ -45,6 +46,7 @@ pub use deliveries::deliveries;
 pub use delivery::delivery;
 pub use enrollment::enrollment;
 pub use home::home;
+pub use hosts::hosts;
 pub use log::log_part;
 pub use login::{login, not_over_http, notice, problem, stale_form};
 pub use project::project;
@@ -84,6 +86,8 @@ mod tests {
             audit(&AuditView::default(), VIEWER),
             audit(&an_audit(), VIEWER),
             settings(&some_settings(), VIEWER),
+            hosts(&[], VIEWER),
+            hosts(&some_settings().hosts, VIEWER),
             problem(404, "No such page", "There is nothing here."),
             notice("Nothing follows from it", "No project follows it."),
             home(&FleetView::default(), None, VIEWER),

@@ -129,7 +129,7 @@ mod tests {
         shop.jobs = vec![a_job("deploy", "waiting")];
         assert_eq!(
             seen(&page(shop, vec![a_run("r3", "running"), a_run("r2", "rolled_back"), a_run("r1", "succeeded")])),
-            "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
+            "Doorstep\nProjects\nContainers\nHosts\nDeliveries\nAudit\nSettings\n[Sign out]\n\
              # shop on attic\n● running\n[Deploy shop on attic]\n\
              Live\na1b2c3d Add the cart\nby Ann, live 3 min ago\n\
              Committed\n5 min ago\n\

@@ -4,9 +4,9 @@ use super::Viewer;
 use super::html::{Href, Html};
 use super::layout::{Frame, document};
 use super::parts::{self, Facts, Table};
-use super::when;
+use super::{hosts, when};
 use crate::quota;
-use crate::view::{HostView, SessionRow, SettingsView};
+use crate::view::{SessionRow, SettingsView};
 
 /// The page of settings.
 #[must_use]
@@ -14,7 +14,7 @@ pub fn settings(view: &SettingsView, viewer: Viewer<'_>) -> String {
     let mut html = Html::new();
     html.raw("<h1>Settings</h1>");
     html.raw("<section id=\"sessions\"><h2>Sessions</h2>").add(&sessions(&view.sessions, viewer)).raw("</section>");
-    html.raw("<section id=\"hosts\"><h2>Hosts</h2>").add(&hosts(&view.hosts, viewer)).raw("</section>");
+    html.raw("<section id=\"hosts\"><h2>Hosts</h2>").add(&hosts::table(&view.hosts, viewer)).raw("</section>");
     html.raw("<section id=\"usage\"><h2>Use of a free account</h2>").add(&usage(view, viewer)).raw("</section>");
     html.raw("<section id=\"versions\"><h2>Versions</h2>").add(&versions(view)).raw("</section>");
     document("Settings", &Frame::Live { menu: "/settings", viewer }, &html)
@@ -47,47 +47,6 @@ fn end_button(row: &SessionRow) -> Html {
     let mut html = Html::new();
     html.form(&Href::local(&["settings", "sessions", &row.handle, "end"])).raw("<button class=\"small\">End<span class=\"vh\"> session ");
     html.text(&row.handle).raw("</span></button></form>");
-    html
-}
-
-fn hosts(rows: &[HostView], viewer: Viewer<'_>) -> Html {
-    let mut html = Html::new();
-    if rows.is_empty() {
-        html.raw("<p class=\"card\" id=\"no-host\">No host is enrolled.</p>");
-    } else {
-        let mut table = Table::new("Hosts", &["Host", "State", "Version", "Last seen", "Enrolled", "Action"]);
-        for host in rows {
-            let cells = [
-                Html::of(host.name.as_str()),
-                state(host),
-                parts::quote(&host.executor_version),
-                host.last_seen.map(|at| when::ago(at, viewer.now)).unwrap_or_default(),
-                when::ago(host.enrolled, viewer.now),
-                revoke(host),
-            ];
-            table.row(&format!("host/{}", host.name), &cells);
-        }
-        html.add(&table.html());
-    }
-    html.add(&parts::enroll_button());
-    html
-}
-
-fn state(host: &HostView) -> Html {
-    let mut html = parts::host_badge(host.online);
-    if let Some(reason) = &host.parked {
-        html.raw("<p class=\"parked\">").add(&parts::parked_badge(reason)).raw("</p>");
-    }
-    html
-}
-
-/// Folded, so that it takes two presses, also without JavaScript.
-fn revoke(host: &HostView) -> Html {
-    let name = host.name.as_str();
-    let mut html = Html::new();
-    html.raw("<details id=\"revoke/").text(name).raw("\"><summary>Revoke<span class=\"vh\"> ").text(name).raw("</span></summary>");
-    html.raw("<p>Its connection is cut and its key is good no more. What runs there runs on. To have it back it must join again.</p>");
-    html.form(&Href::local(&["hosts", name, "revoke"])).raw("<button class=\"small\">Revoke ").text(name).raw("</button></form></details>");
     html
 }
 

@@ -41,6 +41,7 @@ pub fn route(method: &str, path: &str) -> Route {
         ["projects", host, project, action] => only(method, "POST", act(host, project, action, Route::Act)),
         ["jobs", id, "cancel"] => only(method, "POST", job_route(id, Route::Cancel)),
         ["jobs", id, "revive"] => only(method, "POST", job_route(id, Route::Revive)),
+        ["hosts"] => get(method, Route::Hosts),
         ["hosts", "enrollments"] => only(method, "POST", Route::Enroll),
         ["hosts", host, "revoke"] => host.parse().map_or(Route::Unknown, |host| only(method, "POST", Route::Revoke(host))),
         ["audit"] => get(method, Route::Audit),

@@ -41,7 +41,7 @@ fn deliveries_newest_first() {
     let view = DeliveriesView { rows: vec![old, new, two, ping], jobs: followed, ..DeliveriesView::default() };
     assert_eq!(
         seen(&deliveries(&view, VIEWER)),
-        "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
+        "Doorstep\nProjects\nContainers\nHosts\nDeliveries\nAudit\nSettings\n[Sign out]\n\
          # Deliveries\n\
          What GitHub sent to the webhook, and what became of it.\n\
          Last 24 hours\nno delivery\nLast 7 days\nno delivery\n\

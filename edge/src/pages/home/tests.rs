@@ -8,7 +8,7 @@ fn nobody_is_left_alone_with_an_empty_page() {
     let page = home(&FleetView::default(), None, VIEWER);
     assert_eq!(
         seen(&page),
-        "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
+        "Doorstep\nProjects\nContainers\nHosts\nDeliveries\nAudit\nSettings\n[Sign out]\n\
          # Projects\n\
          ## No host yet\n\
          A host is a machine of yours that runs doorstep. It dials out; nothing listens on it for us.\n\
@@ -41,7 +41,7 @@ fn the_first_page_of_an_ordinary_fleet() {
     let above = text.split("Add a host or a project").next().unwrap();
     assert_eq!(
         above.trim_end(),
-        "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
+        "Doorstep\nProjects\nContainers\nHosts\nDeliveries\nAudit\nSettings\n[Sign out]\n\
          # Projects\n\
          4 projects on 2 hosts: 6 things need a look.\n\
          ## Needs a look\n\

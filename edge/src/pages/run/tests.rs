@@ -26,7 +26,7 @@ fn a_run_that_was_rolled_back_says_so_first() {
     ];
     assert_eq!(
         seen(&page("r2", "rolled_back", steps, &["", "GET /health -> 500", "<b>not bold</b>"])),
-        "Doorstep\nProjects\nContainers\nDeliveries\nAudit\nSettings\n[Sign out]\n\
+        "Doorstep\nProjects\nContainers\nHosts\nDeliveries\nAudit\nSettings\n[Sign out]\n\
          # deploy of shop on attic\n↺ rolled back\n[Deploy again: shop on attic]\n\
          ## The new release was not healthy\n\
          Step check: /health answered 500\n\
