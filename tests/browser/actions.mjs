@@ -2,11 +2,11 @@
 // that it leads to.
 
 import * as at from "./selectors.mjs";
-import { ask, check, follows, go, open, scenario, say, shows, until } from "./lib.mjs";
+import { ask, check, checkMark, follows, go, mark, open, scenario, say, shows, until } from "./lib.mjs";
 
 const PROJECT = "/projects/attic/shop";
 
-await scenario(async ({ person }) => {
+await scenario(async ({ person, seen }) => {
   const page = await open(await person(), PROJECT);
   const first = (await at.liveCommit(page).innerText()).slice(0, 7);
   const second = (await ask("push 2")).slice(0, 7);
@@ -53,8 +53,25 @@ await scenario(async ({ person }) => {
   await follows(page);
   say("one service: seen");
 
-  // A code for one more host.
+  // The first page answers in place, a yes and a no.
   await go(page, "/");
+  const card = at.project(page, "attic", "shop"), said = page.locator("#said");
+  await mark(page);
+  await at.button(card, at.words.deploy).click();
+  await shows("the answer", said, /^Asked: Deploy shop on attic$/);
+  await shows("the run", card, /Last run\s+deploy ✓ succeeded|Last run\s+deploy ↺ rolled back/);
+  seen.expect(404, "/projects/attic/nothing/deploy");
+  // At once, since the page puts right what differs.
+  await at.button(card, at.words.deploy).evaluate((button) => {
+    button.form.action = "/projects/attic/nothing/deploy";
+    button.click();
+  });
+  await shows("the refusal", said, /^That was not done: no host announced a project of this name$/);
+  check(new URL(page.url()).pathname === "/", `the buttons led to ${page.url()}`);
+  await checkMark(page, "the first page");
+  say("the first page: seen");
+
+  // A code for one more host.
   const more = page.getByText(at.words.addHost).first();
   if (!(await at.button(page, at.words.addHost).isVisible())) await more.click();
   await at.button(page, at.words.addHost).click();
