@@ -171,10 +171,13 @@ impl Tab {
         self.count.store(self.seen.lines.len(), Ordering::Relaxed);
     }
 
-    /// Which parts there are, and where the log ends.
+    /// Which parts there are, each by its own id or by the one before it, and
+    /// where the log ends.
     fn read(&mut self, page: &str) {
+        let mut id = "";
         for tag in page.split('<').filter_map(|rest| rest.split('>').next()) {
-            if let (Some(id), Some(version)) = (attribute(tag, " id=\""), attribute(tag, " data-v=\"")) {
+            id = attribute(tag, " id=\"").unwrap_or(id);
+            if let Some(version) = attribute(tag, " data-v=\"") {
                 self.have.insert(id.to_owned(), version.to_owned());
             }
         }

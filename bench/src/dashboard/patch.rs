@@ -27,7 +27,7 @@ pub async fn measure(fleet: &Fleet, table: &mut Table) -> Result<()> {
     session.report(Report::Log { run: RUN.to_owned(), lines: vec!["a line of the log".to_owned(); 500] }).await;
     let (path, mut tab) = (format!("/runs/{RUN}"), Page::open(edge, &fleet.cookie).await);
     let whole = fetch(fleet, &path, "")?;
-    let have = whole.split(" data-v=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect::<Vec<_>>().join(" ");
+    let (have, have_of_home) = (versions(&whole), versions(&fetch(fleet, "/", "")?));
     tab.heard().await;
     session.report(step(6, "switch")).await;
     // Nudges may come later than what they are about.
@@ -42,9 +42,15 @@ pub async fn measure(fleet: &Fleet, table: &mut Table) -> Result<()> {
     table.state("dashboard: one step, to a tab on its run's page, bodies", said(part), Some(GOAL));
     table.state("dashboard: the same, with the answer's headers", said(wire), Some(GOAL));
     table.state("dashboard: the run's page as a whole, for comparison", kb(whole.len()), None);
-    let home = fleet.connect()?.exchange(&fleet.request("/", ENCODINGS))?.wire_bytes;
-    table.state(&format!("dashboard: the same step, to a tab on the first page of {} projects, with headers", fleet.count()), said(home), None);
+    let more = format!("x-doorstep-have: {have_of_home}\r\n{ENCODINGS}");
+    let home = fleet.connect()?.exchange(&fleet.request("/", &more))?.wire_bytes;
+    table.state(&format!("dashboard: the same step, to a tab on the first page of {} projects, with headers", fleet.count()), said(home), Some(GOAL));
     Ok(())
+}
+
+/// The versions of the parts that a page has, as the header of who has them.
+fn versions(page: &str) -> String {
+    page.split(" data-v=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect::<Vec<_>>().join(" ")
 }
 
 fn step(index: u16, name: &str) -> Report {
