@@ -42,12 +42,12 @@ pub fn home(view: &FleetView, have: Option<&[String]>, viewer: Viewer<'_>) -> St
         by_host.entry(&project.host).or_default().push(project);
     }
     for host in &view.hosts {
-        html.add(&host_section(host, &by_host.remove(&host.name).unwrap_or_default(), have, now));
+        html.add(&host_section(host, &by_host.remove(&host.name).unwrap_or_default(), have, viewer));
     }
     // Nothing that is known is hidden, even if its host is not listed.
     for (host, projects) in by_host {
         html.add(&section_open(host.as_str())).raw("<h2 id=\"name/").text(host.as_str()).raw("\">").text(host.as_str()).raw("</h2>");
-        html.add(&card::list(&projects, have, now)).raw("</section>");
+        html.add(&card::list(&projects, have, viewer)).raw("</section>");
     }
     if !view.hosts.is_empty() {
         html.add(&welcome::next_steps(view.projects.is_empty()));
@@ -73,12 +73,12 @@ fn section_open(host: &str) -> Html {
     html
 }
 
-fn host_section(host: &HostView, projects: &[&ProjectRow], have: Have<'_>, now: Timestamp) -> Html {
+fn host_section(host: &HostView, projects: &[&ProjectRow], have: Have<'_>, viewer: Viewer<'_>) -> Html {
     let mut html = section_open(host.name.as_str());
     // What counts on by itself is no news; the script counts on with it.
     let shown = HostView { round_trip_ms: None, last_seen: host.last_seen.filter(|_| !host.online), ..host.clone() };
-    html.raw("<div class=\"host\">").add(&have.part("<div class=\"line\"", "</div>", &version::of(&("host", shown)), || host_head(host, now)));
-    html.raw("</div>").add(&card::list(projects, have, now)).raw("</section>");
+    html.raw("<div class=\"host\">").add(&have.part("<div class=\"line\"", "</div>", &version::of(&("host", shown)), || host_head(host, viewer.now)));
+    html.raw("</div>").add(&card::list(projects, have, viewer)).raw("</section>");
     html
 }
 

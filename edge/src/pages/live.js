@@ -131,6 +131,7 @@
   // its runs say what came of it, as everywhere else.
   const ask = async (event) => {
     const form = event.target, button = event.submitter;
+    if (!button) return;
     const to = new URL(form.action).pathname;
     // From a run one goes on to what was asked for, where the next run shows.
     if (!/^\/(projects|jobs)\//.test(to) || location.pathname.startsWith("/runs/") && !to.startsWith("/jobs/")) return;

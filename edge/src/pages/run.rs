@@ -23,7 +23,7 @@ use crate::view::{RunPage, RunRow, StepRow};
 pub fn run(view: &RunPage, have: Option<&[String]>, viewer: Viewer<'_>) -> String {
     let (run, have, now) = (&view.run, Have(have), viewer.now);
     let what = job_words(run.action, run.service.as_ref());
-    let mut html = head(view, &what, have);
+    let mut html = head(view, &what, have, viewer);
     if run.failure.is_some() || !matches!(run.state, RunState::Running | RunState::Succeeded) {
         html.add(&failure(run, have));
     }
@@ -50,10 +50,10 @@ fn changes_version(run: &RunRow, steps: &[StepRow]) -> String {
 }
 
 /// What it is, how it stands, and what can be done about it.
-fn head(view: &RunPage, what: &str, have: Have<'_>) -> Html {
+fn head(view: &RunPage, what: &str, have: Have<'_>, viewer: Viewer<'_>) -> Html {
     let run = &view.run;
     let (host, project) = (run.host.as_str(), run.project.as_str());
-    let version = version::of(&("head", run.state, &run.commit, &view.remote, &view.live, &view.job));
+    let version = version::of(&("head", viewer.form_token, run.state, &run.commit, &view.remote, &view.live, &view.job));
     have.part("<div class=\"line\" id=\"head\"", "</div>", &version, || {
         let mut html = Html::new();
         html.raw("<h1>").text(what).raw(" <small>of ");

@@ -5,6 +5,7 @@ use doorstep_shared::ids::{Action, RunState};
 use doorstep_shared::time::Timestamp;
 
 use super::super::html::Html;
+use super::super::Viewer;
 use super::super::asks::{Asks, offered};
 use super::super::parts::{self, Facts, job_words};
 use super::super::version::{self, Have};
@@ -14,7 +15,7 @@ use crate::ask::Back;
 use crate::view::ProjectRow;
 
 /// Projects, one below the other.
-pub fn list(projects: &[&ProjectRow], have: Have<'_>, now: Timestamp) -> Html {
+pub fn list(projects: &[&ProjectRow], have: Have<'_>, viewer: Viewer<'_>) -> Html {
     let mut html = Html::new();
     if projects.is_empty() {
         html.raw("<p class=\"card\">No project in its <code>doorstep.toml</code> yet.</p>");
@@ -23,17 +24,18 @@ pub fn list(projects: &[&ProjectRow], have: Have<'_>, now: Timestamp) -> Html {
     html.raw("<ul class=\"rows\">");
     for project in projects {
         html.raw("<li class=\"card\" id=\"project/").text(project.host.as_str()).raw("/").text(project.name.as_str()).raw("\">");
-        html.add(&have.part("<div class=\"row\"", "</div>", &shown(project), || card(project, now))).raw("</li>");
+        html.add(&have.part("<div class=\"row\"", "</div>", &shown(project, viewer), || card(project, viewer.now))).raw("</li>");
     }
     html.raw("</ul>");
     html
 }
 
-/// The version of what is shown; that its host was heard again is no news.
-fn shown(project: &ProjectRow) -> String {
+/// The version of what is shown, and of the token in its forms; that its host
+/// was heard again is no news.
+fn shown(project: &ProjectRow, viewer: Viewer<'_>) -> String {
     let seen = project.host_last_seen.filter(|_| !project.online);
     let ran: Vec<_> = project.recent.iter().map(|run| (run.state, run.started, run.ended)).collect();
-    version::of(&("project", ProjectRow { host_last_seen: seen, recent: vec![], ..project.clone() }, ran))
+    version::of(&("project", viewer.form_token, ProjectRow { host_last_seen: seen, recent: vec![], ..project.clone() }, ran))
 }
 
 fn card(project: &ProjectRow, now: Timestamp) -> Html {

@@ -143,6 +143,8 @@ fn an_open_page_is_sent_what_differs() {
     let same = home(&fleet, Some(&have), Viewer { now: NOW.plus_ms(90_000), ..VIEWER });
     assert_eq!(same.matches(" data-same>").count(), 6, "{same}");
     assert!(same.starts_with("<title>") && same.len() < 6_000);
+    let other = home(&fleet, Some(&have), Viewer { form_token: "another session's", ..VIEWER });
+    assert_eq!(other.matches(" data-same>").count(), 2, "its forms carry another token");
     fleet.projects[2].recent[0] = a_run("r3", "succeeded");
     let fresh = home(&fleet, Some(&have), VIEWER);
     assert_eq!(fresh.matches(" data-same>").count(), 5);
