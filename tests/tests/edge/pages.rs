@@ -123,3 +123,25 @@ async fn the_history_can_be_searched_and_a_delivery_looked_at_and_run_again() {
     assert_eq!(replay.status, 303, "{}", replay.text());
     assert_eq!(session.grant().await.cause.as_str(), "replay");
 }
+
+#[tokio::test]
+async fn the_bar_of_the_first_page_is_as_the_runs_are() {
+    let edge = shared_edge().await;
+    let mut session = edge.enrolled("bars").await.connect(&[project("bars", "bars/shop")]).await;
+    let bar = async || {
+        let page = page(&edge, "/", None).await;
+        let card = page.split("id=\"project/bars/bars\"").nth(1).unwrap().split("</li>").next().unwrap().to_owned();
+        card.split_once("role=\"img\" aria-label=\"").map(|(_, rest)| rest.split('"').next().unwrap().to_owned())
+    };
+    assert_eq!(bar().await, None);
+    session.report(started("bars-1", "bars", None)).await;
+    assert_eq!(bar().await.as_deref(), Some("The last run: 1 running"));
+    session.report(outcome("bars-1", None, RunState::Succeeded, None)).await;
+    assert_eq!(bar().await.as_deref(), Some("The last run: 1 succeeded"));
+    session.report(started("bars-2", "bars", None)).await;
+    assert_eq!(bar().await.as_deref(), Some("The last 2 runs: 1 running, 1 succeeded"));
+    for number in 3..=40 {
+        session.report(started(&format!("bars-{number:02}"), "bars", None)).await;
+    }
+    assert!(bar().await.unwrap().starts_with("The last 30 runs:"));
+}
