@@ -345,7 +345,7 @@ fn what_waits_for_a_lost_edge_is_bounded_and_no_outcome_of_a_job_is_dropped() {
     let waiting = journal.unacknowledged().unwrap().len();
     assert!((500..520).contains(&waiting), "{waiting}");
     // 300 runs here a report: far beyond any limit.
-    let local = Report::Started { run: "r".into(), job: None, attempt: 1, project: "shop".parse().unwrap(), action: Action::Deploy, cause: Cause::Manual, at: Timestamp(1) };
+    let local = Report::Started { run: "r".into(), job: None, attempt: 1, project: "shop".parse().unwrap(), action: Action::Deploy, cause: Cause::Manual, service: None, at: Timestamp(1) };
     for _ in 0..150 {
         journal.post(vec![local.clone(); 300]).unwrap();
     }
