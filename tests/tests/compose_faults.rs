@@ -6,6 +6,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
 use doorstep_tests::{Docker, GitOrigin, Shop, Terms, told::end, told::message, wait};
 use serde_json::Value;
@@ -209,6 +210,28 @@ async fn two_projects_at_once_and_nobody_else() {
     shop.change_terms(&quick(&docker)).await;
     let told = |words: &String| words.contains("containers of other, which is not in the host's file any more, still run; `docker compose -p other down`");
     wait::until("what was left to be told", async || shop.host.words(), told).await;
+    shop.serves("2").await;
+}
+
+#[tokio::test]
+async fn a_docker_without_compose_is_the_hosts_fault_and_tried_again() {
+    let Some((mut shop, _docker)) = Shop::open_composed(quick).await else { return };
+    let program = shop.host.dir().join("docker-without-compose");
+    let write = |text: &str| {
+        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    write("printf 'unknown flag: --ansi\\n\\nUsage:  docker [OPTIONS] COMMAND [ARG...]\\n' >&2; exit 125");
+    shop.host.set("DOORSTEP_DOCKER", program.to_str().unwrap());
+    shop.host.stop().await;
+    shop.host.run_online(&shop.edge).await;
+    shop.push(&shop.composed("2")).await;
+    let failed = |runs: &Vec<Value>| runs.first().is_some_and(|run| run["state"] == "failed");
+    let runs = wait::until("the run to fail", async || shop.runs().await, failed).await;
+    let run = shop.run(&runs[0]["id"]).await;
+    assert_eq!(end(&run), ["failed", "host", "config"], "{run:#}");
+    assert!(message(&run).starts_with("Compose 2 is not installed: `docker compose` is not known to this docker"), "{}", message(&run));
+    write("exec docker \"$@\"");
     shop.serves("2").await;
 }
 
