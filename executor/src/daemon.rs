@@ -7,6 +7,7 @@
 //! Ending it ends no app: they go on, and the next daemon finds them again.
 
 mod asked;
+mod left;
 mod measure;
 mod pace;
 mod reconcile;
@@ -189,6 +190,7 @@ pub async fn run(file: Option<&Path>, state: &Path) -> Result<Exit, Failure> {
         error!("not all of what should run was brought up: {fault:#}");
     }
     shared.supervisor.stacks().watch();
+    left::tell(&shared);
     let mut daemon = Daemon::new(Rc::clone(&shared), &state, Rc::clone(&changed))?;
     daemon.look_for_room();
     daemon.take_up()?;

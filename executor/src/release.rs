@@ -10,10 +10,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::crash;
-use crate::journal::{Release, ReleaseState};
+use crate::journal::{Release, ReleaseState, to_go_back_to};
 
-/// Slots in rotation: the live one, the previous one, the one being built and
-/// two that keep their environments warm.
+/// Slots in rotation: the live one, the previous one, the one that is gone back to
+/// when that is of the same commit, the one being built and an older one.
 pub const SLOTS: u32 = 5;
 
 /// The folders of a project.
@@ -134,17 +134,31 @@ impl Layout {
     }
 }
 
-/// The slot for a new release: one never used, else that of the oldest release
-/// that is neither live nor previous.
+/// The slot for a new release: that of an attempt that failed, so that however
+/// many fail take one; else one never used; else that of the release that is
+/// worth least. Never one that is live, the previous one, or gone back to next.
 #[must_use]
 pub fn choose_slot(releases: &[Release], current: Option<u32>) -> u32 {
-    let taken = |slot: u32| {
-        current == Some(slot)
-            || releases.iter().any(|r| r.slot == slot && matches!(r.state, ReleaseState::Live | ReleaseState::Previous))
+    let live = releases.iter().find(|release| release.state == ReleaseState::Live);
+    let next = to_go_back_to(releases, live).map(|release| release.slot);
+    let is_needed = |release: &Release| matches!(release.state, ReleaseState::Live | ReleaseState::Previous);
+    let taken = |slot: u32| current == Some(slot) || next == Some(slot) || releases.iter().any(|release| release.slot == slot && is_needed(release));
+    // Five slots and at most four taken: one is always free.
+    (0..SLOTS).filter(|slot| !taken(*slot)).min_by_key(|slot| worth(releases, *slot)).unwrap_or(0)
+}
+
+/// How much what a slot holds is worth, and its number among what is worth the
+/// same: what can never be gone back to is worth less than an empty slot.
+fn worth(releases: &[Release], slot: u32) -> (u8, u64) {
+    let Some(held) = releases.iter().filter(|release| release.slot == slot).max_by_key(|release| release.id) else { return (1, 0) };
+    let is_kept_again = |other: &Release| other.id > held.id && other.commit == held.commit && other.is_good();
+    let worth = match held {
+        _ if held.live_since.is_none() => 0,
+        _ if !held.is_good() => 2,
+        _ if releases.iter().any(is_kept_again) => 3,
+        _ => 4,
     };
-    let last_use = |slot: u32| releases.iter().filter(|r| r.slot == slot).map(|r| r.id).max().unwrap_or(0);
-    // Five slots and at most three taken: one is always free.
-    (0..SLOTS).filter(|slot| !taken(*slot)).min_by_key(|slot| last_use(*slot)).unwrap_or(0)
+    (worth, held.id)
 }
 
 #[cfg(test)]
@@ -162,6 +176,32 @@ mod tests {
         let all = [release(1, 0, Previous), release(2, 1, Live), release(3, 2, Bad), release(4, 3, Built), release(5, 4, Built)];
         assert_eq!(choose_slot(&all, Some(1)), 2);
         assert_eq!(choose_slot(&all, Some(2)), 3, "what `current` points at is in use whatever the rows say");
+    }
+
+    fn of(id: u64, slot: u32, state: ReleaseState, commit: &str, live_since: Option<u64>) -> Release {
+        Release { commit: commit.into(), live_since: live_since.map(doorstep_shared::time::Timestamp), ..release(id, slot, state) }
+    }
+
+    #[test]
+    fn what_failed_gives_its_slot_back_before_anything_good_does() {
+        use ReleaseState::{Bad, Built, Live, Previous};
+        let good = [of(1, 0, Built, "a", Some(1)), of(2, 1, Previous, "b", Some(2)), of(3, 2, Live, "c", Some(3))];
+        let with = |more: &[Release]| choose_slot(&[&good[..], more].concat(), Some(2));
+        assert_eq!(with(&[]), 3, "a slot that nothing is in");
+        assert_eq!(with(&[of(4, 3, Built, "d", None)]), 3, "the next attempt has the slot of the one that failed");
+        let failed = [of(4, 3, Bad, "d", None), of(5, 4, Built, "e", None)];
+        assert_eq!(with(&failed), 3, "the older of two that failed, and no good one");
+        let was_bad = [of(4, 3, Bad, "d", Some(4)), of(5, 4, Built, "e", Some(5))];
+        assert_eq!(with(&was_bad), 3, "what was live and found bad before what was good");
+    }
+
+    #[test]
+    fn rebuilds_of_a_commit_leave_what_can_be_gone_back_to() {
+        use ReleaseState::{Built, Live, Previous};
+        let all = [of(1, 0, Built, "a", Some(1)), of(2, 1, Built, "b", Some(2)), of(3, 2, Built, "c", Some(3)), of(4, 3, Previous, "c", Some(4)), of(5, 4, Live, "c", Some(5))];
+        assert_eq!(choose_slot(&all, Some(4)), 2, "the commit of two others, although older commits are older");
+        let last = [of(1, 0, Built, "a", Some(1)), of(2, 1, Previous, "b", Some(2)), of(3, 2, Live, "b", Some(3)), of(4, 3, Built, "b", Some(1)), of(5, 4, Built, "b", Some(2))];
+        assert_ne!(choose_slot(&last, Some(2)), 0, "the one commit to go back to");
     }
 
     #[test]

@@ -236,6 +236,7 @@ impl Runner {
             project: self.project.name.parse().map_err(|_| failed(self.fault("start", "the project's name is not a name")))?,
             action: self.record.action,
             cause: self.record.cause,
+            service: self.record.service.clone(),
             at: self.record.started,
         };
         info!(project = self.project.name, run.id = self.record.id, action = %self.record.action, cause = %self.record.cause, "a run begins");

@@ -17,7 +17,8 @@ use crate::time::Timestamp;
 
 /// The version this build speaks; either end understands those before too.
 ///
-/// 5 adds to 4: a grant to roll back that names the commit to go back to.
+/// 5 adds to 4: a grant to roll back that names the commit to go back to, and the
+/// `service` of a run that began.
 /// 4 adds to 3: `measure` and `used`, who wrote the live commit and when, how the
 /// live release stands to its branch, and since when a host and its daemon run.
 /// 3 adds to 2: a grant that names a `service`, and the `services` of a project.
@@ -457,6 +458,9 @@ pub enum Report {
         action: Action,
         /// Why.
         cause: Cause,
+        /// The one service that is meant, of a compose project. Since version 5.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<ServiceName>,
         /// When.
         at: Timestamp,
     },

@@ -136,7 +136,7 @@ fn run(host: usize, project: usize, age: usize, now: Timestamp) -> [Report; 2] {
     let (at, ended) = (Timestamp(began), Timestamp(began + 4_000 + 997 * (age as u64 % 13)));
     let project_name = project_name(project).parse().unwrap();
     [
-        Report::Started { run: id.clone(), job: None, attempt: 0, project: project_name, action: Action::Deploy, cause: Cause::Push, at },
+        Report::Started { run: id.clone(), job: None, attempt: 0, project: project_name, action: Action::Deploy, cause: Cause::Push, service: None, at },
         Report::Outcome { run: id, job: None, attempt: 0, state, failure, commit: Some(commit(host * 131 + project, age)), at: ended },
     ]
 }

@@ -6,6 +6,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
 use doorstep_tests::{Docker, GitOrigin, Shop, Terms, told::end, told::message, wait};
 use serde_json::Value;
@@ -205,7 +206,49 @@ async fn two_projects_at_once_and_nobody_else() {
     shop.change_terms(&Terms { head: taken, ..quick(&docker) }).await;
     let refused = shop.host.deploy("other").await;
     assert!(refused.stderr.contains("belong to the project shop"), "{refused:?}");
+    // One that leaves the file leaves its containers, and that is said.
+    shop.change_terms(&quick(&docker)).await;
+    let told = |words: &String| words.contains("containers of other, which is not in the host's file any more, still run; `docker compose -p other down`");
+    wait::until("what was left to be told", async || shop.host.words(), told).await;
     shop.serves("2").await;
+}
+
+#[tokio::test]
+async fn a_docker_without_compose_is_the_hosts_fault_and_tried_again() {
+    let Some((mut shop, _docker)) = Shop::open_composed(quick).await else { return };
+    let program = shop.host.dir().join("docker-without-compose");
+    let write = |text: &str| {
+        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    write("printf 'unknown flag: --ansi\\n\\nUsage:  docker [OPTIONS] COMMAND [ARG...]\\n' >&2; exit 125");
+    shop.host.set("DOORSTEP_DOCKER", program.to_str().unwrap());
+    shop.host.stop().await;
+    shop.host.run_online(&shop.edge).await;
+    shop.push(&shop.composed("2")).await;
+    let failed = |runs: &Vec<Value>| runs.first().is_some_and(|run| run["state"] == "failed");
+    let runs = wait::until("the run to fail", async || shop.runs().await, failed).await;
+    let run = shop.run(&runs[0]["id"]).await;
+    assert_eq!(end(&run), ["failed", "host", "config"], "{run:#}");
+    assert!(message(&run).starts_with("Compose 2 is not installed: `docker compose` is not known to this docker"), "{}", message(&run));
+    write("exec docker \"$@\"");
+    shop.serves("2").await;
+}
+
+#[tokio::test]
+async fn what_another_project_of_the_repository_left_is_not_this_ones() {
+    let Some((mut shop, docker)) = Shop::open_composed(quick).await else { return };
+    let labels = ["com.docker.compose.project=legacy", "com.docker.compose.service=web", "doorstep.project=adopted", &format!("doorstep.repo={}", shop.origin.url())];
+    let words: Vec<&str> = ["run", "--detach", "--name", "legacy-web-1"].into_iter().chain(labels.into_iter().flat_map(|label| ["--label", label])).chain(["base:1", "/bin/sleep", "100000"]).collect();
+    docker.said(&words);
+    let run = shop.push_and_see(&shop.composed("2")).await;
+    assert_eq!(run["run"]["state"], "succeeded", "what is live here was not called otherwise before: {run:#}");
+    shop.serves("2").await;
+    // A project that is new here may be that one.
+    let second = format!("[project.second]\nrepo = \"{}\"\ndir = \"{{dir}}/second\"\n[project.second.compose]\n", shop.origin.url());
+    shop.change_terms(&Terms { head: second, ..quick(&docker) }).await;
+    let refused = shop.host.deploy("second").await;
+    assert!(refused.stderr.contains("containers of the project adopted of the same repository") && refused.stderr.contains("set name = \"legacy\""), "{refused:?}");
 }
 
 #[tokio::test]

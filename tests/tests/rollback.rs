@@ -207,3 +207,35 @@ async fn what_is_not_live_yet_is_told_by_its_commits() {
     assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
     wait::until("nothing to be behind", async || project(&shop).await, |seen| seen["behind"].is_null()).await;
 }
+
+#[tokio::test]
+async fn a_rebuild_is_gone_back_from_to_another_commit() {
+    let mut shop = Shop::open_on(terms(), &App::quick("1")).await;
+    shop.push_and_see(&App::quick("2")).await;
+    ask(&shop, "rebuild").await;
+    assert!(shop.status().await["quarantined"].is_null());
+    let run = ask(&shop, "rollback").await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    shop.serves("1").await;
+    // Nothing but the same commit once more: that is no way back, but may be named.
+    ask(&shop, "rebuild").await;
+    shop.serves("2").await;
+    let ended = shop.host.verb(&["rollback", "shop", "--to", "3"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let status = shop.status().await;
+    assert!(status["quarantined"].is_null(), "the live commit was called bad: {status:#}");
+}
+
+#[tokio::test]
+async fn what_failed_leaves_the_good_releases_where_they_are() {
+    let mut shop = with_three_versions().await;
+    for version in ["4", "5", "6", "7"] {
+        let push = shop.push(&App::quick(version).beginning("sys.exit('not well')")).await;
+        assert_eq!(shop.ended(&push).await["run"]["state"], "rolled_back");
+    }
+    for version in ["2", "1"] {
+        let run = ask(&shop, "rollback").await;
+        assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+        shop.serves(version).await;
+    }
+}

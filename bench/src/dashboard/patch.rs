@@ -20,7 +20,7 @@ pub async fn measure(fleet: &Fleet, table: &mut Table) -> Result<()> {
     let edge = &fleet.edge;
     let mut session = edge.enrolled("bench").await.connect(&[project("shop", "bench/shop")]).await;
     let named = "shop".parse()?;
-    session.report(Report::Started { run: RUN.to_owned(), job: None, attempt: 0, project: named, action: Action::Deploy, cause: Cause::Push, at: Timestamp(1) }).await;
+    session.report(Report::Started { run: RUN.to_owned(), job: None, attempt: 0, project: named, action: Action::Deploy, cause: Cause::Push, service: None, at: Timestamp(1) }).await;
     for (index, name) in (0u16..).zip(STEPS) {
         session.report(step(index, name)).await;
     }

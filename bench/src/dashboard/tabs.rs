@@ -90,7 +90,7 @@ async fn play(effort: &Effort, scene: &Scene) -> Result<Played> {
     let edge = &fleet.edge;
     let workerd = edge.child().descendants("workerd").first().copied().context("no workerd runs below doorstep edge")?;
     let mut session = edge.enrolled("loud").await.connect(&[project("shop", "loud/shop")]).await;
-    session.report(Report::Started { run: RUN.to_owned(), job: None, attempt: 0, project: "shop".parse()?, action: Action::Deploy, cause: Cause::Push, at: Timestamp(1) }).await;
+    session.report(Report::Started { run: RUN.to_owned(), job: None, attempt: 0, project: "shop".parse()?, action: Action::Deploy, cause: Cause::Push, service: None, at: Timestamp(1) }).await;
     let (over, is_over) = watch::channel(false);
     let tabs = join_all(scene.shows.into_iter().flat_map(|path| (0..TABS).map(|_| Tab::open(edge, &fleet.cookie, path)).collect::<Vec<_>>())).await;
     let counts: Vec<_> = tabs.iter().map(Tab::count).collect();

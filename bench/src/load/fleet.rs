@@ -311,7 +311,7 @@ impl Executor {
         if self.shared.telling() != Telling::Outcome {
             let Grant { job, attempt, project, action, cause, .. } = grant.clone();
             let run = run_id(&self.host, &grant);
-            outputs.extend(self.post(Report::Started { run, job: Some(job), attempt, project, action, cause, at: now() }));
+            outputs.extend(self.post(Report::Started { run, job: Some(job), attempt, project, action, cause, service: None, at: now() }));
         }
         if self.shared.delay.is_zero() {
             outputs.extend(self.end(grant));

@@ -142,9 +142,9 @@ impl Hub {
 
     fn store_report(&self, host: &Name, report: Report, told: &mut Told, memory: &mut Memory, turn: &mut Turn) -> Result<()> {
         match report {
-            Report::Started { run, job, attempt, project, action, cause, at } => {
+            Report::Started { run, job, attempt, project, action, cause, service, at } => {
                 let (state, ended, commit, failure) = (RunState::Running, None, None, None);
-                let service = service_of(job, host, memory);
+                let service = service.or_else(|| service_of(job, host, memory));
                 let row = RunRow { id: run, host: host.clone(), project, job, attempt, action, service, cause, state, started: at, ended, commit, failure };
                 self.begin_run(row, told, memory, turn)
             }

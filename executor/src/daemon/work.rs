@@ -63,6 +63,7 @@ impl Daemon {
                 project,
                 action: record.action,
                 cause: record.cause,
+                service: record.service.clone(),
                 at: record.started,
             });
         }

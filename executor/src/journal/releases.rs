@@ -64,6 +64,16 @@ impl Release {
         self.state == ReleaseState::Built && self.live_since.is_none()
     }
 
+    /// Was it live, is in its slot, and was not found bad?
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        match self.state {
+            ReleaseState::Live | ReleaseState::Previous => true,
+            ReleaseState::Built => self.live_since.is_some(),
+            ReleaseState::Bad | ReleaseState::Pruned => false,
+        }
+    }
+
     /// Was it found bad, whatever became of its slot?
     fn is_bad(&self) -> bool {
         self.state == ReleaseState::Bad || self.was_bad
@@ -137,15 +147,19 @@ impl Journal {
     }
 
     /// The bad release of a commit, if that is what became of the commit here
-    /// last; one that was built and came no further says nothing about it.
+    /// last; one that was built and came no further says nothing about it. The
+    /// commit that is live is not bad, whatever became of another release of it.
     ///
     /// # Errors
     ///
     /// When the journal cannot be read.
     pub fn bad_release_of(&self, project: &str, commit: &str) -> Result<Option<Release>> {
-        let mut known = self.releases(project)?.into_iter().rev().filter(|release| release.commit == commit);
-        let judged = known.find(|release| release.is_bad() || release.live_since.is_some());
-        Ok(judged.filter(Release::is_bad))
+        let mut known = self.releases(project)?;
+        known.retain(|release| release.commit == commit);
+        let judged = known.iter().rev().find(|release| release.is_bad() || release.live_since.is_some());
+        let Some(bad) = judged.filter(|release| release.is_bad()) else { return Ok(None) };
+        let is_well = |other: &Release| other.state == ReleaseState::Live || (!other.is_bad() && bad.live_since.is_some() && other.live_since > bad.live_since);
+        Ok((!known.iter().any(is_well)).then(|| bad.clone()))
     }
 
     /// Marks a release bad.
@@ -184,21 +198,25 @@ pub(super) fn make_live(db: &Transaction<'_>, release: &Release, away: ReleaseSt
     save(db, &Release { state: ReleaseState::Live, live_since: Some(now), ..release.clone() })
 }
 
-/// The release that one goes back to from the live one, always an older one: the
-/// one before it, or the newest that was live, was not found bad and is in its slot.
+/// The release that one goes back to from the live one: the newest older one that
+/// is of another commit, was live, was not found bad and is in its slot. Nobody
+/// gets a commit back this way that somebody went away from.
 #[must_use]
 pub fn to_go_back_to<'a>(releases: &'a [Release], live: Option<&Release>) -> Option<&'a Release> {
-    let is_older = |release: &Release| live.is_none_or(|live| release.id < live.id);
-    let is_previous = |release: &&Release| release.state == ReleaseState::Previous && is_older(release);
-    let was_good = |release: &&Release| release.state == ReleaseState::Built && release.live_since.is_some() && is_older(release);
-    releases.iter().rev().find(is_previous).or_else(|| releases.iter().rev().find(was_good))
+    let was_left = |release: &Release| releases.iter().any(|other| other.commit == release.commit && other.is_bad() && other.live_since > release.live_since);
+    let is_other = |release: &Release| live.is_none_or(|live| release.id < live.id && release.commit != live.commit);
+    let may = |release: &&Release| is_other(release) && release.state != ReleaseState::Live && release.is_good();
+    let previous = releases.iter().rev().filter(may).find(|release| release.state == ReleaseState::Previous);
+    previous.or_else(|| releases.iter().rev().filter(may).find(|release| !was_left(release)))
 }
 
 /// This release was live and is `away` now, bad as a rule; the one that was live
 /// before it is live again.
 pub(super) fn restore_previous(db: &Transaction<'_>, release: &Release, away: ReleaseState, now: Timestamp) -> Result<Option<Release>> {
     let previous = all(db, &release.project)?.into_iter().find(|other| other.state == ReleaseState::Previous && other.id != release.id);
-    save(db, &Release { state: away, ..release.clone() })?;
+    // What is no fault of its own was as good as never live.
+    let live_since = release.live_since.filter(|_| away == ReleaseState::Bad);
+    save(db, &Release { state: away, live_since, ..release.clone() })?;
     let Some(previous) = previous else { return Ok(None) };
     let restored = Release { state: ReleaseState::Live, live_since: Some(now), ..previous };
     save(db, &restored)?;

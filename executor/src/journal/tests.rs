@@ -345,7 +345,7 @@ fn what_waits_for_a_lost_edge_is_bounded_and_no_outcome_of_a_job_is_dropped() {
     let waiting = journal.unacknowledged().unwrap().len();
     assert!((500..520).contains(&waiting), "{waiting}");
     // 300 runs here a report: far beyond any limit.
-    let local = Report::Started { run: "r".into(), job: None, attempt: 1, project: "shop".parse().unwrap(), action: Action::Deploy, cause: Cause::Manual, at: Timestamp(1) };
+    let local = Report::Started { run: "r".into(), job: None, attempt: 1, project: "shop".parse().unwrap(), action: Action::Deploy, cause: Cause::Manual, service: None, at: Timestamp(1) };
     for _ in 0..150 {
         journal.post(vec![local.clone(); 300]).unwrap();
     }
@@ -399,4 +399,38 @@ fn what_became_of_a_commit_last_says_whether_it_is_bad() {
     journal.switch(&run("s", 2), &next, Timestamp(6)).unwrap();
     let all = journal.releases("shop").unwrap();
     assert_eq!(all.iter().filter(|release| release.is_fresh()).map(|release| release.id).collect::<Vec<_>>(), [2, 3], "what was live is nobody's to remove");
+}
+
+#[test]
+fn the_commit_that_is_live_is_not_bad() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let bad = || journal.bad_release_of("shop", "c").unwrap().map(|release| release.id);
+    let first = journal.create_release("shop", "c", "words", 0).unwrap();
+    journal.switch(&run("r", 1), &first, Timestamp(1)).unwrap();
+    let again = journal.create_release("shop", "c", "words", 1).unwrap();
+    journal.mark_bad(&again).unwrap();
+    assert_eq!(bad(), None, "a rebuild that failed its checks");
+    let again = journal.create_release("shop", "c", "words", 1).unwrap();
+    journal.switch(&run("s", 2), &again, Timestamp(2)).unwrap();
+    let back = RunRecord { action: Action::Rollback, ..run("t", 3) };
+    journal.switch(&back, &first, Timestamp(3)).unwrap();
+    assert_eq!(bad(), None, "somebody named the release before the rebuild");
+    let other = journal.create_release("shop", "d", "words", 2).unwrap();
+    journal.switch(&run("u", 4), &other, Timestamp(4)).unwrap();
+    assert_eq!(bad(), None, "it was live and good after that");
+}
+
+#[test]
+fn what_was_put_back_because_of_the_network_was_never_live() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let old = journal.create_release("shop", "c", "words", 0).unwrap();
+    journal.switch(&run("r", 1), &old, Timestamp(1)).unwrap();
+    let new = journal.create_release("shop", "d", "words", 1).unwrap();
+    journal.switch(&run("s", 2), &new, Timestamp(2)).unwrap();
+    let new = journal.live_release("shop").unwrap().unwrap();
+    journal.turn_back(&run("s", 2), &new, ReleaseState::Built, Timestamp(3)).unwrap();
+    assert!(journal.releases("shop").unwrap()[1].is_fresh());
+    assert_eq!(journal.live_release("shop").unwrap().unwrap().id, old.id);
 }

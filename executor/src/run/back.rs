@@ -1,10 +1,10 @@
 //! Going back: a release that is built already takes over again.
 //!
 //! Nothing is fetched or built, so it takes the app's own start and a switch.
-//! Invariants: only a release that was live, was not found bad and still is in
-//! its slot is gone back to by itself; what is gone away from is bad from then
-//! on, and its commit stays away until there is a new one or a person asks.
-//! What is absent: undoing migrations.
+//! Invariants: only a release of another commit that was live, was not found bad
+//! and still is in its slot is gone back to by itself; what is gone away from is
+//! bad from then on, and its commit stays away until there is a new one or a
+//! person asks. What is absent: undoing migrations.
 
 use doorstep_shared::ids::{Cause, FailureKind, RunState};
 
@@ -45,7 +45,7 @@ impl Runner {
         let no = |why: String| Fault { kind: FailureKind::Policy, ..self.fault("rollback", &why) };
         let live = releases.iter().find(|release| release.state == ReleaseState::Live);
         let release = match &self.record.to {
-            None => to_go_back_to(&releases, live).ok_or_else(|| no("there is no earlier good release to go back to".to_owned()))?,
+            None => to_go_back_to(&releases, live).ok_or_else(|| no(nothing_to_go_back_to(&releases, live)))?,
             Some(Goal::Release(id)) => named(&releases, *id).map_err(no)?,
             Some(Goal::Commit(commit)) => of_commit(&releases, commit).map_err(no)?,
         };
@@ -97,6 +97,15 @@ fn went_to(runs: &[RunRecord], run: &RunRecord, live: u64) -> bool {
     run.job.is_some() && runs.iter().any(|other| other.job == run.job && other.id != run.id && other.release == Some(live))
 }
 
+/// Why there is nothing to go back to, and what a person may name all the same.
+fn nothing_to_go_back_to(releases: &[Release], live: Option<&Release>) -> String {
+    let is_same = |release: &&Release| release.state != ReleaseState::Live && release.is_good() && live.is_some_and(|live| live.commit == release.commit);
+    match releases.iter().rev().find(is_same) {
+        Some(same) => format!("there is no earlier good release of another commit to go back to; release {} is of the commit that is live, and `doorstep rollback {} --to {}` goes back to it", same.id, same.project, same.id),
+        None => "there is no earlier good release to go back to".to_owned(),
+    }
+}
+
 /// The release of this number, if it can be gone back to.
 fn named(releases: &[Release], id: u64) -> Result<&Release, String> {
     let release = releases.iter().find(|release| release.id == id).ok_or_else(|| format!("there is no release {id}; `doorstep history` shows what there is"))?;
@@ -143,6 +152,19 @@ mod tests {
         assert_eq!(of(&[(Built, true), (Built, true), (Live, true), (Bad, true)]), Some(2));
         assert_eq!(of(&[(Built, true), (Live, true), (Built, true), (Bad, true)]), Some(1));
         assert_eq!(of(&[(Pruned, true), (Bad, true), (Built, false), (Live, true)]), None);
+    }
+
+    #[test]
+    fn one_goes_back_to_another_commit() {
+        use ReleaseState::{Bad, Built, Live, Previous};
+        let of = |all: &[(&str, ReleaseState)]| {
+            let releases: Vec<Release> = (1..).zip(all).map(|(id, (commit, state))| Release { commit: (*commit).to_owned(), ..release(id, *state, true) }).collect();
+            let live = releases.iter().find(|release| release.state == Live);
+            to_go_back_to(&releases, live).map(|release| release.id)
+        };
+        assert_eq!(of(&[("a", Built), ("b", Previous), ("b", Live)]), Some(1), "after a rebuild");
+        assert_eq!(of(&[("b", Built), ("b", Previous), ("b", Live)]), None);
+        assert_eq!(of(&[("a", Built), ("b", Built), ("b", Bad), ("c", Previous), ("c", Live)]), Some(1), "somebody went back from b");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use doorstep_shared::ids::FailureKind;
 
-use super::steps::Wrong;
+use super::steps::{Wrong, told};
 use super::{Fault, Runner};
 use crate::child::{self, End, Tool};
 use crate::journal::{Point, Release};
@@ -80,7 +80,6 @@ impl Runner {
             Ok(End::Cancelled) => return Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() }),
             Err(fault) => return Err(Wrong::host(format!("`{words}` does not start: {fault}"))),
         };
-        let lines = if last.is_empty() { String::new() } else { format!("; its last lines:\n{}", last.make_contiguous().join("\n")) };
-        Err(Wrong { kind, message: format!("`{words}` {how}{lines}") })
+        Err(Wrong { kind, message: told(&format!("`{words}` {how}"), last.make_contiguous()) })
     }
 }

@@ -33,6 +33,28 @@ impl Wrong {
     }
 }
 
+/// Words that end what Compose says of work that goes on, or was given up for
+/// another's fault.
+const PROGRESS: [&str; 12] = ["Pulling", "Pulled", "Building", "Built", "Creating", "Created", "Starting", "Started", "Waiting", "Recreate", "Interrupted", "Running"];
+
+/// A program's end as a reason: the sentence ends with the most telling of its
+/// last lines, since a page, a log and a history show one line; the others follow.
+pub(super) fn told(how: &str, lines: &[String]) -> String {
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
+    let Some(at) = lines.iter().rposition(|line| is_telling(line)).or_else(|| lines.iter().rposition(|line| !line.is_empty())) else { return how.to_owned() };
+    let others: String = lines.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, line)| format!("\n{line}")).collect();
+    format!("{how}: {}{}", lines[at].trim_start(), others.trim_end())
+}
+
+/// Is this more than a frame, a hint, or progress?
+fn is_telling(line: &str) -> bool {
+    let line = line.trim();
+    let is_words = line.chars().any(char::is_alphanumeric);
+    let is_step = line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let is_progress = line.split_whitespace().count() <= 4 && line.split_whitespace().last().is_some_and(|word| PROGRESS.contains(&word));
+    is_words && !is_step && !is_progress && !line.starts_with("View build details") && !line.starts_with("hint:")
+}
+
 impl Runner {
     /// Begins a step: its row, which says how far the run has come, is written
     /// before its effect.
@@ -109,5 +131,21 @@ impl Runner {
         if self.untold.hear(line) {
             let _ = self.advance(Vec::new());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_of_a_reason_is_the_one_that_tells() {
+        let of = |text: &str| told("`docker compose build` exited with 17", &text.lines().map(str::to_owned).collect::<Vec<_>>());
+        let build = of(" > [web 2/2] RUN exit 17:\n------\n   2 | >>> RUN exit 17\n--------------------\ntarget web: failed to solve: exit code: 17\n\nView build details: x\n#9 DONE 0.1s\n web Interrupted \n");
+        let (first, rest) = build.split_once('\n').unwrap();
+        assert_eq!(first, "`docker compose build` exited with 17: target web: failed to solve: exit code: 17");
+        assert!(rest.starts_with(" > [web 2/2] RUN exit 17:\n------") && !rest.contains("failed to solve"), "{rest}");
+        assert_eq!(of(""), "`docker compose build` exited with 17");
+        assert_eq!(of("\n#9 only progress\n"), "`docker compose build` exited with 17: #9 only progress");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use doorstep_shared::ids::{Action, FailureKind};
 
-use super::steps::Wrong;
+use super::steps::{Wrong, told};
 use super::{Fault, Runner};
 use crate::child::{self, End, Tool};
 use crate::environment;
@@ -162,7 +162,16 @@ impl Runner {
             (true, false) => FailureKind::Source,
             (false, false) => FailureKind::Build,
         };
-        Err(Wrong { kind, message: format!("{words_end}:\n{}", last_bytes(words.trim_end(), WORDS_BYTES_MAX)) })
+        Err(Wrong { kind, message: reason(&words_end, last_bytes(words.trim_end(), WORDS_BYTES_MAX)) })
+    }
+}
+
+/// uv's own words, behind a sentence with the one that begins them.
+fn reason(how: &str, text: &str) -> String {
+    let begins = |line: &&str| line.starts_with("error:") || line.starts_with('×');
+    match text.lines().map(str::trim).find(begins) {
+        Some(line) => format!("{how}: {line}\n{text}"),
+        None => told(how, &text.lines().map(str::to_owned).collect::<Vec<_>>()),
     }
 }
 

@@ -60,6 +60,17 @@ fn services_are_fields_that_an_older_hub_need_not_know() {
     assert!(decode::<ToExecutor>(&grant.replace("\"web\"", "\"--all\"")).is_err());
 }
 
+/// What a hub of version 4 passes over, and a host of version 4 does not say.
+#[test]
+fn a_run_that_began_may_say_its_service() {
+    let text = r#"{"type":"report","seq":1,"report":{"kind":"started","run":"r","job":null,"attempt":0,"project":"media","action":"restart","cause":"manual","service":"web","at":5}}"#;
+    let frame: ToEdge = decode(text).unwrap();
+    assert_eq!(&encode(&frame).unwrap(), text);
+    assert_eq!(fit(frame.clone(), 4), Some(frame));
+    let older = text.replace(r#""service":"web","#, "");
+    assert_eq!(encode(&decode::<ToEdge>(&older).unwrap()).unwrap(), older);
+}
+
 #[test]
 fn golden_frames_are_read_and_written_back() {
     for text in GOLDEN_TO_EXECUTOR {

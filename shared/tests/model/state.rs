@@ -400,6 +400,7 @@ impl Said {
                 project: project(),
                 action: Action::Deploy,
                 cause: Cause::Push,
+                service: None,
                 at: NOW,
             },
             Self::Outcome((job, attempt), failure) => Report::Outcome {

@@ -393,6 +393,7 @@ fn started(held: &Held, at: Timestamp) -> Report {
         project: grant.project.clone(),
         action: grant.action,
         cause: grant.cause,
+        service: None,
         at,
     }
 }

@@ -86,7 +86,7 @@ async fn history(session: &mut Session, name: &str, every_ms: u64, runs: &[(RunS
         let began = ago((runs.len() - place) as u64 * every_ms);
         let id = format!("{:012x}{}", began.0, &commit(&format!("{name}{place}"))[..8]);
         let failure = (*state != RunState::Succeeded).then(|| Failure { kind: FailureKind::Health, step: "check".into(), message: "not healthy within 30s: /health answered 502".into() });
-        session.report(Report::Started { run: id.clone(), job: None, attempt: 0, project: name.parse().unwrap(), action: Action::Deploy, cause: Cause::Push, at: began }).await;
+        session.report(Report::Started { run: id.clone(), job: None, attempt: 0, project: name.parse().unwrap(), action: Action::Deploy, cause: Cause::Push, service: None, at: began }).await;
         let step = |index, name: &str, state, duration_ms, detail: &str| Report::Step { run: id.clone(), index, name: name.into(), state, at: began, duration_ms: Some(duration_ms), detail: detail.into() };
         session.report(step(0, "fetch", StepState::Succeeded, took_ms / 8, "3 objects, 709 bytes")).await;
         let end = Timestamp(began.0 + took_ms);
@@ -97,7 +97,7 @@ async fn history(session: &mut Session, name: &str, every_ms: u64, runs: &[(RunS
 /// One more of `media` with all that a run says, so that its page has all of it.
 async fn one_run(session: &mut Session) {
     let (run, began) = (FLEET_RUN.to_owned(), ago(9 * MINUTE_MS + 21_000));
-    session.report(Report::Started { run: run.clone(), job: None, attempt: 0, project: "media".parse().unwrap(), action: Action::Deploy, cause: Cause::Push, at: began }).await;
+    session.report(Report::Started { run: run.clone(), job: None, attempt: 0, project: "media".parse().unwrap(), action: Action::Deploy, cause: Cause::Push, service: None, at: began }).await;
     let steps = [
         ("fetch", 840, "b9facdc Subtitles in Finnish (14 objects, 9.1 KB)"),
         ("verify", 35, "1 added, 2 modified, 0 removed"),

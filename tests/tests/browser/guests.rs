@@ -72,7 +72,7 @@ pub async fn many(edge: &Edge) -> Guest {
 pub async fn loud(edge: &Edge) -> Guest {
     let mut session = edge.enrolled("mill").await.connect(&[project("flour", "me/flour")]).await;
     let run = "mill-1".to_owned();
-    session.report(Report::Started { run: run.clone(), job: None, attempt: 0, project: "flour".parse().unwrap(), action: Action::Deploy, cause: Cause::Manual, at: AT }).await;
+    session.report(Report::Started { run: run.clone(), job: None, attempt: 0, project: "flour".parse().unwrap(), action: Action::Deploy, cause: Cause::Manual, service: None, at: AT }).await;
     Guest(tokio::spawn(async move {
         let mut times = tokio::time::interval(Duration::from_millis(100));
         for number in 0u64.. {
@@ -119,7 +119,7 @@ fn run() -> Vec<Report> {
     let (run, text) = ("den-1".to_owned(), HOSTILE.to_owned());
     let failure = Failure { kind: FailureKind::Build, step: text.clone(), message: text.clone() };
     vec![
-        Report::Started { run: run.clone(), job: None, attempt: 0, project: "lair".parse().unwrap(), action: Action::Deploy, cause: Cause::Manual, at: AT },
+        Report::Started { run: run.clone(), job: None, attempt: 0, project: "lair".parse().unwrap(), action: Action::Deploy, cause: Cause::Manual, service: None, at: AT },
         Report::Step { run: run.clone(), index: 0, name: text.clone(), state: StepState::Failed, at: AT, duration_ms: Some(12), detail: text.clone() },
         Report::Log { run: run.clone(), lines: vec![text.clone(), format!("</pre>{text}"), "an honest line".to_owned()] },
         Report::Outcome { run, job: None, attempt: 0, state: RunState::Failed, failure: Some(failure), commit: Some(text), at: AT },

@@ -22,6 +22,7 @@ pub fn started(run: &str, project: &str, grant: Option<&Grant>) -> Report {
         project: project.parse().unwrap(),
         action: Action::Deploy,
         cause: Cause::Push,
+        service: None,
         at: Timestamp(AT),
     }
 }

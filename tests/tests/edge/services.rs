@@ -103,7 +103,7 @@ async fn a_grant_names_the_service_that_was_asked_for() {
 
 fn started(run: &str, project: &str, grant: &Grant) -> Report {
     let (job, attempt, action, cause) = (Some(grant.job), grant.attempt, grant.action, grant.cause);
-    Report::Started { run: run.into(), job, attempt, project: project.parse().unwrap(), action, cause, at: Timestamp(1_795_000_000_000) }
+    Report::Started { run: run.into(), job, attempt, project: project.parse().unwrap(), action, cause, service: None, at: Timestamp(1_795_000_000_000) }
 }
 
 #[tokio::test]
@@ -126,6 +126,12 @@ async fn a_job_and_its_run_say_which_service() {
     let run = edge.get("/api/runs/svc-run-1").await["run"].clone();
     assert_eq!((&run["action"], &run["service"]), (&json!("restart"), &json!("web")), "{run}");
     assert!(page(&edge, "/runs/svc-run-1").await.contains("<h1>restart web "));
+    // One that a person asked for on the host has no job, and says it itself.
+    let began = Report::Started { run: "svc-run-2".into(), job: None, attempt: 0, project: "svc-run".parse().unwrap(), action: Action::Restart, cause: Cause::Manual, service: web(), at: Timestamp(1_795_000_000_000) };
+    session.report(began).await;
+    session.report(outcome("svc-run-2", None, RunState::Succeeded, None)).await;
+    let run = edge.get("/api/runs/svc-run-2").await["run"].clone();
+    assert_eq!((&run["action"], &run["service"]), (&json!("restart"), &json!("web")), "{run}");
 }
 
 #[tokio::test]

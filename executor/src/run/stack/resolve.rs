@@ -84,25 +84,29 @@ impl Runner {
                 None => return Err(policy(format!("containers called `{name}` were started by somebody else, in {}; with adopt = \"yes\" in [project.{}.compose] they are taken over, with their volumes, or give this one another name: name = \"…\"", foreign.working_dir, self.project.name))),
             }
         }
-        match owned.iter().find(|container| self.is_moved(container, &name)) {
-            Some(moved) => Err(policy(format!(
-                "containers of this project run under the name `{}`, from when it was called {}; set name = \"{}\" in [project.{}.compose] to go on with them and their volumes, or take them down with `docker compose -p {} down`",
-                moved.compose_project,
-                moved.owner.as_deref().unwrap_or_default(),
-                moved.compose_project,
-                self.project.name,
-                moved.compose_project
-            ))),
+        // What is live here, or has containers, was not called otherwise before.
+        let is_of_us = |container: &Container| container.owner.as_ref() == Some(&self.project.name);
+        let is_first = !owned.iter().any(is_of_us) && self.shared.journal.live_release(&self.project.name).map_err(Wrong::host)?.is_none();
+        match owned.iter().find(|container| container.compose_project != name && (is_of_us(container) || (is_first && self.has_left(container)))) {
+            Some(moved) => Err(policy(self.moved(moved))),
             None => Ok(()),
         }
     }
 
-    /// Is this a container of this very project, from before it was renamed?
-    fn is_moved(&self, container: &Container, name: &str) -> bool {
+    /// Is this a container of a project of the same origin that is not in the
+    /// host's file any more?
+    fn has_left(&self, container: &Container) -> bool {
         let owner = container.owner.as_deref().unwrap_or_default();
-        let is_of_us = owner == self.project.name;
-        let has_left = !self.shared.config.projects.contains_key(owner) && container.owner_repo.as_deref() == Some(&self.project.repo.to_string());
-        container.compose_project != name && (is_of_us || has_left)
+        !self.shared.config.projects.contains_key(owner) && container.owner_repo.as_deref() == Some(&self.project.repo.to_string())
+    }
+
+    /// What to do about containers that may be this project's, under another name.
+    fn moved(&self, container: &Container) -> String {
+        let (name, under) = (&self.project.name, &container.compose_project);
+        let owner = container.owner.as_deref().filter(|owner| owner != name);
+        let whose = owner.map_or_else(|| "containers of this project".to_owned(), |owner| format!("containers of the project {owner} of the same repository, which is not in the host's file any more,"));
+        let go_on = owner.map_or_else(String::new, |owner| format!("if this is what was called {owner}, "));
+        format!("{whose} run under the name `{under}`; {go_on}set name = \"{under}\" in [project.{name}.compose] to go on with them and their volumes, or take them down with `docker compose -p {under} down`")
     }
 
     /// What the files name before they are resolved.

@@ -8,12 +8,14 @@ use std::time::Duration;
 use doorstep_shared::ids::FailureKind;
 
 use super::super::Runner;
-use super::super::steps::Wrong;
+use super::super::steps::{Wrong, told};
 use crate::child::{self, End, PATH_DEFAULT, Tool};
 use crate::compose::permission::Permission;
 
 /// Last lines of Compose's output that a failure shows.
 const LAST_LINES: usize = 20;
+/// What is said where docker has no Compose.
+const MISSING: &str = "Compose 2 is not installed: `docker compose` is not known to this docker";
 /// What Compose and the builder are told of this host, besides the project's own
 /// variables: where things are, and the way to the internet.
 const PASSED: [&str; 20] = [
@@ -31,18 +33,28 @@ impl Said {
     /// As a fault; `kind` is what it is when nothing that was said tells better.
     pub fn wrong(self, what: &str, kind: FailureKind) -> Wrong {
         let kind = blamed(&self.last).unwrap_or(kind);
-        let lines = if self.last.is_empty() { String::new() } else { format!("; its last lines:\n{}", self.last.join("\n")) };
-        Wrong { kind, message: format!("`docker compose {what}` {}{lines}", self.how) }
+        let message = if is_missing(&self.last) { format!("{MISSING}; it said:\n{}", self.last.join("\n")) } else { told(&format!("`docker compose {what}` {}", self.how), &self.last) };
+        Wrong { kind, message }
     }
+}
+
+/// Does docker not know Compose? That is said at a line's start; what a build
+/// prints has its step before it.
+fn is_missing(lines: &[String]) -> bool {
+    let says = ["unknown flag: --ansi", "docker: 'compose' is not a docker command", "docker: unknown command: docker compose"];
+    lines.iter().any(|line| says.iter().any(|start| line.starts_with(start)))
 }
 
 /// What the lines blame, if that is plain.
 fn blamed(lines: &[String]) -> Option<FailureKind> {
+    if is_missing(lines) {
+        return Some(FailureKind::Host);
+    }
     let says = |words: &[&str]| lines.iter().any(|line| words.iter().any(|word| line.contains(word)));
     if says(&["Cannot connect to the Docker daemon", "connection reset by peer", "error during connect", "unexpected EOF", "i/o timeout", "no such host", "TLS handshake timeout", "connection refused", "network is unreachable", "Client.Timeout exceeded", "toomanyrequests"]) {
         return Some(FailureKind::Network);
     }
-    if says(&["port is already allocated", "address already in use", "permission denied while trying to connect", "is not a docker command"]) {
+    if says(&["port is already allocated", "address already in use", "permission denied while trying to connect"]) {
         return Some(FailureKind::Host);
     }
     None
@@ -119,6 +131,18 @@ fn find_docker() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_docker_without_compose_is_the_hosts_fault() {
+        let of = |lines: &[&str]| Said { how: "exited with 125".to_owned(), last: lines.iter().map(|line| (*line).to_owned()).collect() }.wrong("config", FailureKind::Source);
+        let other = of(&["#7 0.2 docker: 'compose' is not a docker command.", "target web: failed to solve"]);
+        assert_eq!(other.kind, FailureKind::Source, "what a build prints is the repository's");
+        for said in ["unknown flag: --ansi", "docker: 'compose' is not a docker command.", "docker: unknown command: docker compose"] {
+            let wrong = of(&[said, "", "Usage:  docker [OPTIONS] COMMAND [ARG...]", "", "Run 'docker --help' for more information"]);
+            assert_eq!(wrong.kind, FailureKind::Host, "{said}");
+            assert!(wrong.message.starts_with("Compose 2 is not installed: `docker compose` is not known to this docker"), "{}", wrong.message);
+        }
+    }
 
     #[test]
     fn whose_fault_it_is_is_told_from_what_was_said() {
