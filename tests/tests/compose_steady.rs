@@ -106,3 +106,20 @@ async fn a_rebuild_of_all_runs_a_task_once() {
     assert_eq!(now, before.map(|before| before + 1));
     shop.serves("2").await;
 }
+
+#[tokio::test]
+async fn what_publishes_its_port_is_told_how_to_go_behind_the_proxy() {
+    let Some((mut shop, docker)) = Shop::open_composed(|docker| Terms::composed(docker).within("5s")).await else { return };
+    let before = ["web", "side"].map(|service| of(&docker, service));
+    shop.change_terms(&proxied(&docker)).await;
+    let refused = shop.host.deploy("shop").await;
+    assert!(refused.code != Some(0) && format!("{refused:?}").contains("`doorstep stop shop`, then `doorstep deploy shop`"), "{refused:?}");
+    assert_eq!(["web", "side"].map(|service| of(&docker, service)), before, "nothing was touched");
+    shop.serves("1").await;
+    verb(&mut shop, &["stop", "shop"]).await;
+    let refused = shop.host.verb(&["start", "shop"]).await;
+    assert!(refused.code != Some(0) && format!("{refused:?}").contains("`doorstep deploy shop` puts it behind the proxy"), "{refused:?}");
+    let deployed = shop.host.deploy("shop").await;
+    assert_eq!(deployed.code, Some(0), "{deployed:?}");
+    shop.serves("1").await;
+}

@@ -8,6 +8,7 @@
 //! absent: the order of starting, which Compose sees to within one call.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -24,6 +25,8 @@ pub struct Bonds {
     pub restarts: BTreeMap<String, BTreeSet<String>>,
     /// Services, and what must be well, or have ended well (true), before them.
     pub awaits: BTreeMap<String, BTreeMap<String, bool>>,
+    /// Addresses (none: all) and ports of this host that services publish.
+    pub published: Vec<(Option<IpAddr>, u16)>,
 }
 
 impl Bonds {
@@ -35,6 +38,7 @@ impl Bonds {
         for (name, service) in services.into_iter().flatten() {
             bonds.inside.insert(name.clone(), lives_in(service));
             bonds.restarts.insert(name.clone(), restarts_with(service));
+            bonds.published.extend(published(service));
             bonds.awaits.insert(name.clone(), model.awaits(name));
         }
         bonds
@@ -67,6 +71,12 @@ impl Bonds {
         self.restarts.iter().filter(|(_, with)| !with.is_disjoint(services)).map(|(name, _)| name.clone()).collect()
     }
 
+    /// Does a service publish what would be listened on here?
+    #[must_use]
+    pub fn publishes(&self, listen: SocketAddr) -> bool {
+        self.published.iter().any(|(ip, port)| *port == listen.port() && covers(*ip, listen.ip()))
+    }
+
     /// What these services wait for, besides each other.
     #[must_use]
     pub fn needs(&self, services: &BTreeSet<String>) -> BTreeMap<String, bool> {
@@ -86,6 +96,19 @@ fn lives_in(service: &Value) -> BTreeSet<String> {
     let volumes = service.get("volumes_from").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let volumes = volumes.filter(|from| !from.starts_with("container:")).filter_map(|from| from.split(':').next());
     modes.chain(volumes).map(str::to_owned).collect()
+}
+
+/// Do these two addresses of this host meet?
+pub fn covers(published: Option<IpAddr>, listen: IpAddr) -> bool {
+    listen.is_unspecified() || published.is_none_or(|ip| ip.is_unspecified() || ip == listen)
+}
+
+fn published(service: &Value) -> impl Iterator<Item = (Option<IpAddr>, u16)> {
+    let ports = service.get("ports").and_then(Value::as_array).into_iter().flatten();
+    ports.filter_map(|port| {
+        let ip = port.get("host_ip").and_then(Value::as_str).and_then(|ip| ip.parse().ok());
+        Some((ip, port.get("published")?.as_str()?.parse().ok()?))
+    })
 }
 
 fn restarts_with(service: &Value) -> BTreeSet<String> {
@@ -127,6 +150,16 @@ mod tests {
         assert_eq!(bonds().needs(&set(&["web"])), [("init".to_owned(), true)].into());
         assert_eq!(bonds().needs(&set(&["init", "web"])), [("db".to_owned(), false)].into());
         assert!(bonds().needs(&set(&["db", "init", "web"])).is_empty());
+    }
+
+    #[test]
+    fn what_is_published_is_known() {
+        let ports = |ports: Value| Bonds::of(&Model::parse(json!({"services": {"web": {"ports": ports}}}).to_string().as_bytes()).unwrap());
+        let listen = "127.0.0.1:8000".parse().unwrap();
+        assert!(ports(json!([{"target": 80, "published": "8000"}])).publishes(listen));
+        assert!(ports(json!([{"target": 80, "published": "8000", "host_ip": "127.0.0.1"}])).publishes(listen));
+        assert!(!ports(json!([{"target": 80, "published": "8000", "host_ip": "127.0.0.2"}])).publishes(listen));
+        assert!(!ports(json!([{"target": 8000}, {"target": 80, "published": "8001"}])).publishes(listen));
     }
 
     #[test]

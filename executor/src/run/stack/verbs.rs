@@ -73,6 +73,11 @@ impl Runner {
     pub(in super::super) async fn start_stack(&mut self) -> Result<(), Fault> {
         let (live, stack, services) = self.meant("start")?;
         self.about(&live);
+        let listen = self.project.compose.as_ref().and_then(|compose| compose.listen);
+        if let Some(listen) = listen.filter(|listen| stack.bonds.publishes(*listen)) {
+            let why = format!("the live release publishes {listen} by itself, and `listen` gives it to the proxy; `doorstep deploy {}` puts it behind the proxy", self.project.name);
+            return Err(Fault { kind: FailureKind::Policy, ..self.fault("start", &why) });
+        }
         if self.record.service.is_none() {
             self.want(true)?;
         }
