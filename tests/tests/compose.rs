@@ -139,5 +139,9 @@ async fn services_that_live_in_each_others_namespaces() {
     let (web, side) = (docker.id("shop-web-1"), docker.id("shop-side-1"));
     let run = shop.push_and_see(&app(&shop, "3").file("README.md", "words")).await;
     assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
-    assert_eq!((docker.id("shop-web-1"), docker.id("shop-side-1")), (web, side), "nothing that runs has changed");
+    assert_eq!((docker.id("shop-web-1"), docker.id("shop-side-1")), (web.clone(), side), "nothing that runs has changed");
+    let run = shop.push_and_see(&app(&shop, "3").with_compose("the side is up", "the other side")).await;
+    assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
+    assert_eq!(docker.id("shop-web-1"), web, "only what lives in it has changed");
+    assert_eq!(docker.inspect("shop-side-1")["HostConfig"]["NetworkMode"], format!("container:{web}"));
 }

@@ -11,6 +11,8 @@ use doorstep_shared::time::Timestamp;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::bonds::covers;
+
 /// Longest text of one service that pages show, in bytes.
 const SHOWN_BYTES_MAX: usize = 200;
 /// Ports of one service that pages show.
@@ -128,6 +130,13 @@ impl Container {
         let host = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
         let all = if self.is_on_host { &host[..] } else { &self.addresses };
         all.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
+    }
+
+    /// Does the engine publish for it what would be listened on here?
+    #[must_use]
+    pub fn publishes(&self, listen: SocketAddr) -> bool {
+        let mut outer = self.ports.iter().filter_map(|port| port.split("->").next()?.parse::<SocketAddr>().ok());
+        self.state == ServiceState::Running && outer.any(|outer| outer.port() == listen.port() && covers(Some(outer.ip()), listen.ip()))
     }
 
     /// Does it do what it should, as far as the engine knows?

@@ -13,6 +13,7 @@ mod variable;
 mod yaml;
 
 pub mod argv;
+pub mod bonds;
 pub mod container;
 pub mod engine;
 pub mod files;

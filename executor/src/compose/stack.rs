@@ -7,7 +7,7 @@
 //! environment says. Invariant: `stack.json` is written last and in one step; a
 //! folder without it is no stack.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -17,6 +17,7 @@ use doorstep_shared::ids::ServiceState;
 use serde::{Deserialize, Serialize};
 
 use super::Container;
+use super::bonds::Bonds;
 use crate::config::Serves;
 
 /// One service of a stack.
@@ -62,6 +63,9 @@ pub struct Stack {
     /// What must be well, or have ended well (true), before that service starts.
     #[serde(default)]
     pub awaits: BTreeMap<String, bool>,
+    /// What binds its services; it is read in the model.
+    #[serde(skip)]
+    pub bonds: Bonds,
 }
 
 /// The folder of a release's stack.
@@ -136,6 +140,20 @@ impl Stack {
         containers.iter().filter(is_it).max_by_key(|container| container.created)?.address(serves.port)
     }
 
+    /// The same with these services only.
+    #[must_use]
+    pub fn only(&self, services: &BTreeSet<String>) -> Self {
+        let parts = self.parts.iter().filter(|(name, _)| services.contains(*name));
+        Self { parts: parts.map(|(name, part)| (name.clone(), part.clone())).collect(), ..self.clone() }
+    }
+
+    /// Has this service a container that was made as something else?
+    #[must_use]
+    pub fn has_other(&self, service: &str, containers: &[Container]) -> bool {
+        let is_other = |part: &Part| containers.iter().any(|container| container.service == service && !part.is_of(container));
+        self.parts.get(service).is_some_and(is_other)
+    }
+
     /// The services whose containers are not all as they should be, of those that
     /// are there.
     #[must_use]
@@ -155,7 +173,7 @@ mod tests {
 
     fn stack() -> Stack {
         let part = Part { image: "web:1".into(), id: "sha256:aa".into(), built: None, hash: "h1".into(), replicas: 1 };
-        Stack { name: "media".into(), parts: [("web".to_owned(), part)].into(), env: BTreeMap::new(), binds: Vec::new(), names: Vec::new(), order: vec!["web".into()], twice: false, awaits: BTreeMap::new() }
+        Stack { name: "media".into(), parts: [("web".to_owned(), part)].into(), env: BTreeMap::new(), binds: Vec::new(), names: Vec::new(), order: vec!["web".into()], twice: false, awaits: BTreeMap::new(), bonds: Bonds::default() }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 
 use super::super::steps::Wrong;
 use super::super::{Fault, Runner};
+use super::changes::{Asked, Changes, changes_of};
 use super::engine_wrong;
 use crate::compose::progress::Progress;
 use crate::compose::{Container, Stack, argv, stack, stacks};
@@ -32,33 +33,22 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// A stop that took so long was one that had to be killed, or nearly.
 const SLOW_STOP: Duration = Duration::from_secs(9);
 
-/// What is done to which service.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Changes {
-    /// Made anew because its definition or its image differs.
-    differing: BTreeSet<String>,
-    /// Made anew although neither does.
-    forced: BTreeSet<String>,
-    /// Started beside its old container.
-    beside: Option<String>,
-}
-
 impl Runner {
-    /// Makes the containers those of this stack; true when an old one still runs
-    /// beside its successor.
-    pub(super) async fn bring(&mut self, release: &Release, stack: &Stack) -> Result<bool, Fault> {
+    /// Makes the containers those of this stack, and says what it did. An old
+    /// container still runs beside its successor, if it was started beside.
+    pub(super) async fn bring(&mut self, release: &Release, stack: &Stack) -> Result<Changes, Fault> {
         let containers = match self.containers_now().await {
             Ok(containers) => containers,
             Err(wrong) => return Err(Fault { kind: wrong.kind, ..self.fault("stop", &wrong.message) }),
         };
         let changes = self.changes(stack, &containers);
         self.begin(Point::Replacing, "stop")?;
-        let stopped = self.stop_changed(stack, &changes, &containers).await;
+        let stopped = self.stop_changed(stack, &changes.anew, &containers).await;
         self.end(stopped)?;
         self.begin(Point::Starting, "start")?;
         let started = self.start_changed(release, stack, &changes, &containers).await;
         self.end(started)?;
-        Ok(changes.beside.is_some())
+        Ok(changes)
     }
 
     pub(in super::super) async fn containers_now(&self) -> Result<Vec<Container>, Wrong> {
@@ -67,19 +57,22 @@ impl Runner {
     }
 
     fn changes(&self, stack: &Stack, containers: &[Container]) -> Changes {
-        let settings = self.project.compose.clone().unwrap_or_default();
-        let is_rebuild = self.record.action == Action::Rebuild;
-        let all = is_rebuild && self.record.service.is_none() && settings.rebuild == Recreate::All;
-        let meant = self.record.service.as_ref().filter(|_| is_rebuild).map(ToString::to_string);
-        changes_of(stack, containers, all, meant, settings.listen.and(settings.serves.as_ref()))
+        let rebuild = self.project.compose.as_ref().map(|settings| settings.rebuild).unwrap_or_default();
+        let all = self.record.action == Action::Rebuild && self.record.service.is_none() && rebuild == Recreate::All;
+        let proxied = self.proxied();
+        changes_of(stack, containers, Asked { all, only: self.only(), proxied: proxied.as_ref() })
     }
 
-    async fn stop_changed(&mut self, stack: &Stack, changes: &Changes, containers: &[Container]) -> Result<((), String), Wrong> {
-        let is_stopped = |service: &str| changes.beside.as_deref() != Some(service) && (changes.differing.contains(service) || changes.forced.contains(service));
-        let gone: Vec<&str> = containers.iter().map(|container| container.service.as_str()).filter(|service| !stack.parts.contains_key(*service)).collect();
-        let mut order: Vec<&str> = gone;
+    /// The one service that this run is about, if it is about one.
+    pub(super) fn only(&self) -> Option<&str> {
+        self.record.service.as_ref().map(|service| service.as_str())
+    }
+
+    /// Stops what the model does not name any more, and these services.
+    pub(super) async fn stop_changed(&mut self, stack: &Stack, changed: &BTreeSet<String>, containers: &[Container]) -> Result<((), String), Wrong> {
+        let mut order: Vec<&str> = containers.iter().map(|container| container.service.as_str()).filter(|service| !stack.parts.contains_key(*service)).collect();
         order.dedup();
-        order.extend(stack.order.iter().map(String::as_str).filter(|service| is_stopped(service)));
+        order.extend(stack.order.iter().map(String::as_str).filter(|service| changed.contains(*service)));
         self.stop_services(&order, containers).await
     }
 
@@ -106,28 +99,30 @@ impl Runner {
 
     async fn start_changed(&mut self, release: &Release, stack: &Stack, changes: &Changes, containers: &[Container]) -> Result<((), String), Wrong> {
         let mut progress = Progress::default();
-        let forced: Vec<&str> = changes.forced.iter().map(String::as_str).collect();
-        if !forced.is_empty() {
-            self.up(release.id, stack, &["--no-deps", "--force-recreate"], &forced, &mut progress).await?;
-        }
-        let Some(beside) = &changes.beside else {
-            self.up(release.id, stack, &["--remove-orphans"], &[], &mut progress).await?;
-            return Ok(((), progress.words()));
-        };
-        let others: Vec<&str> = stack.parts.keys().map(String::as_str).filter(|service| service != beside).collect();
-        // Compose takes a tenth of a second to find that nothing is to be done.
-        if others_differ(stack, changes, beside, containers) {
-            self.remove_orphans(stack, containers).await?;
-            // Without those that they need, or the one beside would be replaced.
-            if !others.is_empty() {
-                self.up(release.id, stack, &["--no-deps"], &others, &mut progress).await?;
-                self.wait_for_needs(stack, UP_LIMIT).await?;
-            }
+        self.make_anew(release, stack, &changes.anew, containers, &mut progress).await?;
+        let Some(beside) = &changes.beside else { return Ok(((), progress.words())) };
+        if !changes.anew.is_empty() {
+            self.wait_for(stack, &stack.awaits, UP_LIMIT).await?;
         }
         let one_more = containers.iter().filter(|container| container.service == *beside).count() + 1;
         let scale = format!("{beside}={one_more}");
         self.up(release.id, stack, &["--no-deps", "--no-recreate", "--scale", &scale], &[beside], &mut progress).await?;
         Ok(((), format!("{}; {beside} beside its old container", progress.words())))
+    }
+
+    /// Makes these services anew and no other, and removes what the model does not
+    /// name any more. Compose is told which: by itself it would make anew what
+    /// depends on them, or what was made with other options.
+    pub(super) async fn make_anew(&mut self, release: &Release, stack: &Stack, services: &BTreeSet<String>, containers: &[Container], progress: &mut Progress) -> Result<(), Wrong> {
+        self.remove_orphans(stack, containers).await?;
+        if services.is_empty() {
+            return Ok(());
+        }
+        if self.only().is_none() {
+            self.wait_for(stack, &stack.bonds.needs(services), UP_LIMIT).await?;
+        }
+        let names: Vec<&str> = services.iter().map(String::as_str).collect();
+        self.up(release.id, stack, &["--no-deps", "--force-recreate"], &names, progress).await
     }
 
     /// Removes what the model does not name any more; it is stopped already.
@@ -219,46 +214,6 @@ impl Runner {
     }
 }
 
-/// Decides what is done to which service. Pure.
-fn changes_of(stack: &Stack, containers: &[Container], all: bool, meant: Option<String>, proxied: Option<&Serves>) -> Changes {
-    let of = |service: &str| containers.iter().filter(|container| container.service == service).collect::<Vec<_>>();
-    let mut changes = Changes::default();
-    for service in stack.differing(containers) {
-        let Some(part) = stack.parts.get(service) else { continue };
-        // The same definition and not well: half made by an earlier try. It would
-        // be left as it is.
-        let is_half = of(service).iter().any(|container| part.is_of(container) && !container.is_well());
-        if is_half { &mut changes.forced } else { &mut changes.differing }.insert(service.to_owned());
-    }
-    if all {
-        changes.forced.extend(stack.parts.keys().cloned());
-    }
-    changes.forced.extend(meant.filter(|service| stack.parts.contains_key(service)));
-    changes.beside = proxied.map(|serves| serves.service.clone()).filter(|service| can_be_beside(stack, &changes, service, &of(service)));
-    if let Some(beside) = &changes.beside {
-        changes.forced.remove(beside);
-        changes.differing.insert(beside.clone());
-    }
-    changes
-}
-
-/// Can a new container of this service be started beside the one it has? What is
-/// half made there is made anew in its place.
-fn can_be_beside(stack: &Stack, changes: &Changes, service: &str, containers: &[&Container]) -> bool {
-    let runs = containers.iter().any(|container| container.state == ServiceState::Running);
-    let is_there = stack.parts.get(service).is_some_and(|part| containers.iter().any(|container| part.is_of(container)));
-    let is_whole = containers.iter().all(|container| container.is_well());
-    let is_asked_for = changes.forced.contains(service) && is_whole;
-    stack.twice && runs && if is_there { is_asked_for } else { changes.differing.contains(service) || is_asked_for }
-}
-
-/// Is there anything to do besides the service that is started beside itself?
-fn others_differ(stack: &Stack, changes: &Changes, beside: &str, containers: &[Container]) -> bool {
-    let is_orphan = |container: &Container| !stack.parts.contains_key(&container.service);
-    let others_run = containers.iter().filter(|container| container.service != beside).all(|container| container.state == ServiceState::Running);
-    !others_run || changes.differing.iter().any(|service| service != beside) || containers.iter().any(is_orphan)
-}
-
 /// Which of the containers that are all as they should be stays, where there are
 /// more than there should.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -291,65 +246,21 @@ mod tests {
 
     use super::*;
     use crate::compose::Part;
+    use crate::compose::bonds::Bonds;
     use crate::compose::container::tests::container;
 
-    fn stack() -> Stack {
+    #[test]
+    fn what_is_too_many_goes_and_the_only_one_does_not() {
         let part = Part { image: "web:1".into(), id: "sha256:aa".into(), built: None, hash: "h1".into(), replicas: 1 };
-        let parts = ["db", "web"].map(|service| (service.to_owned(), part.clone())).into();
-        Stack { name: "media".into(), parts, env: BTreeMap::new(), binds: Vec::new(), names: Vec::new(), order: vec!["web".into(), "db".into()], twice: true, awaits: BTreeMap::new() }
-    }
-
-    fn set(services: &[&str]) -> BTreeSet<String> {
-        services.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn only_what_differs_is_touched() {
-        let (db, web) = (container("db", ServiceState::Running), container("web", ServiceState::Running));
-        let of = |containers: &[Container]| changes_of(&stack(), containers, false, None, None);
-        assert_eq!(of(&[db.clone(), web.clone()]), Changes::default());
+        let stack = Stack { name: "media".into(), parts: [("web".to_owned(), part)].into(), env: BTreeMap::new(), binds: Vec::new(), names: Vec::new(), order: vec!["web".into()], twice: true, awaits: BTreeMap::new(), bonds: Bonds::default() };
+        let web = container("web", ServiceState::Running);
         let old = Container { definition: "h0".into(), ..web.clone() };
-        assert_eq!(of(&[db.clone(), old]), Changes { differing: set(&["web"]), ..Changes::default() });
-        let half = Container { state: ServiceState::Created, ..web.clone() };
-        assert_eq!(of(&[db.clone(), half]), Changes { forced: set(&["web"]), ..Changes::default() });
-        assert_eq!(of(std::slice::from_ref(&db)), Changes { differing: set(&["web"]), ..Changes::default() });
-        let meant = changes_of(&stack(), &[db.clone(), web.clone()], false, Some("db".to_owned()), None);
-        assert_eq!(meant, Changes { forced: set(&["db"]), ..Changes::default() });
-        assert_eq!(changes_of(&stack(), &[db, web], true, None, None).forced, set(&["db", "web"]));
-    }
-
-    #[test]
-    fn what_the_proxy_leads_to_is_started_beside() {
-        let serves = Serves { service: "web".into(), port: 8000 };
-        let (db, old) = (container("db", ServiceState::Running), Container { definition: "h0".into(), ..container("web", ServiceState::Running) });
-        let of = |stack: &Stack, old: &Container| changes_of(stack, &[db.clone(), old.clone()], false, None, Some(&serves)).beside;
-        assert_eq!(of(&stack(), &old), Some("web".to_owned()));
-        assert_eq!(of(&Stack { twice: false, ..stack() }, &old), None);
-        assert_eq!(of(&stack(), &Container { state: ServiceState::Exited, ..old.clone() }), None, "there is nothing to keep up");
-        let new = container("web", ServiceState::Running);
-        let both = [db.clone(), old.clone(), new];
-        assert_eq!(surplus(&stack(), &both, Stays::Newest).iter().map(|container| container.definition.as_str()).collect::<Vec<_>>(), ["h0"]);
-        let only = Changes { differing: set(&["web"]), beside: Some("web".into()), ..Changes::default() };
-        assert!(!others_differ(&stack(), &only, "web", &both));
-        let orphan = container("gone", ServiceState::Running);
-        assert!(others_differ(&stack(), &only, "web", &[db.clone(), orphan]), "what the model does not name any more goes");
-        let ended = container("db", ServiceState::Exited);
-        assert!(others_differ(&stack(), &only, "web", &[ended]), "what ended is run again, as Compose does");
-        assert!(others_differ(&stack(), &Changes { differing: set(&["db", "web"]), ..only }, "web", &both));
-        assert!(surplus(&stack(), &[db.clone(), old], Stays::Newest).is_empty(), "the only one is no surplus");
-    }
-
-    #[test]
-    fn one_that_is_rebuilt_is_started_beside_as_well() {
-        let serves = Serves { service: "web".into(), port: 8000 };
-        let (db, web) = (container("db", ServiceState::Running), container("web", ServiceState::Running));
-        let of = |web: &Container| changes_of(&stack(), &[db.clone(), web.clone()], false, Some("web".to_owned()), Some(&serves));
-        assert_eq!(of(&web), Changes { differing: set(&["web"]), beside: Some("web".into()), ..Changes::default() });
-        let ill = Container { state: ServiceState::Restarting, ..web.clone() };
-        assert_eq!(of(&ill), Changes { forced: set(&["web"]), ..Changes::default() });
+        assert!(surplus(&stack, std::slice::from_ref(&old), Stays::Newest).is_empty());
+        let both = [old, web.clone()];
+        assert_eq!(surplus(&stack, &both, Stays::Newest).iter().map(|container| container.definition.as_str()).collect::<Vec<_>>(), ["h0"]);
         let at = |id: &str, created| Container { id: id.into(), created: Some(doorstep_shared::time::Timestamp(created)), ..web.clone() };
         let both = [at("old", 1), at("new", 2)];
-        let gone = |stays| surplus(&stack(), &both, stays).iter().map(|container| container.id.clone()).collect::<Vec<_>>();
+        let gone = |stays| surplus(&stack, &both, stays).iter().map(|container| container.id.clone()).collect::<Vec<_>>();
         assert_eq!((gone(Stays::Newest), gone(Stays::Oldest)), (vec!["old".to_owned()], vec!["new".to_owned()]));
     }
 }

@@ -14,7 +14,7 @@ use doorstep_shared::ids::{ContainerHealth, FailureKind};
 use super::super::steps::Wrong;
 use super::super::{Fault, LAST_LINES, Runner};
 use crate::compose::judge::{Judged, Known, judge};
-use crate::compose::{Container, Engine, Part, Stack, stacks};
+use crate::compose::{Container, Engine, Stack, stacks};
 use crate::config::{Health, Probe};
 use crate::health::{self, Asked, Verdict, default_health};
 use crate::journal::{Point, Release};
@@ -109,18 +109,19 @@ impl Runner {
         Sampler { engine: Rc::clone(self.shared.supervisor.stacks().engine()), label: stacks::label(&stack.name), stack: stack.clone(), known: Known::default(), missed: Rc::clone(&self.engine_missed) }
     }
 
-    /// Waits for what the service that answers needs, as Compose would before it
-    /// starts it.
-    pub(super) async fn wait_for_needs(&self, stack: &Stack, within: Duration) -> Result<(), Wrong> {
-        let parts: BTreeMap<String, Part> = stack.parts.iter().filter(|(name, _)| stack.awaits.contains_key(*name)).map(|(name, part)| (name.clone(), part.clone())).collect();
-        if parts.is_empty() {
+    /// Waits for these services, which must be well or have ended well (true), as
+    /// Compose would before it starts what needs them.
+    pub(super) async fn wait_for(&self, stack: &Stack, needs: &BTreeMap<String, bool>, within: Duration) -> Result<(), Wrong> {
+        let needed = stack.only(&needs.keys().cloned().collect());
+        if needed.parts.is_empty() {
             return Ok(());
         }
-        let mut sampler = self.sampler(&Stack { parts, ..stack.clone() });
-        sampler.known.must_end = stack.awaits.iter().filter(|(_, ends)| **ends).map(|(name, _)| name.clone()).collect();
+        let mut sampler = self.sampler(&needed);
+        sampler.known.must_end = needs.iter().filter(|(_, ends)| **ends).map(|(name, _)| name.clone()).collect();
+        let cancelled = async { if self.restoring { std::future::pending().await } else { self.cancel.cancelled().await } };
         tokio::select! {
             biased;
-            () = self.cancel.cancelled() => Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() }),
+            () = cancelled => Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() }),
             well = sampler.until_well(1, Duration::ZERO, within, SAMPLE) => well.map(drop).map_err(|message| Wrong { kind: FailureKind::Health, message }),
         }
     }
@@ -183,6 +184,7 @@ impl Runner {
     pub(in super::super) async fn soak_stack(&mut self, release: &Release, health: &Health) -> Result<((), String), Wrong> {
         self.engine_missed.set(false);
         let stack = self.stack_of(release).map_err(|fault| Wrong { kind: fault.kind, message: fault.message })?;
+        let stack = self.meant_of(&stack);
         let asked_health = self.stack_health(&stack).await.unwrap_or_else(|| health.clone());
         let (client, place, cancel) = (health::client(), self.place(release, None), self.cancel.clone());
         let mut sampler = self.sampler(&stack);

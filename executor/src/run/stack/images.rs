@@ -12,6 +12,7 @@ use super::super::steps::Wrong;
 use super::super::{Fault, Runner};
 use super::engine_wrong;
 use super::resolve::Resolved;
+use crate::compose::bonds::Bonds;
 use crate::compose::engine::Image;
 use crate::compose::model::{Model, Pinned, image_name};
 use crate::compose::{Engine, Part, Stack, argv, stack};
@@ -158,7 +159,7 @@ impl Runner {
         let order = model.stop_order().into_iter().map(str::to_owned).collect();
         let twice = proxied.is_some_and(|serves| model.can_run_twice(&serves.service, serves.port));
         let awaits = proxied.map(|serves| model.awaits(&serves.service)).unwrap_or_default();
-        let stack = Stack { name, parts, env: variables, binds: places.binds, names: got.names, order, twice, awaits };
+        let stack = Stack { name, parts, env: variables, binds: places.binds, names: got.names, order, twice, awaits, bonds: Bonds::of(model) };
         stack.save(&dir, release.id).map_err(Wrong::host)
     }
 }

@@ -9,6 +9,7 @@
 //! the engine can be reached. What is absent: taking care of volumes.
 
 mod apply;
+mod changes;
 mod check;
 mod images;
 mod places;
@@ -22,6 +23,7 @@ use doorstep_shared::ids::{FailureKind, RunState};
 
 use super::steps::Wrong;
 use super::{Fault, Runner};
+use crate::compose::bonds::Bonds;
 use crate::compose::{EngineError, Stack};
 use crate::journal::{Point, Release};
 
@@ -63,16 +65,18 @@ impl Runner {
         if let Err(fault) = self.is_durable(durable, &release).await {
             return Err(failed(fault));
         }
-        let beside = match self.bring(&release, &stack).await {
-            Ok(beside) => beside,
+        let changes = match self.bring(&release, &stack).await {
+            Ok(changes) => changes,
             Err(fault) => return Err(self.put_back(None, Some(&release), fault).await),
         };
-        if let Err(fault) = self.check_stack(&release, &stack).await {
+        // Of one service only what was touched is asked after: others may be stopped.
+        let checked = if self.only().is_some() { stack.only(&changes.touched()) } else { stack.clone() };
+        if let Err(fault) = self.check_stack(&release, &checked).await {
             return Err(self.put_back(None, Some(&release), fault).await);
         }
         self.begin_switch(&release, &stack).await?;
         self.hand_over(None, &release).await?;
-        if beside {
+        if changes.beside.is_some() {
             self.retire_beside(&release, &stack).await;
         }
         self.prune_stack().await;
@@ -111,9 +115,15 @@ impl Runner {
         self.written_as_live(release)
     }
 
+    /// The services of a stack that this run is about.
+    fn meant_of(&self, stack: &Stack) -> Stack {
+        stack.only(&changes::meant(stack, self.only()))
+    }
+
     /// What a release's containers are made of.
     pub(super) fn stack_of(&self, release: &Release) -> Result<Stack, Fault> {
         let dir = self.shared.supervisor.layout(&self.project).dir().to_path_buf();
-        Stack::load(&dir, release.id).ok_or_else(|| self.fault("stack", &format!("what release {} is made of is not on the disk any more ({})", release.id, crate::compose::stack::folder(&dir, release.id).display())))
+        let stack = Stack::load(&dir, release.id).map(|stack| Stack { bonds: Bonds::load(&dir, release.id), ..stack });
+        stack.ok_or_else(|| self.fault("stack", &format!("what release {} is made of is not on the disk any more ({})", release.id, crate::compose::stack::folder(&dir, release.id).display())))
     }
 }

@@ -46,6 +46,7 @@ impl Runner {
         let layout = self.shared.supervisor.layout(&self.project);
         let slot = layout.slot(release.slot);
         self.is_ours_alone(&settings).await?;
+        self.can_listen(&settings).await?;
         let source = |message: String| Wrong { kind: FailureKind::Source, message };
         let files = argv::files(&settings, &slot).map_err(source)?;
         let variables = self.stack_variables(&release.commit)?;
@@ -91,6 +92,17 @@ impl Runner {
             Some(moved) => Err(policy(self.moved(moved))),
             None => Ok(()),
         }
+    }
+
+    /// Is the address that the proxy is to have published by a container of this
+    /// project? Both cannot have it, and nothing was touched yet.
+    async fn can_listen(&self, settings: &Compose) -> Result<(), Wrong> {
+        let Some(listen) = settings.listen else { return Ok(()) };
+        let containers = self.containers_now().await?;
+        let Some(holder) = containers.iter().find(|container| container.publishes(listen)) else { return Ok(()) };
+        let (holder, project) = (&holder.name, &self.project.name);
+        let message = format!("{listen} is published by the container {holder} of this project, and `listen` gives it to the proxy; to go behind the proxy: `doorstep stop {project}`, then `doorstep deploy {project}`");
+        Err(Wrong { kind: FailureKind::Policy, message })
     }
 
     /// Is this a container of a project of the same origin that is not in the

@@ -5,12 +5,14 @@
 //! done twice, and is not cut short by a cancel. Only an engine that stays away
 //! keeps it from being done, and that is waited for.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::super::steps::Wrong;
 use super::super::{Fault, Runner};
 use super::apply::Stays;
+use super::changes::{Asked, meant, to_put_back};
 use super::engine_wrong;
 use crate::compose::progress::Progress;
 use crate::compose::{Container, LABEL_PROJECT, Stack, stack};
@@ -72,17 +74,29 @@ impl Runner {
     async fn brought_back(&mut self, live: &Release, stack: &Stack, anew: bool) -> Result<(), Wrong> {
         self.put_away(stack, Stays::Oldest).await?;
         let containers = self.containers_now().await?;
-        let differing = stack.differing(&containers);
-        let order: Vec<&str> = stack.order.iter().map(String::as_str).filter(|service| anew || differing.contains(service)).collect();
-        self.stop_services(&order, &containers).await?;
-        let options: &[&str] = if anew { &["--remove-orphans", "--force-recreate"] } else { &["--remove-orphans"] };
-        self.up(live.id, stack, options, &[], &mut Progress::default()).await?;
-        if let Verdict::Unwell(why) = self.stack_verdict(live, stack).await {
+        let proxied = self.proxied();
+        let differing = to_put_back(stack, &containers, Asked { only: self.only(), proxied: proxied.as_ref(), ..Asked::default() });
+        let services = if anew { self.all_but_what_serves(live, stack, &differing).await } else { differing };
+        self.stop_changed(stack, &services, &containers).await?;
+        self.make_anew(live, stack, &services, &containers, &mut Progress::default()).await?;
+        if let Verdict::Unwell(why) = self.stack_verdict(live, &self.meant_of(stack)).await {
             return Err(Wrong { kind: doorstep_shared::ids::FailureKind::Health, message: why });
         }
         let upstream = self.upstream_of(stack).await?;
         self.shared.supervisor.route(&self.project, upstream).await.map_err(Wrong::host)?;
         Ok(())
+    }
+
+    /// Everything that the run was about, but for the service behind the proxy
+    /// while that answers well.
+    async fn all_but_what_serves(&self, live: &Release, stack: &Stack, differing: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut all = meant(stack, self.only());
+        let Some(serves) = self.proxied().filter(|serves| !differing.contains(&serves.service)) else { return all };
+        let serving = stack.only(&[serves.service.clone()].into());
+        if let Verdict::Well(_) = self.stack_verdict(live, &serving).await {
+            all.remove(&serves.service);
+        }
+        all
     }
 
     /// There is no release to go back to: what this run made goes. Volumes stay, and

@@ -73,6 +73,11 @@ impl Runner {
     pub(in super::super) async fn start_stack(&mut self) -> Result<(), Fault> {
         let (live, stack, services) = self.meant("start")?;
         self.about(&live);
+        let listen = self.project.compose.as_ref().and_then(|compose| compose.listen);
+        if let Some(listen) = listen.filter(|listen| stack.bonds.publishes(*listen)) {
+            let why = format!("the live release publishes {listen} by itself, and `listen` gives it to the proxy; `doorstep deploy {}` puts it behind the proxy", self.project.name);
+            return Err(Fault { kind: FailureKind::Policy, ..self.fault("start", &why) });
+        }
         if self.record.service.is_none() {
             self.want(true)?;
         }
@@ -92,16 +97,29 @@ impl Runner {
 
     async fn started(&mut self, live: &Release, stack: &Stack, services: &[String]) -> Result<(), Fault> {
         self.begin(Point::Starting, "start")?;
-        let mut progress = Progress::default();
-        let names: Vec<&str> = if self.record.service.is_some() { services.iter().map(String::as_str).collect() } else { Vec::new() };
-        let up = self.up(live.id, stack, &[], &names, &mut progress).await;
-        self.end(up.map(|()| ((), progress.words())))?;
+        let started = self.start_again(live, stack, services).await;
+        self.end(started)?;
         // Of one service only that one is asked after: others may be stopped.
-        let checked = Stack { parts: stack.parts.iter().filter(|(name, _)| names.is_empty() || names.contains(&name.as_str())).map(|(name, part)| (name.clone(), part.clone())).collect(), ..stack.clone() };
+        let checked = stack.only(&services.iter().cloned().collect());
         self.check_stack(live, &checked).await?;
         let upstream = self.upstream_of(stack).await.map_err(|wrong| self.fault("start", &wrong.message))?;
         let routed = self.shared.supervisor.route(&self.project, upstream).await;
         routed.map(drop).map_err(|fault| self.fault("start", &format!("{fault:#}")))
+    }
+
+    /// Starts these containers as they are; what is not of the release is made anew.
+    async fn start_again(&mut self, live: &Release, stack: &Stack, services: &[String]) -> Result<((), String), Wrong> {
+        let containers = self.containers_now().await?;
+        let has_other = services.iter().any(|service| stack.has_other(service, &containers));
+        let mut options = vec![if has_other { "--force-recreate" } else { "--no-recreate" }];
+        let mut names = Vec::new();
+        if self.only().is_some() {
+            options.push("--no-deps");
+            names.extend(services.iter().map(String::as_str));
+        }
+        let mut progress = Progress::default();
+        self.up(live.id, stack, &options, &names, &mut progress).await?;
+        Ok(((), progress.words()))
     }
 
     /// Is everything that a release is made of still on this host?
