@@ -36,7 +36,7 @@ pub fn home(view: &FleetView, have: Option<&[String]>, viewer: Viewer<'_>) -> St
     } else {
         html.raw("<p class=\"muted\" id=\"summary\">").text(&summary(view, looks.len())).raw("</p>");
     }
-    html.add(&attention::section(&looks, now));
+    html.add(&attention::section(&looks, have, now));
     let mut by_host: BTreeMap<&Name, Vec<&ProjectRow>> = BTreeMap::new();
     for project in &view.projects {
         by_host.entry(&project.host).or_default().push(project);
@@ -50,7 +50,9 @@ pub fn home(view: &FleetView, have: Option<&[String]>, viewer: Viewer<'_>) -> St
         html.add(&card::list(&projects, have, viewer)).raw("</section>");
     }
     if !view.hosts.is_empty() {
-        html.add(&welcome::next_steps(view.projects.is_empty()));
+        let no_project = view.projects.is_empty();
+        let version = version::of(&("next", viewer.form_token, no_project));
+        html.add(&have.part("<div id=\"next\"", "</div>", &version, || welcome::next_steps(no_project)));
     }
     let frame = Frame::Live { menu: "/", viewer };
     if have.is_part() { layout::fragment("Projects", &frame, &html) } else { layout::document("Projects", &frame, &html) }

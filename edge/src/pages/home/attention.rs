@@ -6,6 +6,7 @@ use doorstep_shared::time::Timestamp;
 
 use super::super::html::{Href, Html};
 use super::super::parts::{self, count_words, job_words};
+use super::super::version::{self, Have};
 use super::super::when;
 use crate::view::{FleetView, HostView, JobRow, ProjectRow, RunRow};
 
@@ -49,12 +50,29 @@ pub fn of(view: &FleetView) -> Vec<Look<'_>> {
 }
 
 /// The section, or nothing when all is well.
-pub fn section(looks: &[Look<'_>], now: Timestamp) -> Html {
-    let mut html = Html::new();
+pub fn section(looks: &[Look<'_>], have: Have<'_>, now: Timestamp) -> Html {
     if looks.is_empty() {
-        return html;
+        return Html::new();
     }
-    html.raw("<section id=\"attention\" class=\"card\"><h2>Needs a look</h2><ul class=\"looks\">");
+    let version = version::of(&("attention", looks.iter().map(said).collect::<Vec<_>>()));
+    have.part("<section id=\"attention\" class=\"card\"", "</section>", &version, || list(looks, now))
+}
+
+/// What a row says, but for words that count on by themselves.
+fn said(look: &Look<'_>) -> [String; 4] {
+    let of = |kind: &str, project: &ProjectRow, what: String| [kind.to_owned(), project.host.to_string(), project.name.to_string(), what];
+    match look {
+        Look::Away(host, jobs) => ["away".to_owned(), host.name.to_string(), jobs.to_string(), host.last_seen.map_or_else(String::new, |at| at.0.to_string())],
+        Look::Parked(host, reason) => ["parked".to_owned(), host.name.to_string(), String::new(), (*reason).to_owned()],
+        Look::Unwell(project) => of("state", project, format!("{} {}", project.state, project.reason.as_deref().unwrap_or_default())),
+        Look::Ran(project, run) => of("run", project, format!("{} {}", run.id, run.state)),
+        Look::Dead(project, job) => of("dead", project, job.id.to_string()),
+    }
+}
+
+fn list(looks: &[Look<'_>], now: Timestamp) -> Html {
+    let mut html = Html::new();
+    html.raw("<h2>Needs a look</h2><ul class=\"looks\">");
     for look in looks.iter().take(ROWS_MAX) {
         html.add(&row(look, now));
     }
@@ -63,7 +81,6 @@ pub fn section(looks: &[Look<'_>], now: Timestamp) -> Html {
     if left > 0 {
         html.raw("<p class=\"muted\">and ").text(&count_words(left, "thing")).raw(" more below</p>");
     }
-    html.raw("</section>");
     html
 }
 

@@ -137,17 +137,17 @@ fn an_open_page_is_sent_what_differs() {
     let mut fleet = a_fleet();
     let whole = home(&fleet, None, VIEWER);
     let have: Vec<String> = whole.split(" data-v=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect();
-    assert_eq!(have.len(), 6, "four projects, two hosts");
+    assert_eq!(have.len(), 8, "four projects, two hosts, what needs a look, what comes next");
     // Time goes by and a host is heard again: nothing that is not counted on here.
     fleet.projects[0].host_last_seen = Some(NOW);
     let same = home(&fleet, Some(&have), Viewer { now: NOW.plus_ms(90_000), ..VIEWER });
-    assert_eq!(same.matches(" data-same>").count(), 6, "{same}");
+    assert_eq!(same.matches(" data-same>").count(), 8, "{same}");
     assert!(same.starts_with("<title>") && same.len() < 6_000);
     let other = home(&fleet, Some(&have), Viewer { form_token: "another session's", ..VIEWER });
-    assert_eq!(other.matches(" data-same>").count(), 2, "its forms carry another token");
+    assert_eq!(other.matches(" data-same>").count(), 3, "its forms carry another token");
     fleet.projects[2].recent[0] = a_run("r3", "succeeded");
     let fresh = home(&fleet, Some(&have), VIEWER);
-    assert_eq!(fresh.matches(" data-same>").count(), 5);
+    assert_eq!(fresh.matches(" data-same>").count(), 7);
     assert!(fresh.contains("/attic/shop/deploy") && !fresh.contains("/cellar/shop/deploy"));
 }
 
