@@ -55,9 +55,13 @@ pub fn problems(state: ProjectState, reason: Option<&str>, services: &[ServiceVi
     problems
 }
 
-/// What is wrong with a service. One that was stopped with its project ended as
-/// it was told to, whatever its exit code.
+/// What is wrong with a service. One that was stopped, alone or with its project,
+/// ended as it was told to, whatever its exit code; of what is not known now
+/// nothing is said.
 fn trouble(project: ProjectState, service: &ServiceView) -> Option<String> {
+    if service.rests() || service.known_until.is_some() {
+        return None;
+    }
     match (service.state, service.exit_code) {
         (ServiceState::Restarting, _) => Some("restarting".to_owned()),
         (ServiceState::Dead, _) => Some("dead: the engine could not remove it".to_owned()),
@@ -79,6 +83,8 @@ pub fn names(services: &[ServiceView]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use doorstep_shared::time::Timestamp;
+
     use super::*;
 
     fn service(name: &str, state: ServiceState) -> ServiceView {
@@ -94,6 +100,8 @@ mod tests {
             exit_code: None,
             ports: vec![],
             containers: 1,
+            stopped: false,
+            known_until: None,
         }
     }
 
@@ -130,6 +138,9 @@ mod tests {
             assert!(told(ProjectState::Running, &fine).is_empty(), "{fine:?}");
         }
         assert!(told(ProjectState::Stopped, &exited(143)).is_empty(), "it was told to end");
+        assert!(told(ProjectState::Running, &ServiceView { stopped: true, ..exited(143) }).is_empty(), "it alone was told to end");
+        let before = ServiceView { known_until: Some(Timestamp(1)), ..sick.clone() };
+        assert_eq!(told(ProjectState::Degraded, &before), ["degraded"], "its engine is away");
         let absent = service("web", ServiceState::Absent);
         let degraded = problems(ProjectState::Degraded, Some("service web has no container"), std::slice::from_ref(&absent));
         assert_eq!(degraded, [Problem { service: None, why: "degraded: service web has no container".into() }]);

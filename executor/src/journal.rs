@@ -14,6 +14,7 @@ mod outbox;
 mod processes;
 mod releases;
 mod runs;
+mod wanted;
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -48,6 +49,8 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE wanted (project TEXT PRIMARY KEY, running INTEGER NOT NULL) WITHOUT ROWID;
 ", "
     CREATE TABLE heads (project TEXT PRIMARY KEY, commit_id TEXT NOT NULL) WITHOUT ROWID;
+", "
+    CREATE TABLE stopped (project TEXT NOT NULL, service TEXT NOT NULL, PRIMARY KEY (project, service)) WITHOUT ROWID;
 "];
 
 /// The journal of one state directory.
@@ -180,30 +183,6 @@ impl Journal {
     pub fn probe(&self) -> Result<()> {
         self.transaction(format_args!("probe"), |db| {
             db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('probe', '')", [])?;
-            Ok(())
-        })
-    }
-
-    /// Should this project's app run? Yes, until a person stopped it.
-    ///
-    /// # Errors
-    ///
-    /// When the journal cannot be read.
-    pub fn wants_running(&self, project: &str) -> Result<bool> {
-        let db = self.db.borrow();
-        let mut query = db.prepare_cached("SELECT running FROM wanted WHERE project = ?1")?;
-        let mut rows = query.query([project])?;
-        Ok(rows.next()?.map_or(Ok(true), |row| row.get(0))?)
-    }
-
-    /// Notes whether this project's app should run.
-    ///
-    /// # Errors
-    ///
-    /// When the journal cannot be written.
-    pub fn want_running(&self, project: &str, running: bool) -> Result<()> {
-        self.transaction(format_args!("want"), |db| {
-            db.execute("INSERT OR REPLACE INTO wanted (project, running) VALUES (?1, ?2)", (project, running))?;
             Ok(())
         })
     }

@@ -11,6 +11,7 @@ use doorstep_shared::text::clean_line;
 
 use crate::cli::{Exit, Failure, LogsArgs, failure};
 use crate::compose::Engine;
+use crate::compose::follow::follow as follow_services;
 use crate::compose::printed::{self, Shown};
 use crate::disk::Room;
 use crate::journal::Journal;
@@ -49,12 +50,18 @@ pub fn companion_log(state: &Path, project: &str, release: u64, name: &str) -> P
 /// The last lines of a file, cleaned; empty when there is none.
 #[must_use]
 pub fn tail(path: &Path, lines_max: usize) -> Vec<String> {
+    tail_to(path, lines_max, u64::MAX)
+}
+
+/// The same of what comes before this many bytes.
+fn tail_to(path: &Path, lines_max: usize, end: u64) -> Vec<String> {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES_MAX)))?;
+        let end = file.metadata()?.len().min(end);
+        let begin = end.saturating_sub(TAIL_BYTES_MAX);
+        file.seek(SeekFrom::Start(begin))?;
         let mut bytes = Vec::new();
-        file.take(TAIL_BYTES_MAX).read_to_end(&mut bytes)?;
+        file.take(end - begin).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
@@ -120,15 +127,16 @@ pub fn prune(state: &Path, project: &str, live: &[PathBuf]) -> io::Result<()> {
 /// `doorstep logs P`.
 pub async fn run(args: &LogsArgs, state: &Path) -> Result<Exit, Failure> {
     let project: Name = args.project.parse().map_err(|fault| failure(Exit::Error, format!("{fault}")))?;
+    let journal = Journal::look(state)?;
     let path = match &args.run {
         Some(run) if run.bytes().all(|b| b.is_ascii_alphanumeric()) => run_log(state, project.as_str(), run),
         Some(run) => return Err(failure(Exit::Error, format!("`{run}` is not a run's id"))),
         None => {
-            let journal = Journal::look(state)?.ok_or_else(|| failure(Exit::Error, format!("{} shows no trace of a daemon; did `doorstep run` ever run with this --state?", state.display())))?;
+            let journal = journal.as_ref().ok_or_else(|| failure(Exit::Error, format!("{} shows no trace of a daemon; did `doorstep run` ever run with this --state?", state.display())))?;
             let release = journal.live_release(project.as_str())?;
             let release = release.ok_or_else(|| failure(Exit::Error, format!("{project} has no live release yet")))?;
             if args.process.is_none()
-                && let Some(unit) = unit_of(&journal, project.as_str())?
+                && let Some(unit) = unit_of(journal, project.as_str())?
             {
                 return journal_of(&unit, args);
             }
@@ -142,7 +150,7 @@ pub async fn run(args: &LogsArgs, state: &Path) -> Result<Exit, Failure> {
             }
             match &args.process {
                 Some(name) if name.contains('/') => return Err(failure(Exit::Error, format!("`{name}` is not a process' name"))),
-                Some(name) => companion_log(state, project.as_str(), release.id, name),
+                Some(_) => live_log(state, journal, args).unwrap_or(own),
                 None => own,
             }
         }
@@ -151,15 +159,28 @@ pub async fn run(args: &LogsArgs, state: &Path) -> Result<Exit, Failure> {
         return Err(failure(Exit::Error, format!("there is no log at {}", path.display())));
     }
     let mut out = io::stdout();
-    for line in tail(&path, args.lines) {
+    // What is printed meanwhile is for those who follow.
+    let end = std::fs::metadata(&path).map_or(u64::MAX, |found| found.len());
+    for line in tail_to(&path, args.lines, end) {
         if print(&mut out, &line).is_err() {
             return Ok(Exit::Ok);
         }
     }
     if args.follow {
-        follow(&path).await.with_context(|| format!("{} cannot be followed", path.display()))?;
+        // A run has one log; what is live may be another release soon.
+        let next = || journal.as_ref().filter(|_| args.run.is_none()).and_then(|journal| live_log(state, journal, args));
+        follow(path.clone(), end, next).await.with_context(|| format!("{} cannot be followed", path.display()))?;
     }
     Ok(Exit::Ok)
+}
+
+/// The log of what is live now, of the main process or of the one that is named.
+fn live_log(state: &Path, journal: &Journal, args: &LogsArgs) -> Option<PathBuf> {
+    let release = journal.live_release(&args.project).ok().flatten()?;
+    Some(match &args.process {
+        Some(name) => companion_log(state, &args.project, release.id, name),
+        None => app_log(state, &args.project, release.id),
+    })
 }
 
 /// The unit that runs a project, if one does.
@@ -178,7 +199,9 @@ fn journal_of(unit: &Unit, args: &LogsArgs) -> Result<Exit, Failure> {
 /// Shows what the services of a compose project print.
 async fn services_of(project: &str, args: &LogsArgs) -> Result<Exit, Failure> {
     let shown = Shown { service: args.service.as_ref().map(ServiceName::as_str), lines: args.lines, since: args.since, follow: args.follow };
-    let found = printed::show(&Engine::of_environment(), project, &shown, |line| print(&mut io::stdout(), line)).await.context("the logs cannot be read")?;
+    let (engine, print) = (Engine::of_environment(), |line: &str| print(&mut io::stdout(), line));
+    let read = if args.follow { follow_services(&engine, project, &shown, print).await } else { printed::show(&engine, project, &shown, print).await };
+    let found = read.context("the logs cannot be read")?;
     match (&args.service, found) {
         (_, true) => Ok(Exit::Ok),
         (Some(service), false) => Err(failure(Exit::Error, format!("{project} has no container of a service {service}"))),
@@ -192,12 +215,15 @@ fn print(out: &mut impl Write, line: &str) -> io::Result<()> {
     out.flush()
 }
 
-async fn follow(path: &Path) -> io::Result<()> {
-    let mut at = std::fs::metadata(path)?.len();
+/// Goes on with what a log gets after so many bytes, and then with the `next`
+/// one, from its beginning.
+async fn follow(mut path: PathBuf, mut at: u64, next: impl Fn() -> Option<PathBuf>) -> io::Result<()> {
     let mut rest = Vec::new();
     loop {
         tokio::time::sleep(Duration::from_millis(FOLLOW_MS)).await;
-        let mut file = File::open(path)?;
+        // First the question: what the old one got before its answer is shown yet.
+        let next = next().filter(|next| *next != path && next.is_file());
+        let mut file = File::open(&path)?;
         let length = file.metadata()?.len();
         if length < at {
             at = 0;
@@ -210,6 +236,10 @@ async fn follow(path: &Path) -> io::Result<()> {
             if print(&mut io::stdout(), &clean_line(&String::from_utf8_lossy(&line))).is_err() {
                 return Ok(());
             }
+        }
+        if let Some(next) = next.filter(|_| read == 0) {
+            (path, at) = (next, 0);
+            rest.clear();
         }
     }
 }

@@ -90,7 +90,13 @@ fn of_service(service: &serde_json::Value) -> String {
     let health = service["health"].as_str().map(|health| format!(", {health}")).unwrap_or_default();
     let code = service["exit_code"].as_i64().map(|code| format!(" with {code}")).unwrap_or_default();
     let ports: Vec<&str> = service["ports"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).collect();
-    let line = format!("{:<18} {:<22} {:<28} {}", text("name"), format!("{}{code}{health}", text("state")), text("image"), ports.join(" "));
+    let state = format!("{}{code}{health}", text("state"));
+    let state = match (service["known_until"].is_null(), service["stopped"] == true && !matches!(text("state").as_str(), "running" | "restarting" | "paused")) {
+        (true, true) => "stopped".to_owned(),
+        (true, false) => state,
+        (false, _) => format!("unknown, last {state}"),
+    };
+    let line = format!("{:<18} {state:<22} {:<28} {}", text("name"), text("image"), ports.join(" "));
     let used = usage(service).map(|used| format!("\n    {used}")).unwrap_or_default();
     format!("{}{used}", line.trim_end())
 }
@@ -139,6 +145,10 @@ mod tests {
         assert_eq!(usage(&serde_json::json!({"usage": null})), None);
         let service = serde_json::json!({"name": "web", "state": "exited", "exit_code": 3, "image": "web:1", "ports": ["127.0.0.1:80->80/tcp"], "usage": null});
         assert_eq!(of_service(&service), "web                exited with 3          web:1                        127.0.0.1:80->80/tcp");
+        let stopped = serde_json::json!({"name": "web", "state": "exited", "exit_code": 137, "image": "web:1", "stopped": true});
+        assert_eq!(of_service(&stopped), "web                stopped                web:1");
+        let unknown = serde_json::json!({"name": "web", "state": "running", "health": "healthy", "image": "web:1", "known_until": 7});
+        assert_eq!(of_service(&unknown), "web                unknown, last running, healthy web:1");
         let times = [59_000, 60_000, 3_660_000, 90_000_000].map(up);
         assert_eq!(times, ["59 s", "1 min", "1 h 1 min", "1 d 1 h"]);
     }

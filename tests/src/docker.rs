@@ -88,6 +88,12 @@ impl Docker {
         self.dir.path().join("data")
     }
 
+    /// Where what it starts beside itself may write.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.dir.path().join("logs")
+    }
+
     /// Leaves so many MiB free where it keeps its images, until the file that
     /// this returns is removed.
     ///

@@ -107,9 +107,14 @@ impl Host {
 
     /// Carries out one verb to its end.
     pub async fn verb(&mut self, args: &[&str]) -> Ended {
+        self.begin(args).end().await
+    }
+
+    /// Begins one verb, which may go on.
+    pub fn begin(&mut self, args: &[&str]) -> Child {
         self.verbs += 1;
         let name = format!("verb-{}-{}", self.verbs, args.first().copied().unwrap_or_default());
-        self.start(&name, args).end().await
+        self.start(&name, args)
     }
 
     /// Enrols it, and panics when that fails.

@@ -84,6 +84,9 @@ async fn an_engine_that_is_away_is_waited_for() {
     docker.down().await;
     let status = shop.status_when("the engine to be missed", |project| project["state"] == "degraded").await;
     assert!(status["reason"].as_str().unwrap().contains("does not answer"), "{status:#}");
+    assert!(status["services"][1]["known_until"].is_u64(), "what runs is not known: {status:#}");
+    let told = shop.host.verb(&["status"]).await.stdout;
+    assert!(told.contains("unknown, last running"), "{told}");
     let pushed = shop.push(&shop.composed("2")).await;
     let run = shop.ended(&pushed).await;
     assert_eq!(end(&run)[..2], ["failed", "network"], "{run:#}");
@@ -102,7 +105,8 @@ async fn an_engine_that_is_away_is_waited_for() {
     docker.down().await;
     docker.up().await;
     shop.serves("3").await;
-    shop.status_when("all to be well again", |project| project["state"] == "running").await;
+    let status = shop.status_when("all to be well again", |project| project["state"] == "running").await;
+    assert!(status["services"][1]["known_until"].is_null(), "{status:#}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! the container that serves, services whose definition did not change, what a
 //! person stopped, and tasks that ended well.
 
-use doorstep_tests::{App, Docker, Shop, Terms, told::end};
+use doorstep_tests::{App, Docker, Shop, Starts, Terms, told::end};
 
 /// A task that ends before anything else starts, and who waits for it.
 const INIT: &str = "services:
@@ -63,11 +63,7 @@ async fn what_did_not_change_runs_on_while_a_task_changes() {
     assert_eq!(docker.said(&["logs", "shop-init-1"]), "init 3");
 }
 
-/// How often containers of a service were started so far.
-fn starts(docker: &Docker, service: &str) -> usize {
-    let label = format!("label=com.docker.compose.service={service}");
-    docker.said(&["events", "--since", "1h", "--until", "0s", "--filter", "event=start", "--filter", &label]).lines().count()
-}
+const ALL: [&str; 4] = ["init", "web", "worker", "side"];
 
 async fn verb(shop: &mut Shop, words: &[&str]) {
     let ended = shop.host.verb(words).await;
@@ -80,13 +76,14 @@ async fn a_verb_for_one_service_touches_that_one_once() {
     let run = shop.push_and_see(&with_init(&shop, "2", "2")).await;
     assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
     verb(&mut shop, &["stop", "shop", "web"]).await;
+    let mut starts = Starts::follow(&docker).await;
     for what in ["rebuild", "restart", "start"] {
-        let before = ["init", "web", "worker", "side"].map(|service| starts(&docker, service));
+        let before = starts.of(&docker, ALL).await;
         if what == "start" {
             verb(&mut shop, &["stop", "shop", "worker"]).await;
         }
         verb(&mut shop, &[what, "shop", "worker"]).await;
-        let now = ["init", "web", "worker", "side"].map(|service| starts(&docker, service));
+        let now = starts.of(&docker, ALL).await;
         assert_eq!(now, [before[0], before[1], before[2] + 1, before[3]], "{what}: init, web, worker, side");
         assert!(of(&docker, "web").contains("exited"), "{what}: what a person stopped stays stopped");
     }
@@ -100,10 +97,9 @@ async fn a_rebuild_of_all_runs_a_task_once() {
     let Some((mut shop, docker)) = Shop::open_composed(all).await else { return };
     let run = shop.push_and_see(&with_init(&shop, "2", "2")).await;
     assert_eq!(run["run"]["state"], "succeeded", "{run:#}");
-    let before = ["init", "web", "worker", "side"].map(|service| starts(&docker, service));
+    let mut starts = Starts::follow(&docker).await;
     verb(&mut shop, &["rebuild", "shop"]).await;
-    let now = ["init", "web", "worker", "side"].map(|service| starts(&docker, service));
-    assert_eq!(now, before.map(|before| before + 1));
+    assert_eq!(starts.of(&docker, ALL).await, [1; 4]);
     shop.serves("2").await;
 }
 
@@ -121,5 +117,10 @@ async fn what_publishes_its_port_is_told_how_to_go_behind_the_proxy() {
     assert!(refused.code != Some(0) && format!("{refused:?}").contains("`doorstep deploy shop` puts it behind the proxy"), "{refused:?}");
     let deployed = shop.host.deploy("shop").await;
     assert_eq!(deployed.code, Some(0), "{deployed:?}");
+    shop.serves("1").await;
+    let before = ["web", "side"].map(|service| of(&docker, service));
+    let refused = shop.host.verb(&["rollback", "shop", "--to", "1"]).await;
+    assert!(refused.code != Some(0) && format!("{refused:?}").contains("release 1 publishes"), "{refused:?}");
+    assert_eq!(["web", "side"].map(|service| of(&docker, service)), before, "nothing was touched");
     shop.serves("1").await;
 }

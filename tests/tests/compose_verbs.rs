@@ -1,8 +1,8 @@
 //! Steering a compose project: one service or all, from the host and from the
 //! edge, and back to an earlier release.
 
-use doorstep_tests::{Docker, Ended, Page, Shop, Terms, told::step_names, wait};
-use serde_json::Value;
+use doorstep_tests::{Child, Docker, Ended, Page, Shop, Terms, told::step_names, wait};
+use serde_json::{Value, json};
 
 const HEAD: &str = "[policy]\nremote = [\"deploy\", \"start\", \"stop\", \"restart\", \"rebuild\", \"rollback\"]\n";
 
@@ -30,11 +30,11 @@ async fn one_service_or_all_of_them() {
     assert_eq!(started(&docker, "shop-side-1"), side);
 
     verb(&mut shop, &["stop", "shop", "side"]).await;
-    let status = shop.status_when("side to be stopped", |project| project["state"] == "degraded" || project["services"][0]["state"] == "exited").await;
-    assert_eq!(status["services"][0]["name"], "side");
+    let status = shop.status_when("side to be stopped", |project| project["services"][0]["state"] == "exited").await;
+    assert_eq!((&status["services"][0]["name"], &status["services"][0]["stopped"], &status["state"]), (&json!("side"), &json!(true), &json!("running")));
     shop.serves("1").await;
     verb(&mut shop, &["start", "shop", "side"]).await;
-    verb(&mut shop, &["stop", "shop", "web"]).await;
+    docker.said(&["stop", "shop-web-1"]);
     let status = shop.status_when("web to be missed", |project| project["state"] == "degraded").await;
     assert_eq!(status["reason"], "service web has ended", "it should run, however well it ended: {status:#}");
     verb(&mut shop, &["start", "shop", "web"]).await;
@@ -128,6 +128,32 @@ async fn a_page_shows_what_the_services_print() {
     page.prints("web | version 1 listens").await;
     shop.push(&shop.composed("2")).await;
     page.prints("web | version 2 listens").await;
+}
+
+#[tokio::test]
+async fn followed_lines_go_on_with_what_comes_after() {
+    let Some((mut shop, docker)) = Shop::open_composed(steered).await else { return };
+    let mut followed = shop.host.begin(&["logs", "shop", "-f"]);
+    let mut of_web = shop.host.begin(&["logs", "shop", "web", "-f", "-n", "1"]);
+    let count = |of: &Child, line: &str| of.stdout().lines().filter(|heard| *heard == line).count();
+    let prints = async |of: &Child, line: &str, times| _ = wait::until(line, async || (count(of, line), of.stdout()), |seen| seen.0 == times).await;
+    prints(&followed, "web | version 1 listens", 1).await;
+    // Within one second of the clock too, no line is lost and none comes twice.
+    for times in 2..=4 {
+        docker.said(&["restart", "--time", "5", "shop-web-1"]);
+        prints(&followed, "web | version 1 listens", times).await;
+    }
+    shop.push(&shop.composed("2")).await;
+    shop.serves("2").await;
+    prints(&followed, "web | version 2 listens", 1).await;
+    prints(&of_web, "version 2 listens", 1).await;
+    assert_eq!((count(&followed, "web | version 1 listens"), count(&followed, "side | the side is up"), count(&of_web, "version 1 listens")), (4, 1, 4), "{}", followed.stdout());
+    assert!(followed.ended().is_none() && of_web.ended().is_none());
+    // An engine that is gone is no quiet end.
+    let mut docker = docker;
+    docker.down().await;
+    let ended = followed.end().await;
+    assert!(ended.code == Some(1) && ended.stderr.contains("the Docker engine at"), "{ended:?}");
 }
 
 #[tokio::test]

@@ -17,8 +17,11 @@ fn steps(run: &Value) -> Vec<String> {
 #[tokio::test]
 async fn a_push_is_live_and_its_run_is_on_record() {
     let mut shop = Shop::open(&App::bare("1")).await;
+    let followed = shop.host.begin(&["logs", "shop", "-f"]);
+    wait::until("the first lines", async || followed.stdout(), |said| said.contains("version 1 listens")).await;
     let pushed = shop.push(&App::bare("2")).await;
     shop.serves("2").await;
+    wait::until("those of the next release", async || followed.stdout(), |said| said.matches("version 2 listens").count() == 1).await;
     let run = shop.ended(&pushed).await;
     let row = &run["run"];
     assert_eq!((&row["state"], &row["cause"], &row["commit"]), (&json!("succeeded"), &json!("push"), &json!(pushed.commit)));

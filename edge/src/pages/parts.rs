@@ -4,6 +4,7 @@
 //! and in a colour, so that none of them is needed alone.
 
 use doorstep_shared::ids::{Action, Cause, ContainerHealth, DeliveryState, JobState, ProjectState, RunState, ServiceName, ServiceState, StepState};
+use doorstep_shared::protocol::ServiceView;
 use doorstep_shared::time::Timestamp;
 
 use super::html::{Href, Html};
@@ -41,10 +42,13 @@ pub fn project_badge(state: ProjectState, online: bool) -> Html {
     known_badge(tone, sign, state.as_str(), online)
 }
 
-/// A service's state; only the last known one while its host is offline.
-pub fn service_badge(state: ServiceState, exit_code: Option<i64>, online: bool) -> Html {
-    let ended_well = exit_code.is_none_or(|code| code == 0);
-    let (tone, sign) = match state {
+/// A service's state; only the last known one when it is not known now.
+pub fn service_badge(service: &ServiceView, is_known: bool) -> Html {
+    if service.rests() {
+        return known_badge("idle", "■", "stopped", is_known);
+    }
+    let ended_well = service.exit_code.is_none_or(|code| code == 0);
+    let (tone, sign) = match service.state {
         ServiceState::Running => ("ok", "●"),
         ServiceState::Created | ServiceState::Absent => ("idle", "○"),
         ServiceState::Restarting => ("warn", "↻"),
@@ -52,7 +56,7 @@ pub fn service_badge(state: ServiceState, exit_code: Option<i64>, online: bool) 
         ServiceState::Exited if ended_well => ("idle", "■"),
         ServiceState::Exited | ServiceState::Dead => ("bad", "✕"),
     };
-    known_badge(tone, sign, state.as_str(), online)
+    known_badge(tone, sign, service.state.as_str(), is_known)
 }
 
 /// What a container's health check says.

@@ -23,16 +23,18 @@ pub const OF_A_PROJECT: [(Action, &str); 4] =
 const OF_WHAT_RUNS: &[(Action, &str)] = &[(Action::Restart, "Restart"), (Action::Stop, "Stop"), (Action::Rebuild, "Rebuild")];
 const OF_WHAT_DOES_NOT: &[(Action, &str)] = &[(Action::Start, "Start"), (Action::Rebuild, "Rebuild")];
 
-/// The services of one project; only as they last were when its host is offline.
+/// The services of one project; only as they last were when its host is offline
+/// or does not hear its engine.
 pub fn table(services: &[ServiceView], used: &[UsedRow], asks: &Asks<'_>, online: bool, now: Timestamp) -> Html {
     let mut table = Table::new("Services", &["Service", "State", "Uses", "Image", "Up", "Ports", "Action"]);
     for service in services {
+        let is_known = online && service.known_until.is_none();
         let cells = [
             name(service, asks),
-            state(service, online),
-            uses(service, used, asks, online),
+            state(service, is_known, now),
+            uses(service, used, asks, is_known),
             image(service),
-            up(service, online, now),
+            up(service, is_known, now),
             ports(service),
             buttons(service, asks),
         ];
@@ -66,12 +68,15 @@ fn name(service: &ServiceView, asks: &Asks<'_>) -> Html {
 }
 
 /// How it is: its state, what its health check says, how it ended.
-fn state(service: &ServiceView, online: bool) -> Html {
-    let mut html = parts::service_badge(service.state, service.exit_code, online);
+fn state(service: &ServiceView, is_known: bool, now: Timestamp) -> Html {
+    let mut html = parts::service_badge(service, is_known);
     if let Some(health) = service.health {
-        html.raw(" ").add(&parts::health_badge(health, online));
+        html.raw(" ").add(&parts::health_badge(health, is_known));
     }
-    let ended = !matches!(service.state, ServiceState::Running | ServiceState::Paused);
+    if let Some(at) = service.known_until {
+        html.raw("<p class=\"muted\">the engine was last heard ").add(&when::ago(at, now)).raw("</p>");
+    }
+    let ended = !matches!(service.state, ServiceState::Running | ServiceState::Paused) && !service.rests();
     if let Some(code) = service.exit_code.filter(|_| ended) {
         html.raw("<p class=\"muted\">exit code ").text(&code.to_string()).raw("</p>");
     }
@@ -82,8 +87,8 @@ fn state(service: &ServiceView, online: bool) -> Html {
 }
 
 /// What it uses now; of one that does not run, nothing.
-fn uses(service: &ServiceView, used: &[UsedRow], asks: &Asks<'_>, online: bool) -> Html {
-    if !online || !matches!(service.state, ServiceState::Running | ServiceState::Paused) {
+fn uses(service: &ServiceView, used: &[UsedRow], asks: &Asks<'_>, is_known: bool) -> Html {
+    if !is_known || !matches!(service.state, ServiceState::Running | ServiceState::Paused) {
         return Html::new();
     }
     let row = used.iter().find(|row| row.service.as_ref() == Some(&service.name));
@@ -110,12 +115,12 @@ fn image_short(image: &str) -> &str {
 }
 
 /// Since when it runs, and how often it was started again. Nobody knows how
-/// long it ran on after its host went.
-fn up(service: &ServiceView, online: bool, now: Timestamp) -> Html {
+/// long it ran on after its host or its engine went.
+fn up(service: &ServiceView, is_known: bool, now: Timestamp) -> Html {
     let runs = matches!(service.state, ServiceState::Running | ServiceState::Paused);
     let mut html = Html::new();
     match service.started.filter(|_| runs) {
-        Some(started) if online => html.add(&when::since(started, now)),
+        Some(started) if is_known => html.add(&when::since(started, now)),
         Some(started) => html.raw("<span class=\"muted\">started ").add(&when::ago(started, now)).raw("</span>"),
         None => &mut html,
     };
@@ -179,6 +184,21 @@ mod tests {
     fn of_a_host_that_is_away_only_what_was_known() {
         let text = shown(&[a_service("web", "running")], Action::ALL, false);
         assert!(text.contains("web | ● last known: running ✓ healthy | | web") && text.contains("| started 3 h ago 2 restarts |"), "{text}");
+    }
+
+    #[test]
+    fn of_an_engine_that_is_away_only_what_was_known() {
+        let web = ServiceView { known_until: Some(before(60_000)), ..a_service("web", "running") };
+        let text = shown(&[web], Action::ALL, true);
+        assert!(text.contains("● last known: running ✓ healthy the engine was last heard 1 min ago"), "{text}");
+        assert!(text.contains("started 3 h ago"), "{text}");
+    }
+
+    #[test]
+    fn what_a_person_stopped_is_stopped_and_not_ill() {
+        let web = ServiceView { exit_code: Some(137), stopped: true, ..a_service("web", "exited") };
+        let text = shown(&[web], Action::ALL, true);
+        assert!(text.contains("■ stopped |") && !text.contains("137"), "{text}");
     }
 
     #[test]

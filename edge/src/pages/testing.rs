@@ -200,6 +200,8 @@ pub fn a_service(of: &str, state: &str) -> ServiceView {
         exit_code: None,
         ports: vec!["127.0.0.1:8080->80/tcp".into(), "443/tcp".into()],
         containers: 1,
+        stopped: false,
+        known_until: None,
     }
 }
 

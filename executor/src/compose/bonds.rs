@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -25,8 +26,9 @@ pub struct Bonds {
     pub restarts: BTreeMap<String, BTreeSet<String>>,
     /// Services, and what must be well, or have ended well (true), before them.
     pub awaits: BTreeMap<String, BTreeMap<String, bool>>,
-    /// Addresses (none: all) and ports of this host that services publish.
-    pub published: Vec<(Option<IpAddr>, u16)>,
+    /// Addresses (none: all) and ports of this host that services publish, or may:
+    /// of a range the engine takes one.
+    pub published: Vec<(Option<IpAddr>, RangeInclusive<u16>)>,
 }
 
 impl Bonds {
@@ -74,7 +76,7 @@ impl Bonds {
     /// Does a service publish what would be listened on here?
     #[must_use]
     pub fn publishes(&self, listen: SocketAddr) -> bool {
-        self.published.iter().any(|(ip, port)| *port == listen.port() && covers(*ip, listen.ip()))
+        self.published.iter().any(|(ip, ports)| ports.contains(&listen.port()) && covers(*ip, listen.ip()))
     }
 
     /// What these services wait for, besides each other.
@@ -103,11 +105,13 @@ pub fn covers(published: Option<IpAddr>, listen: IpAddr) -> bool {
     listen.is_unspecified() || published.is_none_or(|ip| ip.is_unspecified() || ip == listen)
 }
 
-fn published(service: &Value) -> impl Iterator<Item = (Option<IpAddr>, u16)> {
+fn published(service: &Value) -> impl Iterator<Item = (Option<IpAddr>, RangeInclusive<u16>)> {
     let ports = service.get("ports").and_then(Value::as_array).into_iter().flatten();
     ports.filter_map(|port| {
         let ip = port.get("host_ip").and_then(Value::as_str).and_then(|ip| ip.parse().ok());
-        Some((ip, port.get("published")?.as_str()?.parse().ok()?))
+        let said = port.get("published")?.as_str()?;
+        let (first, last) = said.split_once('-').unwrap_or((said, said));
+        Some((ip, first.parse().ok()?..=last.parse().ok()?))
     })
 }
 
@@ -160,6 +164,8 @@ mod tests {
         assert!(ports(json!([{"target": 80, "published": "8000", "host_ip": "127.0.0.1"}])).publishes(listen));
         assert!(!ports(json!([{"target": 80, "published": "8000", "host_ip": "127.0.0.2"}])).publishes(listen));
         assert!(!ports(json!([{"target": 8000}, {"target": 80, "published": "8001"}])).publishes(listen));
+        assert!(ports(json!([{"target": 80, "published": "7990-8010"}])).publishes(listen));
+        assert!(!ports(json!([{"target": 80, "published": "8001-8010"}, {"target": 80, "published": "x-8000"}])).publishes(listen));
     }
 
     #[test]

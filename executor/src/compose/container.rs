@@ -206,7 +206,7 @@ fn view(service: &str, containers: &[&Container], expected: &BTreeMap<String, St
     let image = |id: &str, name: &str| if name.starts_with(super::IMAGES) || name == id { expected.get(service).map_or(name, String::as_str).to_owned() } else { name.to_owned() };
     let Some(worst) = containers.iter().max_by_key(|container| badness(container)) else {
         let image = fit(expected.get(service).map_or("", String::as_str));
-        return Some(ServiceView { name, state: ServiceState::Absent, health: None, image, digest: None, created: None, started: None, restarts: 0, exit_code: None, ports: Vec::new(), containers: 0 });
+        return Some(ServiceView { name, state: ServiceState::Absent, health: None, image, digest: None, created: None, started: None, restarts: 0, exit_code: None, ports: Vec::new(), containers: 0, stopped: false, known_until: None });
     };
     Some(ServiceView {
         name,
@@ -220,6 +220,8 @@ fn view(service: &str, containers: &[&Container], expected: &BTreeMap<String, St
         exit_code: worst.exit_code,
         ports: containers.iter().flat_map(|container| &container.ports).take(PORTS_MAX).map(|port| fit(port)).collect(),
         containers: u32::try_from(containers.len()).unwrap_or(u32::MAX),
+        stopped: false,
+        known_until: None,
     })
 }
 

@@ -82,13 +82,15 @@ impl Engine {
         if let Some(client) = known {
             return Ok(client);
         }
-        let client = Docker::connect_with_host(&self.host).map_err(|fault| self.unreachable(&fault))?;
+        let client = Docker::connect_with_host(&self.host).map_err(|fault| self.lost(&fault))?;
         let client = answer(client.negotiate_version()).await.map_err(|why| self.wrong(why))?;
         *self.client.borrow_mut() = Some(client.clone());
         Ok(client)
     }
 
-    fn unreachable(&self, fault: &dyn std::fmt::Display) -> EngineError {
+    /// It does not answer, or does not any more; the next question dials anew.
+    #[must_use]
+    pub fn lost(&self, fault: &dyn std::fmt::Display) -> EngineError {
         self.client.replace(None);
         EngineError::Unreachable { host: self.host.clone(), why: fault.to_string() }
     }
@@ -96,8 +98,8 @@ impl Engine {
     fn wrong(&self, why: Why) -> EngineError {
         match why {
             Why::Said(Error::DockerResponseServerError { message, .. }) => EngineError::Refused(message),
-            Why::Said(fault) => self.unreachable(&fault),
-            Why::Silent => self.unreachable(&format!("no answer within {} s", ANSWER_LIMIT.as_secs())),
+            Why::Said(fault) => self.lost(&fault),
+            Why::Silent => self.lost(&format!("no answer within {} s", ANSWER_LIMIT.as_secs())),
         }
     }
 
@@ -292,6 +294,19 @@ impl Engine {
         let client = self.client().await?;
         let since = i32::try_from(since).unwrap_or(i32::MAX);
         let options = query::LogsOptions { stdout: true, stderr: true, tail: lines.to_string(), since, follow, ..Default::default() };
+        Ok(client.logs(id, Some(options)))
+    }
+
+    /// [`Engine::logs`] that goes on, each line with its time before it (RFC 3339);
+    /// without a number of lines, all of them.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not answer; each item too.
+    pub async fn stamped_logs(&self, id: &str, lines: Option<usize>, since: u64) -> Result<impl Stream<Item = Result<LogOutput, Error>> + use<>, EngineError> {
+        let client = self.client().await?;
+        let (since, tail) = (i32::try_from(since).unwrap_or(i32::MAX), lines.map_or_else(|| "all".to_owned(), |lines| lines.to_string()));
+        let options = query::LogsOptions { stdout: true, stderr: true, tail, since, follow: true, timestamps: true, ..Default::default() };
         Ok(client.logs(id, Some(options)))
     }
 

@@ -17,6 +17,7 @@ pub mod bonds;
 pub mod container;
 pub mod engine;
 pub mod files;
+pub mod follow;
 pub mod judge;
 pub mod model;
 pub mod policy;

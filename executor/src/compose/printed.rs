@@ -1,8 +1,8 @@
 //! What the services of a compose project print, for `doorstep logs`.
 //!
 //! Read from the engine itself, so no daemon is needed. Each line says its
-//! service where there are several. What is absent: keeping any of it; the
-//! engine's logging driver does that.
+//! service where there are several. What is absent: keeping any of it, which the
+//! engine's logging driver does, and containers that are started meanwhile (`follow`).
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,7 +24,7 @@ pub struct Shown<'a> {
     pub lines: usize,
     /// Nothing older than this.
     pub since: Option<Duration>,
-    /// Go on as more is printed.
+    /// Go on as these containers print more.
     pub follow: bool,
 }
 
@@ -36,11 +36,11 @@ pub struct Shown<'a> {
 /// When the engine does not answer.
 pub async fn show(engine: &Engine, project: &str, shown: &Shown<'_>, mut print: impl FnMut(&str) -> std::io::Result<()>) -> Result<bool, EngineError> {
     let mut containers = engine.containers(&[format!("{LABEL_PROJECT}={project}")]).await?;
-    containers.retain(|container| shown.service.is_none_or(|service| service == container.service));
+    containers.retain(|container| is_shown(container, shown));
     if containers.is_empty() {
         return Ok(false);
     }
-    let since = shown.since.map_or(0, |since| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(since).as_secs());
+    let since = since(shown);
     let mut streams = Vec::new();
     for container in &containers {
         let pieces = engine.logs(&container.id, shown.lines, since, shown.follow).await?;
@@ -51,11 +51,16 @@ pub async fn show(engine: &Engine, project: &str, shown: &Shown<'_>, mut print: 
     let mut rests: HashMap<String, Vec<u8>> = HashMap::new();
     let mut all = select_all(streams);
     while let Some((id, piece)) = all.next().await {
-        let Ok(piece) = piece else { continue };
+        let name = names.get(id.as_str()).map_or("", String::as_str);
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(fault) if print(&format!("{name}(its log cannot be read: {fault})")).is_ok() => continue,
+            Err(_) => return Ok(true),
+        };
         let rest = rests.entry(id.clone()).or_default();
         rest.extend_from_slice(piece.as_ref());
         for line in whole_lines(rest) {
-            if print(&format!("{}{line}", names.get(id.as_str()).map_or("", String::as_str))).is_err() {
+            if print(&format!("{name}{line}")).is_err() {
                 return Ok(true);
             }
         }
@@ -67,8 +72,23 @@ pub async fn show(engine: &Engine, project: &str, shown: &Shown<'_>, mut print: 
     Ok(true)
 }
 
+/// Is this container one of those that are meant?
+pub(super) fn is_shown(container: &Container, shown: &Shown<'_>) -> bool {
+    shown.service.is_none_or(|service| service == container.service)
+}
+
+/// Seconds since 1970.
+pub(super) fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// From when on lines are shown, in seconds since 1970.
+pub(super) fn since(shown: &Shown<'_>) -> u64 {
+    shown.since.map_or(0, |since| seconds_now().saturating_sub(since.as_secs()))
+}
+
 /// Which service a line is of, where that is not plain.
-fn prefix(container: &Container, all: &[Container]) -> String {
+pub(super) fn prefix(container: &Container, all: &[Container]) -> String {
     if all.len() == 1 {
         return String::new();
     }
@@ -76,7 +96,7 @@ fn prefix(container: &Container, all: &[Container]) -> String {
     if is_one_of_many { format!("{} | ", container.name) } else { format!("{} | ", container.service) }
 }
 
-fn whole_lines(rest: &mut Vec<u8>) -> Vec<String> {
+pub(super) fn whole_lines(rest: &mut Vec<u8>) -> Vec<String> {
     let mut lines = Vec::new();
     while let Some(end) = rest.iter().position(|byte| *byte == b'\n').or((rest.len() >= LINE_BYTES_MAX).then_some(rest.len().saturating_sub(1))) {
         let line: Vec<u8> = rest.drain(..=end).collect();

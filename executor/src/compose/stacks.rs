@@ -5,7 +5,7 @@
 //! was known last is shown with that fault. Containers of projects that nobody
 //! configured are never asked about. What is absent: acting on any of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,11 +13,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bollard::models::EventMessage;
 use doorstep_shared::ids::{ProjectState, ServiceState};
 use doorstep_shared::protocol::ServiceView;
+use doorstep_shared::time::Timestamp;
 use futures_util::StreamExt;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::{Container, Engine, EngineError, container};
+use crate::clock;
 use crate::config::Project;
 
 /// First wait before the engine is dialled again; doubles each time.
@@ -32,6 +34,9 @@ pub struct Stacks {
     names: Vec<String>,
     seen: RefCell<BTreeMap<String, Container>>,
     fault: RefCell<Option<String>>,
+    /// When the engine was lost, since when what was seen may not be so.
+    lost_at: Cell<Option<Timestamp>>,
+    was_seen: Cell<bool>,
     changed: Rc<Notify>,
 }
 
@@ -40,7 +45,7 @@ impl Stacks {
     #[must_use]
     pub fn new<'a>(projects: impl Iterator<Item = &'a Project>, changed: Rc<Notify>) -> Self {
         let names = projects.filter(|project| project.compose.is_some()).map(Project::compose_name).collect();
-        Self { engine: Rc::new(Engine::of_environment()), names, seen: RefCell::default(), fault: RefCell::new(Some("the Docker engine has not been asked yet".to_owned())), changed }
+        Self { engine: Rc::new(Engine::of_environment()), names, seen: RefCell::default(), fault: RefCell::new(Some("the Docker engine has not been asked yet".to_owned())), lost_at: Cell::default(), was_seen: Cell::default(), changed }
     }
 
     /// The engine.
@@ -76,6 +81,8 @@ impl Stacks {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().saturating_sub(1);
         let events = self.engine.events(since).await?;
         self.look_at_all().await?;
+        self.lost_at.set(None);
+        self.was_seen.set(true);
         if self.fault.replace(None).is_some() {
             info!("the Docker engine at {} is watched", self.engine.host());
         }
@@ -84,14 +91,15 @@ impl Stacks {
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => self.look(event).await?,
-                Err(fault) => return Err(EngineError::Unreachable { host: self.engine.host().to_owned(), why: fault.to_string() }),
+                Err(fault) => return Err(self.engine.lost(&fault)),
             }
         }
-        Err(EngineError::Unreachable { host: self.engine.host().to_owned(), why: "its events ended".to_owned() })
+        Err(self.engine.lost(&"its events ended"))
     }
 
     fn is_lost(&self, fault: &EngineError) {
         self.engine.forget();
+        self.lost_at.set(self.lost_at.get().or_else(|| Some(clock::wall())));
         let said = fault.to_string();
         if self.fault.replace(Some(said.clone())).as_ref() != Some(&said) {
             warn!("{said}");
@@ -140,12 +148,22 @@ impl Stacks {
         self.fault.borrow().clone()
     }
 
-    /// The services of a project, for pages; `images` are those of its live release.
+    /// The services of a project, for pages; `images` are those of its live release,
+    /// and `stopped` are those that a person stopped. Before the engine was heard
+    /// there are none.
     #[must_use]
-    pub fn services(&self, project: &Project, images: &BTreeMap<String, String>) -> Vec<ServiceView> {
+    pub fn services(&self, project: &Project, images: &BTreeMap<String, String>, stopped: &BTreeSet<String>) -> Vec<ServiceView> {
+        if !self.was_seen.get() {
+            return Vec::new();
+        }
         let shown = project.compose.as_ref().and_then(|compose| compose.services.as_deref());
         let containers = self.containers(project);
-        container::services(containers.iter(), images, shown)
+        let mut services = container::services(containers.iter(), images, shown);
+        for service in &mut services {
+            service.stopped = stopped.contains(service.name.as_str());
+            service.known_until = self.lost_at.get();
+        }
+        services
     }
 }
 
@@ -168,11 +186,13 @@ pub fn ended(containers: &[Container]) -> BTreeSet<String> {
 pub fn state(services: &[ServiceView], ended: &BTreeSet<String>, wanted: bool, fault: Option<String>) -> (ProjectState, Option<String>) {
     let is_up = |view: &&ServiceView| view.state == ServiceState::Running;
     let (up, all) = (services.iter().filter(is_up).count(), services.len());
+    let at_rest = services.iter().filter(|view| view.rests()).count();
     let ill = services.iter().find_map(|view| ailment(view, ended));
     match (wanted, fault) {
         (_, Some(fault)) => (ProjectState::Degraded, Some(fault)),
         (false, None) if up == 0 => (ProjectState::Stopped, None),
         (false, None) => (ProjectState::Degraded, Some(format!("{up} of {all} services run, although it was stopped"))),
+        (true, None) if all > 0 && at_rest == all => (ProjectState::Stopped, None),
         (true, None) if ill.is_none() => (ProjectState::Running, None),
         (true, None) if up == 0 => (ProjectState::Failing, ill),
         (true, None) => (ProjectState::Degraded, ill),
@@ -182,6 +202,9 @@ pub fn state(services: &[ServiceView], ended: &BTreeSet<String>, wanted: bool, f
 /// What is wrong with a service, in a sentence.
 fn ailment(view: &ServiceView, ended: &BTreeSet<String>) -> Option<String> {
     use doorstep_shared::ids::ContainerHealth::Unhealthy;
+    if view.rests() {
+        return None;
+    }
     let code = view.exit_code.map_or_else(String::new, |code| format!(" with {code}"));
     let what = match (view.state, view.health) {
         (ServiceState::Running, Some(Unhealthy)) => "is unhealthy".to_owned(),
@@ -221,6 +244,25 @@ mod tests {
         let gone = Some("the engine is gone".to_owned());
         assert_eq!(state(&services(&[("web", Running)]), &BTreeSet::new(), true, gone.clone()), (ProjectState::Degraded, gone));
     }
+
+    #[test]
+    fn what_a_person_stopped_is_not_missed() {
+        use ServiceState::{Exited, Running};
+        let of = |states: &[(&str, ServiceState)], stopped: &[&str]| {
+            let mut services = services(states);
+            services.iter_mut().for_each(|view| {
+                view.exit_code = Some(137);
+                view.stopped = stopped.contains(&view.name.as_str());
+            });
+            state(&services, &BTreeSet::new(), true, None)
+        };
+        assert_eq!(of(&[("db", Running), ("web", Exited)], &[]), (ProjectState::Degraded, Some("service web exited with 137".to_owned())));
+        assert_eq!(of(&[("db", Running), ("web", Exited)], &["web"]), (ProjectState::Running, None));
+        assert_eq!(of(&[("db", Running), ("web", Running)], &["web"]), (ProjectState::Running, None), "somebody started it");
+        assert_eq!(of(&[("db", Exited), ("web", Exited)], &["web"]), (ProjectState::Failing, Some("service db exited with 137".to_owned())));
+        assert_eq!(of(&[("db", Exited), ("web", Exited)], &["db", "web"]), (ProjectState::Stopped, None));
+    }
+
     #[test]
     fn what_should_run_and_ended_well_is_missed() {
         let mut web = container("web", ServiceState::Exited);

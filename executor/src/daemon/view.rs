@@ -182,6 +182,8 @@ mod tests {
             exit_code: None,
             ports: vec!["p".repeat(60); 20],
             containers: 1,
+            stopped: false,
+            known_until: None,
         };
         let project = |services: usize| ProjectView {
             name: "p".repeat(63).parse().unwrap(),

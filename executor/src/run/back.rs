@@ -29,7 +29,7 @@ impl Runner {
         let release = self.release_to_go_back_to().map_err(|fault| (fault, RunState::Refused))?;
         if self.is_stack() {
             let gone = |why: String| Fault { kind: FailureKind::Policy, ..self.fault("rollback", &why) };
-            self.has_images(&release).await.map_err(|why| (gone(why), RunState::Refused))?;
+            self.can_come_back(&release).await.map_err(|why| (gone(why), RunState::Refused))?;
         }
         self.record.commit = Some(release.commit.clone());
         self.record.release = Some(release.id);

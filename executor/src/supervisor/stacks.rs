@@ -33,7 +33,8 @@ impl Supervisor {
             return Vec::new();
         }
         let images = self.live_stack(project).map_or_else(BTreeMap::new, |stack| stack.images());
-        self.stacks.services(project, &images)
+        let stopped = self.journal.stopped_services(&project.name).unwrap_or_default();
+        self.stacks.services(project, &images, &stopped)
     }
 
     /// What the containers of each service of a project use together.
@@ -67,11 +68,13 @@ impl Supervisor {
         }
     }
 
-    /// Are all containers of the live release there, and well?
+    /// Are all containers of the live release there, and well, but for what a
+    /// person stopped?
     #[must_use]
     pub fn stack_is_up(&self, project: &Project) -> bool {
         let containers = self.stacks.containers(project);
-        self.stacks.fault().is_none() && self.live_stack(project).is_some_and(|stack| stack.differing(&containers).is_empty())
+        let stopped = self.journal.stopped_services(&project.name).unwrap_or_default();
+        self.stacks.fault().is_none() && self.live_stack(project).is_some_and(|stack| stack.differing(&containers).iter().all(|service| stopped.contains(*service) && !stack.has_other(service, &containers)))
     }
 
     /// Where the proxy leads for a compose project: the container of the live

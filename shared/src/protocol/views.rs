@@ -123,6 +123,21 @@ pub struct ServiceView {
     /// How many containers it has.
     #[serde(default)]
     pub containers: u32,
+    /// A person stopped it, and the rest of its project is to run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+    /// All of this was so when the engine was last heard, before this moment;
+    /// none: it is so now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_until: Option<Timestamp>,
+}
+
+impl ServiceView {
+    /// Was it stopped by a person, and did it stay so?
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        self.stopped && !matches!(self.state, ServiceState::Running | ServiceState::Restarting | ServiceState::Paused)
+    }
 }
 
 /// The live release of a project.

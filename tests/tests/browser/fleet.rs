@@ -55,6 +55,8 @@ fn service(name: &str, state: ServiceState, image: &str) -> ServiceView {
         exit_code: None,
         ports: Vec::new(),
         containers: 1,
+        stopped: false,
+        known_until: None,
     }
 }
 

@@ -50,6 +50,8 @@ fn service(name: &str, state: ServiceState) -> ServiceView {
         exit_code: None,
         ports: vec!["0.0.0.0:8096->8096/tcp".to_owned()],
         containers: 1,
+        stopped: false,
+        known_until: None,
     }
 }
 

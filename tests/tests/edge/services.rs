@@ -23,6 +23,8 @@ fn service(name: &str, state: ServiceState) -> ServiceView {
         exit_code: None,
         ports: vec!["127.0.0.1:8080->80/tcp".into()],
         containers: 1,
+        stopped: false,
+        known_until: None,
     }
 }
 

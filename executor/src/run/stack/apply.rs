@@ -28,6 +28,8 @@ const UP_LIMIT: Duration = Duration::from_mins(30);
 const UP: [&str; 5] = ["up", "--detach", "--no-build", "--pull", "never"];
 /// The same for containers that are made and not started.
 const CREATE: [&str; 5] = ["create", "--no-build", "--pull", "never", "--remove-orphans"];
+/// The same for some of them.
+const AT_REST: [&str; 7] = ["up", "--no-start", "--no-build", "--pull", "never", "--no-deps", "--force-recreate"];
 /// How long requests in flight may go on at the old container.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// A stop that took so long was one that had to be killed, or nearly.
@@ -60,7 +62,7 @@ impl Runner {
         let rebuild = self.project.compose.as_ref().map(|settings| settings.rebuild).unwrap_or_default();
         let all = self.record.action == Action::Rebuild && self.record.service.is_none() && rebuild == Recreate::All;
         let proxied = self.proxied();
-        changes_of(stack, containers, Asked { all, only: self.only(), proxied: proxied.as_ref() })
+        changes_of(stack, containers, Asked { all, only: self.only(), proxied: proxied.as_ref(), ..Asked::default() })
     }
 
     /// The one service that this run is about, if it is about one.
@@ -119,7 +121,9 @@ impl Runner {
             return Ok(());
         }
         if self.only().is_none() {
-            self.wait_for(stack, &stack.bonds.needs(services), UP_LIMIT).await?;
+            let mut needs = stack.bonds.needs(services);
+            needs.retain(|service, _| !self.rests(service));
+            self.wait_for(stack, &needs, UP_LIMIT).await?;
         }
         let names: Vec<&str> = services.iter().map(String::as_str).collect();
         self.up(release.id, stack, &["--no-deps", "--force-recreate"], &names, progress).await
@@ -141,6 +145,18 @@ impl Runner {
         let call = argv::verb(&stack.name, &stack::model_file(&dir, release), &words, services);
         let said = self.docker(call, &dir, &stack.env, UP_LIMIT, |line| progress.note(line)).await?;
         said.map_err(|said| said.wrong("up", FailureKind::Health))
+    }
+
+    /// Has Compose make these services anew, and start none of them.
+    pub(super) async fn make_at_rest(&mut self, release: &Release, stack: &Stack, services: &BTreeSet<String>) -> Result<(), Wrong> {
+        if services.is_empty() {
+            return Ok(());
+        }
+        let dir = self.shared.supervisor.layout(&self.project).dir().to_path_buf();
+        let names: Vec<&str> = services.iter().map(String::as_str).collect();
+        let call = argv::verb(&stack.name, &stack::model_file(&dir, release.id), &AT_REST, &names);
+        let said = self.docker(call, &dir, &stack.env, UP_LIMIT, |_| {}).await?;
+        said.map_err(|said| said.wrong("up", FailureKind::Host))
     }
 
     /// Has Compose make a release's containers, and start none.

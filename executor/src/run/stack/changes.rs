@@ -36,6 +36,8 @@ pub(super) struct Asked<'a> {
     pub only: Option<&'a str>,
     /// What the proxy leads to.
     pub proxied: Option<&'a Serves>,
+    /// What a person stopped, and a way back leaves so.
+    pub resting: Option<&'a BTreeSet<String>>,
 }
 
 /// Decides what is done to which service.
@@ -63,7 +65,9 @@ pub(super) fn changes_of(stack: &Stack, containers: &[Container], asked: Asked<'
 /// The services that are not those of the stack any more, to be put back; of a
 /// run about one service, not what is only stopped.
 pub(super) fn to_put_back(stack: &Stack, containers: &[Container], asked: Asked<'_>) -> BTreeSet<String> {
+    let rests = |service: &String| asked.resting.is_some_and(|resting| resting.contains(service)) && has_its_own(stack, containers, service);
     let mut back = differing(stack, containers, asked.only);
+    back.retain(|service| !rests(service));
     if asked.only.is_none() {
         let proxied = asked.proxied.map(|serves| serves.service.as_str());
         let restarted = stack.bonds.restarted_with(&back);
@@ -71,6 +75,11 @@ pub(super) fn to_put_back(stack: &Stack, containers: &[Container], asked: Asked<
         back.extend(restarted.into_iter().filter(|service| Some(service.as_str()) != proxied));
     }
     stack.bonds.with_inside(&back)
+}
+
+/// Are the containers of this service those of the stack, whether they run or not?
+fn has_its_own(stack: &Stack, containers: &[Container], service: &str) -> bool {
+    !stack.has_other(service, containers) && containers.iter().any(|container| container.service == service)
 }
 
 /// The service, if there is one, and what lives in its containers; or all.
@@ -168,6 +177,17 @@ mod tests {
         let back = |containers: &[Container]| to_put_back(&stack(), containers, Asked { only: Some("db"), ..Asked::default() });
         assert!(back(&[db.clone(), stopped.clone()]).is_empty());
         assert_eq!(back(&[Container { definition: "h2".into(), ..db }, stopped]), set(&["db"]));
+    }
+
+    #[test]
+    fn what_rests_is_put_back_only_where_it_is_another() {
+        let (db, resting) = (container("db", ServiceState::Running), set(&["web"]));
+        let stopped = Container { state: ServiceState::Exited, exit_code: Some(137), ..container("web", ServiceState::Running) };
+        let back = |web: &[Container], resting| to_put_back(&stack(), &[std::slice::from_ref(&db), web].concat(), Asked { resting, ..Asked::default() });
+        assert_eq!(back(std::slice::from_ref(&stopped), None), set(&["web"]));
+        assert!(back(std::slice::from_ref(&stopped), Some(&resting)).is_empty());
+        assert_eq!(back(&[Container { definition: "h2".into(), ..stopped }], Some(&resting)), set(&["web"]));
+        assert_eq!(back(&[], Some(&resting)), set(&["web"]));
     }
 
     #[test]

@@ -169,8 +169,13 @@ impl Runner {
     /// The project's health check, asking the container itself.
     async fn stack_health(&self, stack: &Stack) -> Option<Health> {
         let health = self.project.health.clone()?;
+        let serves = self.project.compose.as_ref()?.serves.clone();
+        // What rests does not answer.
+        if serves.as_ref().is_some_and(|serves| self.rests(&serves.service)) {
+            return Some(Health { probe: Probe::Stays, ..health });
+        }
         let Probe::HttpPath(path) = &health.probe else { return Some(health) };
-        let serves = self.project.compose.as_ref()?.serves.clone()?;
+        let serves = serves?;
         let containers = self.containers_now().await.unwrap_or_default();
         let probe = match stack.address(&serves, &containers) {
             Some(address) => Probe::HttpUrl(format!("http://{address}{path}")),

@@ -15,6 +15,7 @@ mod images;
 mod places;
 mod prune;
 mod resolve;
+mod rest;
 mod restore;
 mod tool;
 mod verbs;
@@ -61,6 +62,7 @@ impl Runner {
     /// The containers of a release whose images are here take over.
     pub(super) async fn take_over_stack(&mut self, release: Release) -> Result<(), Failed> {
         let stack = self.stack_of(&release).map_err(failed)?;
+        self.let_others_rest(&stack).map_err(failed)?;
         let durable = self.make_durable();
         if let Err(fault) = self.is_durable(durable, &release).await {
             return Err(failed(fault));
@@ -79,6 +81,7 @@ impl Runner {
         if changes.beside.is_some() {
             self.retire_beside(&release, &stack).await;
         }
+        self.end_rest_anyway();
         self.prune_stack().await;
         Ok(())
     }
@@ -88,6 +91,7 @@ impl Runner {
     pub(super) async fn tidy_stack(&mut self, release: &Release) {
         if self.is_stack() && let Ok(stack) = self.stack_of(release) {
             self.retire_beside(release, &stack).await;
+            self.end_rest_anyway();
             self.prune_stack().await;
         }
     }

@@ -75,11 +75,15 @@ impl Runner {
         self.put_away(stack, Stays::Oldest).await?;
         let containers = self.containers_now().await?;
         let proxied = self.proxied();
-        let differing = to_put_back(stack, &containers, Asked { only: self.only(), proxied: proxied.as_ref(), ..Asked::default() });
+        let resting = self.resting();
+        let differing = to_put_back(stack, &containers, Asked { only: self.only(), proxied: proxied.as_ref(), resting: Some(&resting), ..Asked::default() });
         let services = if anew { self.all_but_what_serves(live, stack, &differing).await } else { differing };
-        self.stop_changed(stack, &services, &containers).await?;
-        self.make_anew(live, stack, &services, &containers, &mut Progress::default()).await?;
-        if let Verdict::Unwell(why) = self.stack_verdict(live, &self.meant_of(stack)).await {
+        let meant = meant(stack, self.only());
+        self.stop_changed(stack, &(&services | &(&resting & &meant)), &containers).await?;
+        self.make_at_rest(live, stack, &(&services & &resting)).await?;
+        self.make_anew(live, stack, &(&services - &resting), &containers, &mut Progress::default()).await?;
+        let up = &meant - &resting;
+        if let Verdict::Unwell(why) = self.stack_verdict(live, &stack.only(&up)).await {
             return Err(Wrong { kind: doorstep_shared::ids::FailureKind::Health, message: why });
         }
         let upstream = self.upstream_of(stack).await?;

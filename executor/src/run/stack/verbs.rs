@@ -1,8 +1,9 @@
 //! Restart, stop and start of a compose project or of one of its services.
 //!
 //! Nothing is resolved, built or pulled: the live release's own model says what
-//! there is. What is absent: remembering that one service of several was stopped.
+//! there is. That one service of several was stopped is remembered (`rest`).
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use doorstep_shared::ids::FailureKind;
@@ -37,7 +38,7 @@ impl Runner {
     pub(in super::super) async fn restart_stack(&mut self) -> Result<(), Failed> {
         let (live, stack, services) = self.meant("restart").map_err(failed)?;
         self.about(&live);
-        self.want(true).map_err(failed)?;
+        self.wake(&stack).map_err(failed)?;
         let outcome = match self.begin(Point::Replacing, "stop") {
             Ok(()) => {
                 let stopped = self.stopped(&services).await;
@@ -64,6 +65,8 @@ impl Runner {
             if let Err(fault) = self.shared.supervisor.route(&self.project, None).await {
                 tracing::warn!("{fault:#}");
             }
+        } else {
+            self.lay_to_rest()?;
         }
         let stopped = self.stopped(&services).await;
         self.end(stopped)
@@ -73,15 +76,18 @@ impl Runner {
     pub(in super::super) async fn start_stack(&mut self) -> Result<(), Fault> {
         let (live, stack, services) = self.meant("start")?;
         self.about(&live);
-        let listen = self.project.compose.as_ref().and_then(|compose| compose.listen);
-        if let Some(listen) = listen.filter(|listen| stack.bonds.publishes(*listen)) {
+        if let Some(listen) = self.taken_by(&stack) {
             let why = format!("the live release publishes {listen} by itself, and `listen` gives it to the proxy; `doorstep deploy {}` puts it behind the proxy", self.project.name);
             return Err(Fault { kind: FailureKind::Policy, ..self.fault("start", &why) });
         }
-        if self.record.service.is_none() {
-            self.want(true)?;
-        }
+        self.wake(&stack)?;
         self.started(&live, &stack, &services).await
+    }
+
+    /// The address of the proxy, if a release's own containers would take it.
+    fn taken_by(&self, stack: &Stack) -> Option<SocketAddr> {
+        let listen = self.project.compose.as_ref()?.listen?;
+        stack.bonds.publishes(listen).then_some(listen)
     }
 
     fn about(&mut self, live: &Release) {
@@ -122,9 +128,13 @@ impl Runner {
         Ok(((), progress.words()))
     }
 
-    /// Is everything that a release is made of still on this host?
-    pub(in super::super) async fn has_images(&self, release: &Release) -> Result<(), String> {
+    /// Is everything that a release is made of still on this host, and would it
+    /// leave the proxy its address?
+    pub(in super::super) async fn can_come_back(&self, release: &Release) -> Result<(), String> {
         let stack = self.stack_of(release).map_err(|fault| fault.message)?;
+        if let Some(listen) = self.taken_by(&stack) {
+            return Err(format!("release {} publishes {listen} by itself, and `listen` gives it to the proxy; without `listen` in doorstep.toml it can be gone back to", release.id));
+        }
         let engine = Rc::clone(self.shared.supervisor.stacks().engine());
         for (service, part) in &stack.parts {
             if engine.image(&part.id).await.map_err(|fault| fault.to_string())?.is_none() {
