@@ -264,7 +264,9 @@ fn read<'a>(event_type: &str, body: &'a str) -> Result<Payload<'a>, Disbelief> {
     if fits { Ok(payload) } else { Err(Disbelief::WrongShape) }
 }
 
-fn is_commit(text: &str) -> bool {
+/// Is this a commit's id, 40 or 64 hex digits?
+#[must_use]
+pub fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 

@@ -47,6 +47,16 @@ pub struct Silence {
     pub goes_on: bool,
 }
 
+/// POSTs that were not believed: their signature was wrong, or there was none.
+/// What is counted of them is a note a second at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Unbelieved {
+    /// So many at least.
+    pub count: u64,
+    /// When the last one came, to the minute.
+    pub last: Timestamp,
+}
+
 /// How deliveries fared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Fares {
@@ -56,6 +66,8 @@ pub struct Fares {
     pub week: Share,
     /// The longest silence that began in the last seven days.
     pub silence: Option<Silence>,
+    /// Those of the last day that were not believed, if there are any.
+    pub unbelieved: Option<Unbelieved>,
 }
 
 /// The longest time between two of these, or since the last one; they stand

@@ -103,6 +103,8 @@ mod tests {
             shows_logs: false,
             services: Vec::new(),
             behind: None,
+            quarantined: None,
+            back: None,
         }
     }
 

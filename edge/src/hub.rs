@@ -51,7 +51,7 @@ use worker::{
 use crate::followed::{Followed, Key};
 use crate::kept::Kept;
 use crate::platform::now;
-use crate::store::{Store, next_number};
+use crate::store::{Statement, Store, next_number, number, text};
 use crate::used::Used;
 use crate::view::RunRow;
 use crate::{call::Envelope, reply};
@@ -258,7 +258,8 @@ impl Hub {
         }
         let silent = self.cut_silent_hosts();
         let ticked = self.turn(|memory, turn| {
-            for host in silent {
+            for (host, heard_at) in silent {
+                turn.write(Statement::new("UPDATE hosts SET last_seen = max(last_seen, ?) WHERE name = ?", [number(heard_at.0), text(host.as_str())]));
                 turn.queue(memory, Input::Disconnected { host });
                 turn.changed();
             }

@@ -19,6 +19,7 @@ pub mod fares;
 pub mod followed;
 pub mod health;
 pub mod kept;
+pub mod lasting;
 pub mod pages;
 pub mod quota;
 pub mod route;
@@ -111,7 +112,7 @@ async fn answer(req: Request, env: &Env, settings: &Settings, route: Route, Admi
         }
         Route::Unknown => reply::error(404, "not_found", "there is nothing at this address"),
         Route::WrongMethod(allowed) => reply::wrong_method(allowed),
-        Route::Act(host, project, action) => act(ask::of_form(&fields), env, &by, Client::Page, (host, project, action)).await,
+        Route::Act(host, project, action) => act(ask::of_form(&fields), env, &by, form_client(&req), (host, project, action)).await,
         Route::ApiAct(host, project, action) => api_act(req, env, &by, (host, project, action)).await,
         other => match call_of(other, &req, transport) {
             Some(call) => call.ask(env, &by).await,
@@ -211,6 +212,12 @@ fn takes_gzip(req: &Request) -> bool {
 
 fn wants_page(req: &Request) -> bool {
     header(req, "accept").is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// Who reads the answer to a form: the script of a page says what it takes.
+fn form_client(req: &Request) -> Client {
+    let is_script = header(req, "accept").is_some_and(|accept| accept.starts_with("application/json"));
+    if is_script { Client::Api } else { Client::Page }
 }
 
 /// The edge's address as the asker wrote it; where https ends before us the

@@ -42,8 +42,7 @@ fn line(text: &str, bytes_max: usize) -> String {
 }
 
 /// What needs a look: the project itself first, if it is failing, or degraded by
-/// what no service shows by itself, such as one that has no container; then its
-/// services in their order.
+/// what no service shows by itself; then its services in their order.
 #[must_use]
 pub fn problems(state: ProjectState, reason: Option<&str>, services: &[ServiceView]) -> Vec<Problem> {
     let of = |service: &ServiceView| Some(Problem { service: Some(service.name.clone()), why: trouble(state, service)? });
@@ -66,6 +65,7 @@ fn trouble(project: ProjectState, service: &ServiceView) -> Option<String> {
         (ServiceState::Restarting, _) => Some("restarting".to_owned()),
         (ServiceState::Dead, _) => Some("dead: the engine could not remove it".to_owned()),
         (ServiceState::Exited, Some(code)) if code != 0 && project != ProjectState::Stopped => Some(format!("exited with {code}")),
+        (ServiceState::Absent, _) if matches!(project, ProjectState::Degraded | ProjectState::Failing) => Some("has no container".to_owned()),
         (ServiceState::Running | ServiceState::Paused, _) if service.health == Some(ContainerHealth::Unhealthy) => Some("unhealthy".to_owned()),
         (ServiceState::Running | ServiceState::Paused | ServiceState::Exited | ServiceState::Created | ServiceState::Absent, _) => None,
     }
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(told(ProjectState::Degraded, &before), ["degraded"], "its engine is away");
         let absent = service("web", ServiceState::Absent);
         let degraded = problems(ProjectState::Degraded, Some("service web has no container"), std::slice::from_ref(&absent));
-        assert_eq!(degraded, [Problem { service: None, why: "degraded: service web has no container".into() }]);
+        assert_eq!(degraded, [Problem { service: Some("web".parse().unwrap()), why: "has no container".into() }]);
         assert_eq!(told(ProjectState::Degraded, &sick), ["unhealthy"], "the service says it");
         let failing = problems(ProjectState::Failing, Some("no such image"), &[exited(1)]);
         let whys: Vec<_> = failing.iter().map(|problem| (problem.service.is_some(), problem.why.as_str())).collect();

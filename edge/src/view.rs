@@ -4,7 +4,7 @@
 //! cannot disagree. Times are milliseconds since the Unix epoch.
 
 use doorstep_shared::ids::{Action, Cause, DeliveryState, JobId, JobState, Name, ProjectState, RunState, ServiceName, StepState};
-use doorstep_shared::protocol::{BehindView, Failure, LiveView, ServiceView};
+use doorstep_shared::protocol::{BackView, BehindView, Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -73,11 +73,17 @@ pub struct ProjectRow {
     pub behind: Option<BehindView>,
     /// Its jobs that have not ended, oldest first.
     pub jobs: Vec<JobRow>,
-    /// Its dead jobs of the last 7 days, newest first. On the first page and in
-    /// lists: only the newest, unless a run succeeded since.
+    /// Its dead jobs of the last 7 days that still matter, newest first. On the
+    /// first page and in lists: only the newest.
     pub dead: Vec<JobRow>,
+    /// The release of the branch's head, when it was found bad here.
+    pub quarantined: Option<LiveView>,
+    /// What can be gone back to; none: its host does not say.
+    pub back: Option<BackView>,
     /// Its newest run.
     pub last_run: Option<RunRow>,
+    /// The newest of its last runs that went wrong and was not made good since.
+    pub trouble: Option<RunRow>,
     /// Its newest runs, newest first, as many as its bar shows. Only pages have them.
     #[serde(skip)]
     pub recent: Vec<RunRow>,
@@ -196,6 +202,8 @@ pub struct RunPage {
     pub remote: Vec<Action>,
     /// The commit that is live now, while the project is known.
     pub live: Option<String>,
+    /// What can be gone back to; none: the host does not say.
+    pub back: Option<BackView>,
     /// Its job, while that has not ended.
     pub job: Option<JobRow>,
     /// GitHub's GUID of the delivery that its job came of.

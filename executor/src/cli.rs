@@ -87,7 +87,7 @@ pub struct EdgeArgs {
 /// Arguments of `join`.
 #[derive(Debug, Args)]
 pub struct JoinArgs {
-    /// Address of the edge, https://… (http:// only on this machine)
+    /// Address of the edge, https://… (http:// only on this machine or its private network)
     pub edge: String,
     /// The one-time code
     pub code: String,

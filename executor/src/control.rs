@@ -339,7 +339,7 @@ async fn carried_out(state: &Path, project: String, asked: Asked, json: bool) ->
 
 fn print(report: &Report, json: bool) {
     if json {
-        println!("{}", serde_json::to_string(report).unwrap_or_default());
+        say!("{}", serde_json::to_string(report).unwrap_or_default());
         return;
     }
     match report {
@@ -347,7 +347,7 @@ fn print(report: &Report, json: bool) {
         Report::Step { state: StepState::Started | StepState::Pending, .. } => {}
         Report::Step { name, state, duration_ms, detail, .. } => {
             let sign = if *state == StepState::Succeeded { "ok    " } else { "FAILED" };
-            println!("  {sign} {name:<10} {:>7} ms  {detail}", duration_ms.unwrap_or_default());
+            say!("  {sign} {name:<10} {:>7} ms  {detail}", duration_ms.unwrap_or_default());
         }
         Report::Log { lines, .. } => {
             for line in lines {
@@ -355,9 +355,9 @@ fn print(report: &Report, json: bool) {
             }
         }
         Report::Outcome { state, failure, .. } => {
-            println!("  {}", state.as_str().replace('_', " "));
+            say!("  {}", state.as_str().replace('_', " "));
             if let Some(failure) = failure {
-                println!("  {} failed: {}", failure.step, failure.message);
+                say!("  {} failed: {}", failure.step, failure.message);
             }
         }
     }

@@ -28,7 +28,7 @@ pub fn run(args: &HistoryArgs, state: &Path) -> Result<Exit, Failure> {
     let made = journal.newest_runs(project.as_str(), KEPT_MAX as usize)?;
     if args.json {
         let releases: Vec<serde_json::Value> = releases.iter().map(|release| told(release, &made)).collect();
-        println!("{:#}", serde_json::json!({"project": project, "releases": releases, "runs": runs}));
+        say!("{:#}", serde_json::json!({"project": project, "releases": releases, "runs": runs}));
         return Ok(Exit::Ok);
     }
     if releases.is_empty() && runs.is_empty() {
@@ -36,17 +36,17 @@ pub fn run(args: &HistoryArgs, state: &Path) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     let now = clock::wall();
-    println!("{:>7}  {:<8}  {:<7}  {:<9}  SUBJECT", "RELEASE", "STATE", "COMMIT", "LIVE");
+    say!("{:>7}  {:<8}  {:<7}  {:<9}  SUBJECT", "RELEASE", "STATE", "COMMIT", "LIVE");
     for release in &releases {
-        println!("{}", release_line(release, outcome(release, &made), now));
+        say!("{}", release_line(release, outcome(release, &made), now));
     }
-    println!();
-    println!("{:<9}  {:<8}  {:<9}  {:<11}  {:<7}  RUN", "BEGUN", "ACTION", "CAUSE", "STATE", "COMMIT");
+    say!();
+    say!("{:<9}  {:<8}  {:<9}  {:<11}  {:<7}  RUN", "BEGUN", "ACTION", "CAUSE", "STATE", "COMMIT");
     for run in &runs {
-        println!("{}", run_line(run, now));
+        say!("{}", run_line(run, now));
         if let Some(failure) = &run.failure {
             let why = failure.message.lines().next().unwrap_or_default();
-            println!("           {}: {}", failure.step, clean_line(why));
+            say!("           {}: {}", failure.step, clean_line(why));
         }
     }
     Ok(Exit::Ok)

@@ -34,7 +34,7 @@ pub async fn run(args: &JoinArgs, state: &Path) -> Result<Exit, Failure> {
         Err(_) => return Err(failure(Exit::Unreachable, format!("{} did not answer within 20 s", identity.edge))),
     }
     identity.save(state)?;
-    println!("{} is enrolled at {}", identity.host, identity.edge);
+    say!("{} is enrolled at {}", identity.host, identity.edge);
     eprintln!("next: write doorstep.toml, then `doorstep run`");
     Ok(Exit::Ok)
 }

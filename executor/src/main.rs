@@ -4,6 +4,9 @@
 //! loop on one thread ([`daemon`]); what blocks (git) runs beside it. Exit
 //! codes are in [`cli::Exit`].
 
+#[macro_use]
+mod say;
+
 mod child;
 mod cli;
 mod clock;

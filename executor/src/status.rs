@@ -13,7 +13,7 @@ pub async fn run(args: &StatusArgs, state: &Path) -> Result<Exit, Failure> {
         None => from_journal(state)?,
     };
     if args.json {
-        println!("{status:#}");
+        say!("{status:#}");
     } else {
         print(&status);
     }
@@ -62,24 +62,24 @@ fn print(status: &serde_json::Value) {
         eprintln!("no projects yet");
         return;
     }
-    println!("{:<20} {:<9} {:<8} {:<28} LAST RUN", "PROJECT", "STATE", "COMMIT", "ADDRESS");
+    say!("{:<20} {:<9} {:<8} {:<28} LAST RUN", "PROJECT", "STATE", "COMMIT", "ADDRESS");
     for project in projects {
         let commit: String = word(&project["live"]["commit"]).chars().take(7).collect();
         let last = &project["last_run"];
         let last = if last.is_null() { "-".to_owned() } else { format!("{} {} ({})", word(&last["action"]), word(&last["state"]), word(&last["id"])) };
-        println!("{:<20} {:<9} {:<8} {:<28} {last}", word(&project["name"]), word(&project["state"]), commit, word(&project["address"]));
+        say!("{:<20} {:<9} {:<8} {:<28} {last}", word(&project["name"]), word(&project["state"]), commit, word(&project["address"]));
         if let Some(reason) = project["reason"].as_str() {
-            println!("  {reason}");
+            say!("  {reason}");
         }
         if let Some(release) = project["quarantined"]["release"].as_u64() {
             let commit: String = word(&project["quarantined"]["commit"]).chars().take(7).collect();
-            println!("  the branch is at {commit}, which was bad here as release {release}; only a person brings it back");
+            say!("  the branch is at {commit}, which was bad here as release {release}; only a person brings it back");
         }
         if let Some(used) = usage(project) {
-            println!("  {used}");
+            say!("  {used}");
         }
         for service in project["services"].as_array().unwrap_or(&empty) {
-            println!("  {}", of_service(service));
+            say!("  {}", of_service(service));
         }
     }
 }

@@ -12,7 +12,7 @@
 
 mod views;
 
-pub use views::{BehindView, CommitView, LiveView, ProjectView, ServiceView, UsedView};
+pub use views::{BACK_COMMITS_MAX, BackView, BehindView, CommitView, LiveView, ProjectView, ServiceView, UsedView};
 
 use serde::{Deserialize, Serialize};
 

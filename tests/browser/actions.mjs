@@ -14,12 +14,14 @@ await scenario(async ({ person, seen }) => {
   await shows("the second version", at.liveCommit(page), new RegExp(`^${second}`));
 
   const newest = async () => (await at.runs(page).first().getByRole("link").first().getAttribute("href", { timeout: 1000 }));
+  const said = page.locator("#said");
   const press = async (words, action, end = "succeeded") => {
     await ask("idle");
     const before = await until("a run", newest);
     await at.button(at.actions(page), words).first().click();
     await until(`the run of ${action}`, newest, (run) => run !== before);
     await shows("the newest run", at.runs(page).first(), new RegExp(`${action}[^]*${end}`));
+    if (words !== at.words.revive) await shows("how it ended, where it was asked", said, new RegExp(`^${words}[^]*: ${end}`));
     say(`${words}: seen`);
   };
   const offers = (words) => at.button(at.actions(page), words).count();
@@ -41,6 +43,7 @@ await scenario(async ({ person, seen }) => {
   // A job that died is tried again: a person may want even a commit that was bad there.
   await ask("push 3 sick");
   await ask("ended");
+  await shows("what is kept away", page.locator("#kept-away"), /was bad here as release \d+/);
   await shows("the dead job", at.dead(page).first(), /deploy[^]*dead/);
   await press(at.words.revive, "deploy", "rolled back");
 
@@ -55,10 +58,11 @@ await scenario(async ({ person, seen }) => {
 
   // The first page answers in place, a yes and a no.
   await go(page, "/");
-  const card = at.project(page, "attic", "shop"), said = page.locator("#said");
+  const card = at.project(page, "attic", "shop");
   await mark(page);
   await at.button(card, at.words.deploy).click();
   await shows("the answer", said, /^Asked: Deploy shop on attic$/);
+  await shows("how it ended", said, /^Deploy shop on attic: rolled back: /);
   await shows("the run", card, /Last run\s+deploy ✓ succeeded|Last run\s+deploy ↺ rolled back/);
   seen.expect(404, "/projects/attic/nothing/deploy");
   // At once, since the page puts right what differs.
@@ -66,7 +70,7 @@ await scenario(async ({ person, seen }) => {
     button.form.action = "/projects/attic/nothing/deploy";
     button.click();
   });
-  await shows("the refusal", said, /^That was not done: no host announced a project of this name$/);
+  await shows("the refusal", said, /^no host announced a project of this name$/);
   check(new URL(page.url()).pathname === "/", `the buttons led to ${page.url()}`);
   await checkMark(page, "the first page");
   say("the first page: seen");

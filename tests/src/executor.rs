@@ -77,6 +77,8 @@ pub fn project(name: &str, repo: &str) -> ProjectView {
         shows_logs: false,
         services: Vec::new(),
         behind: None,
+        quarantined: None,
+        back: None,
     }
 }
 

@@ -19,6 +19,10 @@ async fn with_three_versions() -> Shop {
     shop
 }
 
+async fn project(shop: &Shop) -> Value {
+    shop.edge.get("/api/projects").await["projects"][0].clone()
+}
+
 async fn ask(shop: &Shop, action: &str) -> Value {
     ask_with(shop, action, "").await
 }
@@ -43,11 +47,18 @@ async fn going_back_only_switches_and_drops_no_request() {
     assert_eq!(step_names(&run), ["start", "check", "switch", "stop"]);
     shop.serves("2").await;
     // Once more goes further back, and not forward again.
+    let left = project(&shop).await;
+    assert_eq!((&left["quarantined"]["release"], left["back"]["to"].is_string()), (&json!(3), true), "what was left is kept away: {left:#}");
     ask(&shop, "rollback").await;
     shop.serves("1").await;
+    let nowhere = async || project(&shop).await["back"].clone();
+    let back = wait::until("nothing to go back to", nowhere, |back| back["to"].is_null()).await;
+    assert_eq!(back["kept"].as_array().unwrap().len(), 2, "a person may still name them: {back:#}");
     let none = ask(&shop, "rollback").await;
     assert_eq!((&none["run"]["state"], &none["run"]["failure"]["kind"]), (&json!("refused"), &json!("policy")));
     assert!(none["run"]["failure"]["message"].as_str().unwrap().contains("no earlier good release"), "{none:#}");
+    let seen = project(&shop).await;
+    assert!(seen["trouble"].is_null() && seen["dead"].as_array().unwrap().is_empty(), "who asked for it heard it: {seen:#}");
     shop.serves("1").await;
     let seen = prober.stop().await;
     assert!(seen.good > 0 && seen.failed.is_empty(), "{seen:?}");

@@ -20,6 +20,8 @@ fn project(name: &str, branch: &str, paths: &[&str]) -> ProjectView {
         shows_logs: false,
         services: Vec::new(),
         behind: None,
+        quarantined: None,
+        back: None,
     }
 }
 

@@ -111,6 +111,7 @@ impl Hub {
             Ok(())
         })
         .await?;
+        self.outdate_fares();
         Response::empty()
     }
 }

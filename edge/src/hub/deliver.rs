@@ -59,6 +59,7 @@ impl Hub {
     /// Decides one delivery; what is known of the turn's earlier ones is in `seen`.
     pub(super) fn decide(&self, mut posted: Delivery, seen: &mut BTreeSet<String>, memory: &mut Memory, turn: &mut Turn) -> Result<Answer> {
         self.outdate_health();
+        self.outdate_fares();
         let event = match delivery::derive(&posted.event_type, &posted.body, &memory.projects) {
             Ok(event) => event,
             Err(disbelief) => {

@@ -1,7 +1,7 @@
 //! Deliveries as people look at them: how they fared, what became of their jobs.
 //!
-//! Counting a week of them reads up to 20,000 rows, so it is done at most once in
-//! a minute, whoever looks.
+//! Counting a week of them reads up to 20,000 rows, so where there are many it is
+//! done at most once in a minute, whoever looks.
 
 use doorstep_shared::ids::{JobId, Name};
 use doorstep_shared::queue::Job;
@@ -11,7 +11,7 @@ use worker::{Response, Result};
 use super::Hub;
 use super::read::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::call::EventsQuery;
-use crate::fares::{DAY_MS, Fares, LOOKED_AT_MAX, Share, WEEK_MS, longest_silence};
+use crate::fares::{DAY_MS, Fares, LOOKED_AT_MAX, Share, Unbelieved, WEEK_MS, longest_silence};
 use crate::health::Counts;
 use crate::platform::now;
 use crate::store::{first_number, number, text};
@@ -20,6 +20,8 @@ use crate::{pages, reply};
 
 /// How deliveries fared is counted anew after so long.
 const FARES_MS: u64 = 60_000;
+/// So many rows cost nothing to count.
+const CHEAP_MAX: u64 = 2_000;
 /// Rows that one question looks at, so that a filter which fits nothing does not
 /// keep the hub busy; the answer says where to go on.
 const SCAN_MAX: u64 = 5_000;
@@ -95,7 +97,20 @@ impl Hub {
         let rows = self.store()?.rows("SELECT id / 1024 FROM events WHERE id >= ? ORDER BY id DESC LIMIT ?", [number(week), number(LOOKED_AT_MAX)])?;
         let newest_first: Vec<Timestamp> = rows.iter().map(|row| Timestamp(row.number(0))).collect();
         let share = |ms: u64| self.share(&newest_first, now, ms);
-        Ok(Fares { day: share(DAY_MS)?, week: share(WEEK_MS)?, silence: longest_silence(&newest_first, now) })
+        Ok(Fares { day: share(DAY_MS)?, week: share(WEEK_MS)?, silence: longest_silence(&newest_first, now), unbelieved: self.unbelieved(now)? })
+    }
+
+    fn unbelieved(&self, now: Timestamp) -> Result<Option<Unbelieved>> {
+        let since = now.0.saturating_sub(DAY_MS) / 60_000;
+        let rows = self.store()?.rows("SELECT coalesce(sum(count), 0), coalesce(max(minute), 0) FROM refusals WHERE minute >= ? AND code IN ('signature_wrong', 'signature_missing')", [number(since)])?;
+        let unbelieved = rows.first().map(|row| Unbelieved { count: row.number(0), last: Timestamp(row.number(1).saturating_mul(60_000)) });
+        Ok(unbelieved.filter(|unbelieved| unbelieved.count > 0))
+    }
+
+    /// A delivery came. Where counting all of them is cheap that is done for the
+    /// next who looks.
+    pub(super) fn outdate_fares(&self) {
+        self.fares.borrow_mut().take_if(|(_, fares)| fares.week.stored <= CHEAP_MAX);
     }
 
     fn share(&self, newest_first: &[Timestamp], now: Timestamp, ms: u64) -> Result<Share> {

@@ -161,10 +161,16 @@ fn made_fit(mut project: ProjectView) -> ProjectView {
     project.reason = project.reason.as_deref().map(fit);
     project.address = project.address.as_deref().map(fit);
     project.services = services::made_fit(std::mem::take(&mut project.services));
-    if let Some(live) = &mut project.live {
+    for live in [&mut project.live, &mut project.quarantined].into_iter().flatten() {
         live.subject = fit(&live.subject);
         live.commit = fit(&live.commit);
         live.author = fit(&live.author);
+    }
+    if let Some(back) = &mut project.back {
+        let is_commit = |commit: &String| crate::delivery::is_commit(commit);
+        back.kept.truncate(protocol::BACK_COMMITS_MAX);
+        back.kept.retain(is_commit);
+        back.to = back.to.take().filter(is_commit);
     }
     if let Some(behind) = &mut project.behind {
         behind.commits.truncate(protocol::BEHIND_COMMITS_MAX);

@@ -71,7 +71,7 @@ impl Hub {
         self.cut_host(&host, Refusal::NotAuthorised, "this host was revoked");
         match client {
             Client::Api => reply::json(200, &serde_json::json!({"revoked": host})),
-            Client::Page => reply::redirect("/settings", None),
+            Client::Page => reply::redirect("/hosts", None),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use doorstep_shared::ids::{JobState, Name, RunState};
+use doorstep_shared::ids::{JobState, Name};
 use doorstep_shared::protocol::ProjectView;
 use doorstep_shared::queue::Job;
 use doorstep_shared::time::Timestamp;
@@ -12,6 +12,7 @@ use super::{Hub, reconcile::GRACE_MS};
 use crate::call::RunsQuery;
 use crate::followed::Key;
 use crate::health::{Counts, Health, MISSED};
+use crate::lasting;
 use crate::platform::now;
 use crate::store::{first_number, number, text};
 use crate::view::{DeliveryRow, FleetView, HostView, JobRow, ProjectPage, ProjectRow, RunRow};
@@ -87,11 +88,11 @@ impl Hub {
             .into_iter()
             .map(|(host, view, jobs)| {
                 let recent = self.recent_runs(&host, &view.name)?;
-                let last_run = recent.first().cloned();
+                let (last_run, trouble) = (recent.first().cloned(), lasting::trouble(&recent).cloned());
                 let mut dead = dead.remove(&(host.clone(), view.name.clone())).unwrap_or_default();
+                dead.retain(|job| lasting::matters(job, &recent));
                 if only.is_none() {
                     dead.truncate(1);
-                    dead.retain(|job| !is_made_good(job, last_run.as_ref()));
                 }
                 let of = hosts.get(&host);
                 Ok(ProjectRow {
@@ -110,8 +111,11 @@ impl Hub {
                     shows_logs: view.shows_logs,
                     services: view.services,
                     behind: view.behind,
+                    quarantined: view.quarantined,
+                    back: view.back,
                     jobs,
                     last_run,
+                    trouble,
                     recent,
                 })
             })
@@ -220,11 +224,6 @@ impl Hub {
     fn count(&self, sql: &str, value: u64) -> Result<u64> {
         Ok(self.store()?.rows(sql, [number(value)])?.first().map_or(0, |row| row.number(0)))
     }
-}
-
-/// Did a run succeed after this job died?
-fn is_made_good(dead: &JobRow, last_run: Option<&RunRow>) -> bool {
-    last_run.is_some_and(|run| run.state == RunState::Succeeded && dead.died.is_none_or(|died| run.started >= died))
 }
 
 /// A job as its host makes it look.

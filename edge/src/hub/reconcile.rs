@@ -15,6 +15,7 @@ use worker::Result;
 
 use super::deliver::{Wanted, enqueue_one};
 use super::{Hub, turn::Turn};
+use crate::delivery::is_commit;
 use crate::store::{Statement, first_number, number, text};
 use crate::view::{DeliveryRow, JobRow};
 
@@ -107,8 +108,4 @@ fn tells_of(push: &DeliveryRow, repo: &str, branch: &str) -> bool {
     let named = Named { full_name: push.repo.as_deref().unwrap_or_default(), addresses: Vec::new() };
     let pushed = push.git_ref.as_deref().and_then(|git_ref| git_ref.strip_prefix("refs/heads/"));
     pushed == Some(branch) && source::same(repo, &named)
-}
-
-fn is_commit(text: &str) -> bool {
-    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -44,6 +44,7 @@ impl Hub {
             repo: project.map(|project| project.repo.clone()),
             remote: project.map(|project| project.remote.clone()).unwrap_or_default(),
             live: project.and_then(|project| Some(project.live.as_ref()?.commit.clone())),
+            back: project.and_then(|project| project.back.clone()),
             job: job.map(|job| job_row(job, hosts.get(&job.host), None)),
             run,
             steps,

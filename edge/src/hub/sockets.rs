@@ -225,14 +225,15 @@ impl Hub {
 
     /// Cuts hosts that were not heard for so long that they are gone, though
     /// nobody closed their socket (power cut, suspended laptop): a lease that
-    /// ends must not be granted to them again and again.
-    pub(super) fn cut_silent_hosts(&self) -> Vec<Name> {
+    /// ends must not be granted to them again and again. Says when each was heard.
+    pub(super) fn cut_silent_hosts(&self) -> Vec<(Name, Timestamp)> {
         let now = now();
         let mut silent = Vec::new();
         for (host, peer) in self.all_peers() {
-            if now.ms_since(self.heard_at(&peer)) > HEARD_MS_MAX {
+            let heard_at = self.heard_at(&peer);
+            if now.ms_since(heard_at) > HEARD_MS_MAX {
                 let _ = peer.ws.close(Some(1001), Some("not heard for 45 seconds"));
-                silent.push(host);
+                silent.push((host, heard_at));
             }
         }
         silent
@@ -270,9 +271,12 @@ impl Hub {
         if self.peer(&host).is_some() {
             return;
         }
+        // One that was cut for its silence was not heard by ending.
+        let heard_at = self.heard_at(&Peer { ws: ws.clone(), since: attachment.since });
         let outcome = self.turn(|memory, turn| {
             turn.queue(memory, Input::Disconnected { host: host.clone() });
-            turn.write(Statement::new("UPDATE hosts SET last_seen = ? WHERE name = ?", [number(turn.now.0), text(host.as_str())]));
+            let seen = if turn.now.ms_since(heard_at) > HEARD_MS_MAX { heard_at } else { turn.now };
+            turn.write(Statement::new("UPDATE hosts SET last_seen = max(last_seen, ?) WHERE name = ?", [number(seen.0), text(host.as_str())]));
             turn.changed();
             Ok(())
         });

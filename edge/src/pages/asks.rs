@@ -4,8 +4,10 @@
 //! does not, the page says which line would.
 
 use doorstep_shared::ids::{Action, ProjectState, ServiceName};
+use doorstep_shared::protocol::BackView;
 
 use super::html::{Href, Html};
+use super::parts;
 use crate::ask::{Back, policy};
 use crate::view::{ContainersProject, ProjectRow};
 
@@ -19,6 +21,8 @@ pub struct Asks<'a> {
     pub remote: &'a [Action],
     /// May what the app prints be shown here?
     pub shows_logs: bool,
+    /// What a rollback can go back to, where its host says that.
+    pub releases: Option<&'a BackView>,
     /// Where the buttons lead back to.
     pub back: Back,
 }
@@ -26,14 +30,14 @@ pub struct Asks<'a> {
 impl<'a> Asks<'a> {
     /// Buttons of a project.
     pub fn of(project: &'a ProjectRow, back: Back) -> Self {
-        let ProjectRow { host, name, remote, shows_logs, .. } = project;
-        Self { host: host.as_str(), project: name.as_str(), remote, shows_logs: *shows_logs, back }
+        let ProjectRow { host, name, remote, shows_logs, back: releases, .. } = project;
+        Self { host: host.as_str(), project: name.as_str(), remote, shows_logs: *shows_logs, releases: releases.as_ref(), back }
     }
 
     /// Buttons of a project on the page of all services.
     pub fn of_services(host: &'a str, project: &'a ContainersProject) -> Self {
         let ContainersProject { name, remote, shows_logs, .. } = project;
-        Self { host, project: name.as_str(), remote, shows_logs: *shows_logs, back: Back::Containers }
+        Self { host, project: name.as_str(), remote, shows_logs: *shows_logs, releases: None, back: Back::Containers }
     }
 
     /// The button for a deploy, the first thing that anybody wants.
@@ -50,9 +54,13 @@ impl<'a> Asks<'a> {
     /// service or for the project; empty when nothing is allowed.
     pub fn buttons(&self, service: Option<&ServiceName>, offered: &[(Action, &'static str)]) -> Html {
         let mut html = Html::new();
-        for (action, words) in offered.iter().filter(|(action, _)| self.remote.contains(action)) {
+        for (action, words) in offered.iter().filter(|(action, _)| self.remote.contains(action) && self.makes_sense(*action)) {
             html.form(&self.to(*action));
-            html.add(&self.fields(service)).raw("<button class=\"small\">").raw(words).raw("<span class=\"vh\">: ");
+            html.add(&self.fields(service)).raw("<button class=\"small\">").raw(words);
+            if let Some(commit) = self.releases.filter(|_| *action == Action::Rollback).and_then(|releases| releases.to.as_ref()) {
+                html.raw(" to ").text(parts::short(commit));
+            }
+            html.raw("<span class=\"vh\">: ");
             if let Some(service) = service {
                 html.text(service.as_str()).raw(" of ");
             }
@@ -61,10 +69,16 @@ impl<'a> Asks<'a> {
         html
     }
 
+    /// Where nothing can be gone back to, that is not offered.
+    fn makes_sense(&self, action: Action) -> bool {
+        action != Action::Rollback || self.releases.is_none_or(|releases| releases.to.is_some())
+    }
+
     /// The button that makes the release of this commit live again.
     pub fn go_back_to(&self, commit: &str) -> Html {
         let mut html = Html::new();
-        if self.remote.contains(&Action::Rollback) {
+        let is_kept = self.releases.is_none_or(|releases| releases.kept.iter().any(|kept| kept == commit));
+        if is_kept && self.remote.contains(&Action::Rollback) {
             html.form(&self.to(Action::Rollback)).add(&self.fields(None)).raw("<input type=\"hidden\" name=\"commit\" value=\"").text(commit);
             html.raw("\"><button class=\"small\">Roll back to here<span class=\"vh\">: ").text(self.project).raw(" on ").text(self.host).raw("</span></button></form>");
         }

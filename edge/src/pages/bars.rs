@@ -14,6 +14,7 @@ use doorstep_shared::time::Timestamp;
 use super::html::Html;
 use super::parts::{self, job_words};
 use super::when;
+use crate::lasting::was_cancelled;
 use crate::view::RunRow;
 
 /// Bars of one chart.
@@ -64,7 +65,7 @@ pub fn small(runs: &[RunRow], now: Timestamp) -> Html {
 
 /// A run as a stroke, its sign, and its words for who points at it.
 fn small_bar(run: &RunRow, x: u64, height: u64) -> Html {
-    let (tone, sign) = look(run.state);
+    let (tone, sign) = look(run);
     let mut html = Html::new();
     html.raw("<g class=\"").raw(tone).raw("\"><title>").text(&short_words(run)).raw("</title><path d=\"M").number(x).raw(" ").number(BASE);
     html.raw("v-").number(height).raw("\"></path>");
@@ -77,7 +78,7 @@ fn small_bar(run: &RunRow, x: u64, height: u64) -> Html {
 
 /// "deploy succeeded in 12.4 s".
 fn short_words(run: &RunRow) -> String {
-    let mut words = format!("{} {}", job_words(run.action, run.service.as_ref()), run.state.as_str().replace('_', " "));
+    let mut words = format!("{} {}", job_words(run.action, run.service.as_ref()), parts::run_word(run));
     if let Some(ended) = run.ended.filter(|_| run.state != RunState::Running) {
         words.push_str(&format!(" in {}", when::took_words(ended.ms_since(run.started))));
     }
@@ -91,7 +92,7 @@ pub fn run_words(runs: &[RunRow]) -> String {
 
 /// One run as a link: a field to point at, the bar, the sign.
 fn bar(run: &RunRow, x: u64, height: u64, is_newest: bool) -> Html {
-    let (tone, sign) = look(run.state);
+    let (tone, sign) = look(run);
     let mut html = Html::new();
     html.raw("<a href=\"").href(&parts::run_href(run)).raw(if is_newest { "\">" } else { "\" tabindex=\"-1\">" });
     html.raw("<title>").text(&words(run)).raw("</title>");
@@ -104,8 +105,9 @@ fn bar(run: &RunRow, x: u64, height: u64, is_newest: bool) -> Html {
 }
 
 /// Class and sign of a state; what went well needs no sign among its like.
-fn look(state: RunState) -> (&'static str, &'static str) {
-    match state {
+fn look(run: &RunRow) -> (&'static str, &'static str) {
+    match run.state {
+        _ if was_cancelled(run) => ("warn none", "⊘"),
         RunState::Running => ("busy", "◐"),
         RunState::Succeeded => ("ok", ""),
         RunState::Failed => ("bad", "✕"),
@@ -152,9 +154,9 @@ fn words(run: &RunRow) -> String {
 
 /// "The last 3 runs: 2 succeeded, 1 rolled back".
 fn summary(runs: &[&RunRow]) -> String {
-    let of = |state: &RunState| runs.iter().filter(|run| run.state == *state).count();
-    let counts = RunState::ALL.iter().filter(|state| of(state) > 0).map(|state| format!("{} {}", of(state), state.as_str().replace('_', " ")));
-    let counts: Vec<String> = counts.collect();
+    let of = |word: &str| runs.iter().filter(|run| parts::run_word(run) == word).count();
+    let words = ["running", "succeeded", "failed", "rolled back", "refused", "cancelled"];
+    let counts: Vec<String> = words.iter().filter(|word| of(word) > 0).map(|word| format!("{} {word}", of(word))).collect();
     match runs.len() {
         1 => format!("The last run: {}", counts.join(", ")),
         count => format!("The last {count} runs: {}", counts.join(", ")),
@@ -186,7 +188,7 @@ mod tests {
     #[test]
     fn every_state_has_a_class_and_only_success_no_sign() {
         for state in RunState::ALL {
-            let (tone, sign) = look(*state);
+            let (tone, sign) = look(&RunRow { state: *state, ..a_run("r", "succeeded") });
             assert!(!tone.is_empty());
             assert_eq!(sign.is_empty(), *state == RunState::Succeeded);
         }

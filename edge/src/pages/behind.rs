@@ -14,8 +14,13 @@ use crate::view::ProjectRow;
 /// The section, or nothing when the live release is the head of its branch.
 pub fn behind(project: &ProjectRow, now: Timestamp) -> Html {
     let mut html = Html::new();
-    let Some(view) = project.behind.as_ref().filter(|view| view.behind > 0 || view.ahead > 0) else { return html };
-    html.raw("<section class=\"card\" id=\"behind\"><h2>").text(&words(view)).raw("</h2>");
+    let Some(view) = project.behind.as_ref().filter(|view| view.behind > 0 || view.ahead > 0) else {
+        if project.quarantined.is_some() {
+            html.raw("<section class=\"card\" id=\"behind\"><h2>The newest commit is kept away</h2>").add(&kept_away(project)).raw("</section>");
+        }
+        return html;
+    };
+    html.raw("<section class=\"card\" id=\"behind\"><h2>").text(&words(view)).raw("</h2>").add(&kept_away(project));
     if view.ahead > 0 {
         html.raw("<p class=\"muted\">").text(&ahead_words(view.ahead)).raw(", as after a forced push.</p>");
     }
@@ -27,6 +32,16 @@ pub fn behind(project: &ProjectRow, now: Timestamp) -> Html {
         html.raw("</ol>").add(&more(view));
     }
     html.raw("</section>");
+    html
+}
+
+/// That the branch's head was found bad, and what brings it back.
+fn kept_away(project: &ProjectRow) -> Html {
+    let mut html = Html::new();
+    if let Some(bad) = &project.quarantined {
+        html.raw("<p id=\"kept-away\"><strong class=\"warn\"><span aria-hidden=\"true\">⊘</span> ").add(&commit_link(&bad.commit, &project.repo));
+        html.raw(" was bad here</strong> as release ").number(bad.release).raw(", so it is not deployed again by itself. A newer commit is; <em>Deploy</em> brings this one back.</p>");
+    }
     html
 }
 
@@ -140,6 +155,18 @@ mod tests {
         assert!(words_of(&section(0, 1, vec![])).contains("## The branch is behind what is live\n1 commit is live that"));
         assert!(section(0, 0, vec![]).is_empty());
         assert!(super::behind(&a_project("attic", "shop"), NOW).is_empty());
+    }
+
+    #[test]
+    fn a_head_that_was_bad_is_said_to_be_kept_away() {
+        let bad = doorstep_shared::protocol::LiveView { release: 183, commit: COMMIT.into(), ..a_project("attic", "shop").live.unwrap() };
+        let mut shop = ProjectRow { quarantined: Some(bad), ..a_project("attic", "shop") };
+        let said = "⊘ a1b2c3d was bad here as release 183, so it is not deployed again by itself.";
+        let text = words_of(&super::behind(&shop, NOW).into_string());
+        assert!(text.starts_with("## The newest commit is kept away") && text.contains(said), "{text}");
+        shop.behind = Some(BehindView { behind: 1, ahead: 0, commits: vec![commit("Add the cart")] });
+        let text = words_of(&super::behind(&shop, NOW).into_string());
+        assert!(text.starts_with("## 1 commit is not live yet") && text.contains(said), "{text}");
     }
 
     #[test]

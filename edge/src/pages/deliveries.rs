@@ -9,7 +9,7 @@ use super::layout::{Frame, document};
 use super::parts::{self, Facts, Table};
 use super::when;
 use crate::call::EventsQuery;
-use crate::fares::{Fares, Share};
+use crate::fares::{Fares, Share, Unbelieved};
 use crate::view::{DeliveriesView, DeliveryRow, FollowedJob};
 
 /// What of a delivery's life can be asked for: only what was stored is a row.
@@ -25,10 +25,10 @@ pub fn deliveries(view: &DeliveriesView, viewer: Viewer<'_>) -> String {
     let mut html = Html::new();
     html.raw("<h1>Deliveries</h1><p class=\"muted\">What GitHub sent to the webhook, and what became of it.</p>");
     if view.rows.is_empty() && !is_asked {
-        html.add(&missed(view.missed_last_day)).add(&first_delivery());
+        html.add(&missed(view.missed_last_day)).add(&unbelieved(&view.fares, now)).add(&first_delivery());
         return document("Deliveries", &Frame::Live { menu: "/deliveries", viewer }, &html);
     }
-    html.add(&fares(&view.fares, now)).add(&missed(view.missed_last_day)).add(&filter(&view.query));
+    html.add(&fares(&view.fares, now)).add(&missed(view.missed_last_day)).add(&unbelieved(&view.fares, now)).add(&filter(&view.query));
     if view.rows.is_empty() {
         html.raw("<p class=\"card\" id=\"none\">No delivery fits. <a href=\"/deliveries\">Show all</a></p>");
     } else {
@@ -133,6 +133,17 @@ fn missed(count: u64) -> Html {
     html
 }
 
+/// What nobody proved to be GitHub's is not kept; that it came may mean that the
+/// secrets differ.
+fn unbelieved(fares: &Fares, now: Timestamp) -> Html {
+    let mut html = Html::new();
+    let Some(Unbelieved { count, last }) = fares.unbelieved else { return html };
+    html.raw("<p id=\"unbelieved\"><strong>").text(&parts::count_words(usize::try_from(count).unwrap_or(usize::MAX), "POST"));
+    html.raw(" or more without the right signature</strong> in the last 24 hours, the last one ").add(&when::ago(last, now));
+    html.raw(": nothing of them is kept. If they are GitHub's, the secret of the webhook there is not the <code>WEBHOOK_SECRET</code> here.</p>");
+    html
+}
+
 fn first_delivery() -> Html {
     let mut html = Html::new();
     html.raw("<section class=\"card\" id=\"first-delivery\"><h2>No delivery yet</h2>");
@@ -198,7 +209,7 @@ fn followed_job(job: &FollowedJob) -> Html {
     let mut html = Html::new();
     let name = format!("{} on {}", job.project, job.host);
     match &job.run {
-        Some(run) => html.link(&parts::run_href(run), &name).raw(" ").add(&parts::run_badge(run.state)),
+        Some(run) => html.link(&parts::run_href(run), &name).raw(" ").add(&parts::run_badge(run)),
         None => html.link(&parts::project_href(job.host.as_str(), job.project.as_str()), &name).raw(" ").add(&parts::job_badge(job.state)),
     };
     html

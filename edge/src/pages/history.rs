@@ -67,7 +67,7 @@ pub fn runs(runs: &[RunRow], now: Timestamp) -> Html {
     for run in runs {
         let mut name = Html::new();
         name.link(&parts::run_href(run), &job_words(run.action, run.service.as_ref()));
-        let mut state = parts::run_badge(run.state);
+        let mut state = parts::run_badge(run);
         if let Some(failure) = &run.failure {
             state.raw("<p class=\"clamp\">at ").add(&parts::quote(&failure.step)).raw(": ");
             state.add(&parts::quote(&failure.message)).raw("</p>");

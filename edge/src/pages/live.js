@@ -52,6 +52,7 @@
       const ended = performance.now();
       fetching = false, rested = ended + Math.min(4 * (ended - began), REST_MS_MAX);
     }
+    follow();
     // Without a socket the next one brings a fetch; with one, try again ourselves.
     if (failed && socket.readyState === WebSocket.OPEN) refresh(RETRY_MS);
     else if (stale) refresh();
@@ -127,8 +128,10 @@
 
   // --- what a person presses ---------------------------------------------------
 
-  // What is asked of a project is answered in place: its state, its queue and
-  // its runs say what came of it, as everywhere else.
+  // What is asked of a project is answered in place, and what came of it is said
+  // there too, once its run has ended.
+  const asked = new Map(); // jobs of this page, and how they are called
+
   const ask = async (event) => {
     const form = event.target, button = event.submitter;
     if (!button) return;
@@ -140,10 +143,13 @@
     button.setAttribute("aria-busy", true);
     try {
       const answer = await fetch(form.action, {
-        method: "POST", body: new URLSearchParams(new FormData(form)), redirect: "manual", signal: AbortSignal.timeout(FETCH_MS),
+        method: "POST", headers: { accept: "application/json, text/html;q=0.5" },
+        body: new URLSearchParams(new FormData(form)), redirect: "manual", signal: AbortSignal.timeout(FETCH_MS),
       });
+      const isJson = answer.headers.get("content-type")?.startsWith("application/json");
       // A redirect is a yes, or leads to the sign-in, which the next fetch shows.
-      if (answer.type === "opaqueredirect" || answer.ok) tell("Asked: " + button.textContent, false);
+      if (answer.type === "opaqueredirect" || answer.ok) took(button.textContent, isJson ? await answer.json() : {}, to);
+      else if (isJson) tell((await answer.json()).message || "This was refused.", true);
       else tell(refusal(new DOMParser().parseFromString(await answer.text(), "text/html")), true);
     } catch {
       tell("The edge did not answer. Whether it heard this is not known; the queue will show it.", true);
@@ -152,13 +158,31 @@
     refresh();
   };
 
+  const took = (words, { job, host_online: online }, to) => {
+    if (job) asked.set(job, { words, of: to.split("/").slice(2, 4) });
+    tell("Asked: " + words + (online === false ? " (its host is away)" : ""), false, job && online ? 0 : 4000);
+  };
+
+  // The runs of what was asked for here: one that has ended is told.
+  const follow = async () => {
+    for (const [job, { words, of: [host, project] }] of asked) {
+      const answer = await fetch(`/api/runs?host=${host}&project=${project}&limit=20`, { cache: "no-store", signal: AbortSignal.timeout(FETCH_MS) }).catch(() => null);
+      const run = answer?.ok && (await answer.json()).runs.find((run) => run.job === job);
+      if (!run || run.state === "running") continue;
+      asked.delete(job);
+      const word = run.failure?.kind === "cancelled" ? "cancelled" : run.state.replace("_", " ");
+      const why = run.failure && word !== "cancelled" ? ": " + run.failure.message.split("\n", 1)[0] : "";
+      tell(`${words}: ${word}${why}`, run.state !== "succeeded" && word !== "cancelled", 8000);
+    }
+  };
+
   const refusal = (page) => {
     const words = page.querySelectorAll("main h1, main p:not(.muted, :has(a))");
     return [...words].map((part) => part.textContent).join(": ") || "This was refused.";
   };
 
   let telling = 0;
-  const tell = (words, isBad) => {
+  const tell = (words, isBad, ms) => {
     let place = document.getElementById("said");
     if (!place) {
       place = Object.assign(document.createElement("p"), { id: "said" });
@@ -168,7 +192,7 @@
     place.toggleAttribute("data-bad", isBad);
     place.textContent = words;
     clearTimeout(telling);
-    telling = setTimeout(() => { place.textContent = ""; }, isBad ? 15000 : 4000);
+    telling = ms === 0 ? 0 : setTimeout(() => { place.textContent = ""; }, isBad ? 15000 : ms || 4000);
   };
 
   // --- the clock: the same words as the pages', see when.rs ----------------
@@ -230,6 +254,7 @@
   const chosen = () => {
     const place = document.getElementById("printed");
     if (!place) return;
+    place.hidden = false; // without this script nothing of it is known
     place.textContent = ofService(printed);
     for (const link of document.querySelectorAll("#of-service a")) {
       if (link.hash === location.hash || !service() && link.hash === "#output") link.setAttribute("aria-current", true);

@@ -34,7 +34,7 @@ mod services;
 mod settings;
 mod steps;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod used;
 mod version;
 mod when;

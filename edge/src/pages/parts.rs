@@ -9,6 +9,7 @@ use doorstep_shared::time::Timestamp;
 
 use super::html::{Href, Html};
 use super::when;
+use crate::lasting::was_cancelled;
 use crate::view::{JobRow, RunRow};
 
 /// A state: colour class, sign, word.
@@ -95,15 +96,25 @@ pub fn job_badge(state: JobState) -> Html {
 }
 
 /// Where a run stands.
-pub fn run_badge(state: RunState) -> Html {
-    let (tone, sign) = match state {
+pub fn run_badge(run: &RunRow) -> Html {
+    let (tone, sign) = match run.state {
+        _ if was_cancelled(run) => ("idle", "⊘"),
         RunState::Running => ("busy", "◐"),
         RunState::Succeeded => ("ok", "✓"),
         RunState::Failed => ("bad", "✕"),
         RunState::RolledBack => ("warn", "↺"),
         RunState::Refused => ("warn", "⊘"),
     };
-    badge(tone, sign, state.as_str())
+    badge(tone, sign, run_word(run))
+}
+
+/// The same as a word. What a person ended has not failed.
+pub fn run_word(run: &RunRow) -> &'static str {
+    match run.state {
+        _ if was_cancelled(run) => "cancelled",
+        RunState::RolledBack => "rolled back",
+        RunState::Running | RunState::Succeeded | RunState::Failed | RunState::Refused => run.state.as_str(),
+    }
 }
 
 /// Where a step stands.
@@ -151,10 +162,14 @@ pub fn count_words(count: usize, noun: &str) -> String {
 
 /// The first seven digits of a commit.
 pub fn commit(commit: &str) -> Html {
-    let short: String = commit.chars().take(7).collect();
     let mut html = Html::new();
-    html.raw("<code title=\"").text(commit).raw("\">").text(&short).raw("</code>");
+    html.raw("<code title=\"").text(commit).raw("\">").text(short(commit)).raw("</code>");
     html
+}
+
+/// The first seven digits of a commit.
+pub fn short(commit: &str) -> &str {
+    commit.char_indices().nth(7).map_or(commit, |(end, _)| commit.get(..end).unwrap_or(commit))
 }
 
 /// Somebody's text inside ours, kept from changing the direction of ours.

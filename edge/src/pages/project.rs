@@ -62,7 +62,7 @@ fn printed(project: &ProjectRow) -> Html {
         html.raw("</p>");
     }
     html.raw("<noscript><p class=\"muted\">Without JavaScript: <code>doorstep logs ").text(name).raw(" -f</code> on its host.</p></noscript>");
-    html.raw("<pre id=\"printed\" class=\"log\" tabindex=\"0\" role=\"log\" aria-labelledby=\"printed-name\" data-host=\"").text(host);
+    html.raw("<pre id=\"printed\" hidden class=\"log\" tabindex=\"0\" role=\"log\" aria-labelledby=\"printed-name\" data-host=\"").text(host);
     html.raw("\" data-project=\"").text(name).raw("\" data-empty=\"");
     html.raw(if project.online { "Nothing was printed yet." } else { "Its host is offline, and the host keeps what the app prints." });
     html.raw("\"></pre>");
@@ -118,6 +118,7 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::view::{JobRow, RunRow};
+    use doorstep_shared::protocol::BackView;
 
     fn page(project: ProjectRow, runs: Vec<RunRow>) -> String {
         super::project(&ProjectPage { project, runs, used: vec![] }, VIEWER)
@@ -150,6 +151,15 @@ mod tests {
              deploy | ↺ rolled back at check: /health answered 500 | 4 min ago | 31 s | push | a1b2c3d\n\
              deploy | ✓ succeeded | 3 min ago | 12.4 s | push | a1b2c3d"
         );
+    }
+
+    #[test]
+    fn a_way_back_names_its_commit_and_is_offered_where_there_is_one() {
+        let with = |back: Option<BackView>| seen(&page(ProjectRow { back, ..a_project("attic", "shop") }, vec![]));
+        let kept = BackView { to: Some("0011223344556677889900112233445566778899".into()), kept: vec![] };
+        assert!(with(Some(kept)).contains("[Roll back to 0011223: shop on attic]"));
+        assert!(!with(Some(BackView::default())).contains("Roll back"));
+        assert!(with(None).contains("[Roll back: shop on attic]"), "its host does not say");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub fn run(view: &RunPage, have: Option<&[String]>, viewer: Viewer<'_>) -> Strin
     let changed = changes::of(&view.steps, view.log.as_deref().unwrap_or_default());
     html.add(&changes::section(&changed, &changes_version(run, &view.steps), have));
     html.add(&log::section(view, have));
-    let title = format!("{what} of {} on {}: {}", run.project, run.host, run.state.as_str().replace('_', " "));
+    let title = format!("{what} of {} on {}: {}", run.project, run.host, parts::run_word(run));
     let frame = Frame::Live { menu: "/", viewer };
     if have.is_part() { layout::fragment(&title, &frame, &html) } else { layout::document(&title, &frame, &html) }
 }
@@ -53,12 +53,12 @@ fn changes_version(run: &RunRow, steps: &[StepRow]) -> String {
 fn head(view: &RunPage, what: &str, have: Have<'_>, viewer: Viewer<'_>) -> Html {
     let run = &view.run;
     let (host, project) = (run.host.as_str(), run.project.as_str());
-    let version = version::of(&("head", viewer.form_token, run.state, &run.commit, &view.remote, &view.live, &view.job));
+    let version = version::of(&("head", viewer.form_token, run.state, &run.commit, &view.remote, &view.live, &view.back, &view.job));
     have.part("<div class=\"line\" id=\"head\"", "</div>", &version, || {
         let mut html = Html::new();
         html.raw("<h1>").text(what).raw(" <small>of ");
         html.link(&parts::project_href(host, project), project).raw(" on ").text(host).raw("</small></h1>");
-        html.add(&parts::run_badge(run.state));
+        html.add(&parts::run_badge(run));
         let buttons = buttons(view);
         if !buttons.is_empty() {
             html.raw("<div class=\"line end\" id=\"actions\">").add(&buttons).raw("</div>");
@@ -76,7 +76,7 @@ fn buttons(view: &RunPage) -> Html {
     if run.state == RunState::Running {
         return Html::new();
     }
-    let asks = Asks { host: run.host.as_str(), project: run.project.as_str(), remote: &view.remote, shows_logs: false, back: Back::Project };
+    let asks = Asks { host: run.host.as_str(), project: run.project.as_str(), remote: &view.remote, shows_logs: false, releases: view.back.as_ref(), back: Back::Project };
     let mut html = asks.buttons(run.service.as_ref(), &[(run.action, again_words(run.action))]);
     if let Some(commit) = to_go_back_to(view) {
         html.add(&asks.go_back_to(commit));
@@ -95,7 +95,8 @@ fn to_go_back_to(view: &RunPage) -> Option<&str> {
 fn again_words(action: Action) -> &'static str {
     match action {
         Action::Fetch => "Fetch again",
-        Action::Deploy => "Deploy again",
+        // Not this run's commit, if there is a newer one.
+        Action::Deploy => "Deploy newest commit",
         Action::Restart => "Restart again",
         Action::Stop => "Stop again",
         Action::Start => "Start again",
@@ -139,7 +140,7 @@ fn kind_words(kind: FailureKind) -> &'static str {
         FailureKind::Host => "Something is wrong with the host itself",
         FailureKind::Disk => "The host's disk is full",
         FailureKind::Crash => "It killed the host's daemon again and again",
-        FailureKind::Cancelled => "It was cancelled, or ran past its time limit",
+        FailureKind::Cancelled => "It was cancelled",
     }
 }
 

@@ -161,7 +161,7 @@ mod tests {
     use crate::ask::Back;
 
     fn shown(services: &[ServiceView], remote: &[Action], online: bool) -> String {
-        let asks = Asks { host: "attic", project: "media", remote, shows_logs: true, back: Back::Project };
+        let asks = Asks { host: "attic", project: "media", remote, shows_logs: true, releases: None, back: Back::Project };
         let html = table(services, &[], &asks, online, NOW).into_string();
         assert_well_formed(&html);
         seen(&format!("Skip to content</a>{html}"))
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn hostile_words_change_no_markup() {
         let with = |word: &str| {
-            let asks = Asks { host: "attic", project: "media", remote: Action::ALL, shows_logs: true, back: Back::Containers };
+            let asks = Asks { host: "attic", project: "media", remote: Action::ALL, shows_logs: true, releases: None, back: Back::Containers };
             skeleton(&table(&[hostile_service(word)], &[], &asks, true, NOW).into_string())
         };
         for hostile in HOSTILE {

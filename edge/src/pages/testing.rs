@@ -1,7 +1,7 @@
 //! Views for tests, and what a person sees of a page.
 
 use doorstep_shared::ids::{Action, Cause, JobId, JobState, Name, ProjectState};
-use doorstep_shared::protocol::{BehindView, CommitView, Failure, LiveView, ServiceView};
+use doorstep_shared::protocol::{BackView, BehindView, CommitView, Failure, LiveView, ServiceView};
 use doorstep_shared::time::Timestamp;
 
 use super::Viewer;
@@ -81,10 +81,13 @@ pub fn a_project(host: &str, of: &str) -> ProjectRow {
         shows_logs: true,
         services: vec![],
         behind: None,
+        quarantined: None,
+        back: None,
         remote: Action::ALL.to_vec(),
         jobs: vec![],
         dead: vec![],
         last_run: Some(a_run("r1", "succeeded")),
+        trouble: None,
         recent: vec![],
     }
 }
@@ -156,6 +159,7 @@ pub fn a_run_page(run: RunRow, steps: Vec<StepRow>, log: &[String]) -> RunPage {
         repo: Some("https://github.com/me/shop.git".into()),
         remote: Action::ALL.to_vec(),
         live: Some(COMMIT.into()),
+        back: None,
         job: None,
         delivery: Some("d1".into()),
     }
@@ -343,6 +347,7 @@ pub fn a_fleet() -> FleetView {
         committed: None,
     });
     broker.last_run = Some(a_run("r2", "rolled_back"));
+    broker.trouble.clone_from(&broker.last_run);
     let mut media = a_project("attic", "media");
     (media.state, media.live, media.last_run) = (ProjectState::Degraded, None, None);
     media.address = Some("http://10.0.0.4:8096".into());
@@ -351,7 +356,7 @@ pub fn a_fleet() -> FleetView {
     for (number, job) in shop.jobs.iter_mut().enumerate() {
         job.id = JobId(number as u64);
     }
-    shop.last_run = Some(a_run("r3", "running"));
+    shop.last_run = Some(RunRow { job: Some(JobId(0)), ..a_run("r3", "running") });
     shop.recent = vec![a_run("r3", "running"), a_run("r2", "rolled_back"), a_run("r1", "succeeded")];
     shop.behind = Some(BehindView { behind: 2, ahead: 0, commits: vec![CommitView { commit: "b1".into(), subject: "Count the items".into(), author: "Bo".into(), at: before(60_000) }] });
     let mut far = a_project("cellar", "shop");
@@ -388,7 +393,10 @@ pub fn hostile_project(word: &str) -> ProjectRow {
         jobs: vec![JobRow { reason: Some(word.into()), hint_commit: Some(word.into()), waits_until: Some(Timestamp(u64::MAX)), ..a_job("deploy", "waiting") }],
         dead: vec![JobRow { died: Some(Timestamp(u64::MAX)), hint_commit: Some(word.into()), ..a_dead_job(word) }],
         host_last_seen: Some(Timestamp(u64::MAX)),
+        quarantined: Some(LiveView { release: u64::MAX, commit: word.into(), subject: word.into(), since: Timestamp(0), author: word.into(), committed: None }),
+        back: Some(BackView { to: Some(word.into()), kept: vec![word.into()] }),
         last_run: Some(hostile_run(word)),
+        trouble: Some(hostile_run(word)),
         recent: vec![hostile_run(word)],
         ..a_project("attic", "shop")
     }

@@ -2,13 +2,13 @@
 
 use doorstep_shared::ids::{Action, ProjectState};
 use doorstep_shared::link::Link;
-use doorstep_shared::protocol::{LiveView, ProjectView};
+use doorstep_shared::protocol::{BACK_COMMITS_MAX, BackView, LiveView, ProjectView};
 use doorstep_shared::text::{clean_line, cut};
 use doorstep_shared::time::Timestamp;
 
 use crate::config::Project;
 use crate::identity::Identity;
-use crate::journal::{Journal, Release};
+use crate::journal::{Journal, Release, ReleaseState, to_go_back_to};
 use crate::run::Shared;
 use crate::supervisor::listen_of;
 use crate::usage;
@@ -39,7 +39,7 @@ fn fit(views: &mut [ProjectView]) {
             service.image.clear();
         }),
         |view| view.services.clear(),
-        |view| view.behind = None,
+        |view| (view.behind, view.back) = (None, None),
         |view| {
             view.paths.clear();
             view.reason = None;
@@ -79,7 +79,23 @@ fn view(shared: &Shared, project: &Project) -> Option<ProjectView> {
         shows_logs: project.remote.logs,
         services: shared.supervisor.services(project),
         behind,
+        quarantined: quarantined(&shared.journal, &project.name),
+        back: back(&shared.journal, &project.name),
     })
+}
+
+/// What of a project can be gone back to.
+fn back(journal: &Journal, project: &str) -> Option<BackView> {
+    let releases = journal.releases(project).ok()?;
+    let live = releases.iter().find(|release| release.state == ReleaseState::Live);
+    let is_other = |release: &&Release| live.is_none_or(|live| live.commit != release.commit) && release.may_come_back().is_ok();
+    let mut kept: Vec<String> = Vec::new();
+    for release in releases.iter().rev().filter(is_other) {
+        if !kept.contains(&release.commit) && kept.len() < BACK_COMMITS_MAX {
+            kept.push(release.commit.clone());
+        }
+    }
+    Some(BackView { to: to_go_back_to(&releases, live).map(|release| release.commit.clone()), kept })
 }
 
 /// A release as pages show it.
@@ -128,7 +144,8 @@ pub fn status(shared: &Shared, identity: Option<&Identity>, edge: Option<&str>, 
                     add_usage(shared, view.name.as_str(), services);
                 }
                 object.insert("restarts".to_owned(), restarts.into());
-                object.insert("quarantined".to_owned(), serde_json::json!(quarantined(&shared.journal, view.name.as_str())));
+                // Always there, be it null.
+                object.entry("quarantined").or_insert(serde_json::Value::Null);
                 object.insert("last_run".to_owned(), serde_json::to_value(last_run).unwrap_or_default());
             }
             value
@@ -198,6 +215,8 @@ mod tests {
             shows_logs: false,
             services: vec![service.clone(); services],
             behind: None,
+            quarantined: None,
+            back: None,
         };
         for (projects, services, kept) in [(1, SERVICES_MAX, SERVICES_MAX), (20, 20, 20), (PROJECTS_MAX, SERVICES_MAX, 0)] {
             let mut views = vec![project(services); projects];
@@ -229,6 +248,8 @@ mod tests {
                 shows_logs: false,
                 services: Vec::new(),
                 behind: None,
+                quarantined: None,
+                back: None,
             };
             degrade(&mut view, "the disk is full");
             let why = if state == ProjectState::Running { "the disk is full" } else { "its own" };

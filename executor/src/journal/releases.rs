@@ -74,6 +74,21 @@ impl Release {
         }
     }
 
+    /// May a person make it live again?
+    ///
+    /// # Errors
+    ///
+    /// Why not, in a sentence.
+    pub fn may_come_back(&self) -> std::result::Result<(), String> {
+        let id = self.id;
+        match self.state {
+            ReleaseState::Live => Err(format!("release {id} is live already")),
+            ReleaseState::Pruned => Err(format!("release {id} is not kept any more; its commit is {}", self.commit.get(..7).unwrap_or(&self.commit))),
+            _ if self.live_since.is_none() => Err(format!("release {id} was never live")),
+            ReleaseState::Built | ReleaseState::Previous | ReleaseState::Bad => Ok(()),
+        }
+    }
+
     /// Was it found bad, whatever became of its slot?
     fn is_bad(&self) -> bool {
         self.state == ReleaseState::Bad || self.was_bad

@@ -109,12 +109,7 @@ fn nothing_to_go_back_to(releases: &[Release], live: Option<&Release>) -> String
 /// The release of this number, if it can be gone back to.
 fn named(releases: &[Release], id: u64) -> Result<&Release, String> {
     let release = releases.iter().find(|release| release.id == id).ok_or_else(|| format!("there is no release {id}; `doorstep history` shows what there is"))?;
-    match release.state {
-        ReleaseState::Live => Err(format!("release {id} is live already")),
-        ReleaseState::Pruned => Err(format!("release {id} is not kept any more; its commit is {}", short(&release.commit))),
-        _ if release.live_since.is_none() => Err(format!("release {id} was never live")),
-        ReleaseState::Built | ReleaseState::Previous | ReleaseState::Bad => Ok(release),
-    }
+    release.may_come_back().map(|()| release)
 }
 
 /// The newest release of a commit that can be gone back to. Of several that

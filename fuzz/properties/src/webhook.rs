@@ -69,6 +69,8 @@ fn project(host: &str, name: &str, repo: &str, branch: &str, paths: Vec<String>)
         shows_logs: false,
         services: Vec::new(),
         behind: None,
+        quarantined: None,
+        back: None,
     };
     Some((host.parse().ok()?, view))
 }

@@ -43,6 +43,27 @@ pub struct ProjectView {
     /// it is not known. Since version 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<BehindView>,
+    /// The release of the branch's head, when it was found bad: no event deploys
+    /// it again, only a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<LiveView>,
+    /// What can be gone back to; none: the host does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<BackView>,
+}
+
+/// Most commits of a [`BackView`]: 20 × 43 bytes a project.
+pub const BACK_COMMITS_MAX: usize = 20;
+
+/// The releases that can be made live again, by their commits of 40 hex digits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackView {
+    /// The one that a rollback takes by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// All that can be named, the newest first, at most [`BACK_COMMITS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
 }
 
 /// How a live release stands to its branch, as it was fetched last.

@@ -18,6 +18,7 @@ mod refused;
 mod reports;
 mod services;
 mod sessions;
+mod silent;
 mod tabs;
 
 use std::sync::{Arc, Weak};

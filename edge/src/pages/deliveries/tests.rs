@@ -1,6 +1,6 @@
 use super::super::testing::*;
 use super::*;
-use crate::fares::Silence;
+use crate::fares::{Silence, Unbelieved};
 
 fn page(rows: Vec<DeliveryRow>) -> String {
     deliveries(&DeliveriesView { rows, ..DeliveriesView::default() }, VIEWER)
@@ -95,9 +95,14 @@ fn how_they_fared_is_said_in_numbers() {
         day: Share { stored: 59, refused: 1, missed: 0 },
         week: Share { stored: 10, refused: 0, missed: 0 },
         silence: Some(Silence { from: Timestamp(NOW.0 - 90_000_000), ms: 3_725_900, goes_on: false }),
+        unbelieved: Some(Unbelieved { count: 3, last: Timestamp(NOW.0 - 120_000) }),
     };
     let text = seen(&deliveries(&DeliveriesView { rows: vec![a_delivery("d", "accepted", 5)], fares, ..DeliveriesView::default() }, VIEWER));
     assert!(text.contains("Last 24 hours\n▲ 98.3 % of 60 stored\n1 refused, 0 missed\nLast 7 days\n✓ 100 % of 10 stored\nLongest silence in 7 days\n1 h 2 min\nbegan 1 day ago"), "{text}");
+    let none = seen(&deliveries(&DeliveriesView { fares, ..DeliveriesView::default() }, VIEWER));
+    for text in [text, none] {
+        assert!(text.contains("3 POSTs or more without the right signature in the last 24 hours, the last one 2 min ago: nothing of them is kept."), "{text}");
+    }
 }
 
 #[test]

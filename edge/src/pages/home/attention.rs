@@ -1,7 +1,7 @@
 //! What needs a look, above everything else: a host that is away or takes no
 //! jobs, a project that is not well, a run that ended badly, a job given up.
 
-use doorstep_shared::ids::{ProjectState, RunState};
+use doorstep_shared::ids::ProjectState;
 use doorstep_shared::time::Timestamp;
 
 use super::super::html::{Href, Html};
@@ -21,9 +21,9 @@ pub enum Look<'a> {
     Parked(&'a HostView, &'a str),
     /// A project is failing or degraded.
     Unwell(&'a ProjectRow),
-    /// The last run of a project did not succeed.
+    /// A run of a project went wrong, and was not made good since.
     Ran(&'a ProjectRow, &'a RunRow),
-    /// A job was given up and nothing succeeded since.
+    /// A job was given up, and nothing made that good since.
     Dead(&'a ProjectRow, &'a JobRow),
 }
 
@@ -42,9 +42,8 @@ pub fn of(view: &FleetView) -> Vec<Look<'_>> {
     let is_unwell = |project: &&ProjectRow| project.online && matches!(project.state, ProjectState::Failing | ProjectState::Degraded);
     looks.extend(view.projects.iter().filter(is_unwell).map(Look::Unwell));
     for project in &view.projects {
-        let ran = project.last_run.as_ref().filter(|run| matches!(run.state, RunState::Failed | RunState::RolledBack | RunState::Refused));
         // A job that was given up says what its last run said.
-        looks.extend(ran.map(|run| Look::Ran(project, run)).or_else(|| project.dead.first().map(|job| Look::Dead(project, job))));
+        looks.extend(project.trouble.as_ref().map(|run| Look::Ran(project, run)).or_else(|| project.dead.first().map(|job| Look::Dead(project, job))));
     }
     looks
 }
@@ -128,7 +127,7 @@ fn away(host: &HostView, jobs: usize, now: Timestamp) -> Html {
 fn ran(project: &ProjectRow, run: &RunRow, now: Timestamp) -> Html {
     let mut html = of_project("run", project);
     html.raw("<a href=\"").href(&parts::run_href(run)).raw("\">").text(&job_words(run.action, run.service.as_ref())).raw("</a> ");
-    html.add(&parts::run_badge(run.state));
+    html.add(&parts::run_badge(run));
     if let Some(failure) = &run.failure {
         html.raw(" <span class=\"one\">at ").add(&parts::quote(&failure.step)).raw(": ").add(&parts::quote(&failure.message)).raw("</span>");
     }

@@ -86,6 +86,11 @@ pub fn live(project: &ProjectRow, now: Timestamp) -> Html {
 /// How the live release stands to its branch, where they differ.
 fn branch(project: &ProjectRow) -> Html {
     let mut html = Html::new();
+    if let Some(bad) = &project.quarantined {
+        html.raw("<p><a href=\"").href(&parts::project_href(project.host.as_str(), project.name.as_str())).raw("#behind\"><span class=\"warn\">⊘ ");
+        html.text(parts::short(&bad.commit)).raw(" was bad</span></a></p><p class=\"muted\">not deployed again by itself</p>");
+        return html;
+    }
     let Some(view) = project.behind.as_ref().filter(|view| view.behind > 0 || view.ahead > 0) else { return html };
     html.raw("<p><a href=\"").href(&parts::project_href(project.host.as_str(), project.name.as_str())).raw("#behind\">");
     html.text(&behind::short_words(view)).raw("</a></p>");
@@ -102,7 +107,7 @@ fn last_run(project: &ProjectRow, now: Timestamp) -> Html {
         return html;
     };
     html.raw("<p><a href=\"").href(&parts::run_href(run)).raw("\">").text(&job_words(run.action, run.service.as_ref())).raw("</a> ");
-    html.add(&parts::run_badge(run.state));
+    html.add(&parts::run_badge(run));
     if let Some(failure) = &run.failure {
         html.raw(" at ").add(&parts::quote(&failure.step));
     }

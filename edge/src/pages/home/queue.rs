@@ -1,6 +1,6 @@
 //! What of a project has not ended, and what was given up last.
 
-use doorstep_shared::ids::JobState;
+use doorstep_shared::ids::{JobState, RunState};
 use doorstep_shared::time::Timestamp;
 
 use super::super::html::Html;
@@ -54,6 +54,11 @@ fn job_line(job: &JobRow, count: usize, why: &Html, with_button: bool) -> Html {
     html
 }
 
+/// Has its host begun with it?
+fn is_running(job: &JobRow, project: &ProjectRow) -> bool {
+    project.last_run.iter().chain(&project.recent).any(|run| run.job == Some(job.id) && run.state == RunState::Running)
+}
+
 fn why(job: &JobRow, project: &ProjectRow, now: Timestamp) -> Html {
     let waits = parts::job_waits(job, project.host_last_seen, now);
     if !waits.is_empty() {
@@ -61,7 +66,8 @@ fn why(job: &JobRow, project: &ProjectRow, now: Timestamp) -> Html {
     }
     let words = match (job.state, project.online) {
         (JobState::Leased, false) => Some("host went offline while at it"),
-        (JobState::Leased, true) => job.reason.as_deref().or(Some("under way")),
+        (JobState::Leased, true) if is_running(job, project) => job.reason.as_deref().or(Some("under way")),
+        (JobState::Leased, true) => job.reason.as_deref().or(Some("handed to its host")),
         (JobState::Waiting | JobState::Done | JobState::Dead | JobState::Superseded, _) => job.reason.as_deref(),
     };
     words.map(parts::quote).unwrap_or_default()

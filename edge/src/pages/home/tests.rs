@@ -93,7 +93,7 @@ fn what_needs_a_look_comes_first_and_nothing_else_does() {
     (fleet.projects[0].online, fleet.hosts[0].online) = (false, false);
     let text = seen(&home(&fleet, None, VIEWER));
     assert!(text.contains("one thing needs a look") && text.contains("## Needs a look\nattic ○ offline last seen"), "{text}");
-    fleet.projects = (0..40).map(|n| ProjectRow { last_run: Some(a_run("r", "failed")), ..a_project("attic", &format!("p{n}")) }).collect();
+    fleet.projects = (0..40).map(|n| ProjectRow { trouble: Some(a_run("r", "failed")), ..a_project("attic", &format!("p{n}")) }).collect();
     let text = seen(&home(&fleet, None, VIEWER));
     assert!(text.contains("41 things need a look") && text.contains("and 29 things more below"), "{text}");
 }

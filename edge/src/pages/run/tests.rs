@@ -27,7 +27,7 @@ fn a_run_that_was_rolled_back_says_so_first() {
     assert_eq!(
         seen(&page("r2", "rolled_back", steps, &["", "GET /health -> 500", "<b>not bold</b>"])),
         "Doorstep\nProjects\nContainers\nHosts\nDeliveries\nAudit\nSettings\n[Sign out]\n\
-         # deploy of shop on attic\n↺ rolled back\n[Deploy again: shop on attic]\n\
+         # deploy of shop on attic\n↺ rolled back\n[Deploy newest commit: shop on attic]\n\
          ## The new release was not healthy\n\
          Step check: /health answered 500\n\
          The release that was live before serves again.\n\
@@ -117,11 +117,11 @@ fn a_live_job_can_be_cancelled_and_one_that_ended_asked_for_again() {
     let text = seen(&super::run(&view, None, VIEWER));
     assert!(text.contains("Attempt\nits job is ○ waiting to be tried again") && text.contains("[Cancel"), "{text}");
     view.job = None;
-    assert!(seen(&super::run(&view, None, VIEWER)).contains("[Deploy again: shop on attic]"));
+    assert!(seen(&super::run(&view, None, VIEWER)).contains("[Deploy newest commit: shop on attic]"));
     view.remote.clear();
     assert!(!super::run(&view, None, VIEWER).contains("<form method=\"post\" action=\"/projects"));
     for action in Action::ALL {
-        assert!(again_words(*action).ends_with(" again"));
+        assert!(again_words(*action).ends_with(if *action == Action::Deploy { "newest commit" } else { " again" }));
     }
 }
 
