@@ -66,6 +66,8 @@ pub enum Call {
         host: Name,
         /// Its name.
         project: Name,
+        /// Of its runs only those that are older than this one.
+        before: Option<String>,
     },
     /// One run's page.
     RunPage {

@@ -132,7 +132,10 @@ fn method_name(req: &Request) -> String {
 fn call_of(route: Route, req: &Request, transport: Transport) -> Option<Call> {
     Some(match route {
         Route::Fleet => Call::FleetPage { have: have(req) },
-        Route::Project(host, project) => Call::ProjectPage { host, project },
+        Route::Project(host, project) => match req.query::<call::RunsQuery>() {
+            Ok(query) => Call::ProjectPage { host, project, before: query.before },
+            Err(_) => Call::BadQuery(Client::Page),
+        },
         Route::Run(id) => Call::RunPage { id, have: have(req) },
         Route::Deliveries => match req.query::<call::EventsQuery>() {
             Ok(query) if query.is_good() => Call::DeliveriesPage(query),

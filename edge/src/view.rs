@@ -215,8 +215,12 @@ pub struct RunPage {
 pub struct ProjectPage {
     /// The project.
     pub project: ProjectRow,
-    /// Its newest runs, newest first.
+    /// Its runs, newest first: the newest, or those before a run.
     pub runs: Vec<RunRow>,
+    /// Before which run these are, if they are not the newest.
+    pub before: Option<String>,
+    /// What to ask for with `before` to see older ones, if there are any.
+    pub older: Option<String>,
     /// What its app or its services used lately, while somebody looks.
     pub used: Vec<UsedRow>,
 }

@@ -10,6 +10,7 @@ use doorstep_shared::time::Timestamp;
 use crate::cli::{Exit, Failure, HistoryArgs, failure};
 use crate::clock;
 use crate::journal::{Journal, KEPT_MAX, Release, RunRecord};
+use crate::run::first_line;
 
 /// Longest subject that is shown, in bytes.
 const SUBJECT_BYTES_MAX: usize = 40;
@@ -45,7 +46,7 @@ pub fn run(args: &HistoryArgs, state: &Path) -> Result<Exit, Failure> {
     for run in &runs {
         say!("{}", run_line(run, now));
         if let Some(failure) = &run.failure {
-            let why = failure.message.lines().next().unwrap_or_default();
+            let why = first_line(&failure.message);
             say!("           {}: {}", failure.step, clean_line(why));
         }
     }

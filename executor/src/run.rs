@@ -50,6 +50,14 @@ const DEATHS_MAX: u32 = 3;
 
 /// Lines of the app's output that a failed check shows.
 const LAST_LINES: usize = 20;
+/// What stands between a reason and the lines that follow it.
+const LAST_LINES_FOLLOW: &str = "; its last lines:";
+
+/// A reason where there is room for one line.
+pub fn first_line(message: &str) -> &str {
+    let first = message.lines().next().unwrap_or_default();
+    first.strip_suffix(LAST_LINES_FOLLOW).unwrap_or(first)
+}
 
 /// The step that puts the old release back; that it failed needs a person.
 pub const ROLL_BACK: &str = "roll back";
@@ -291,7 +299,7 @@ impl Runner {
             None => info!(project = self.project.name, run.id = self.record.id, "a run {state}"),
             Some(failure) => {
                 // The rest is what the app or uv printed: the run's log has it.
-                let why = failure.message.lines().next().unwrap_or_default();
+                let why = first_line(&failure.message);
                 warn!(project = self.project.name, run.id = self.record.id, step = failure.step, "a run {state}: {why}");
             }
         }

@@ -59,6 +59,9 @@ async fn going_back_only_switches_and_drops_no_request() {
     assert!(none["run"]["failure"]["message"].as_str().unwrap().contains("no earlier good release"), "{none:#}");
     let seen = project(&shop).await;
     assert!(seen["trouble"].is_null() && seen["dead"].as_array().unwrap().is_empty(), "who asked for it heard it: {seen:#}");
+    let runs = async |before: &str| shop.edge.get(&format!("/api/runs?host=attic&project=shop{before}")).await["runs"].as_array().unwrap().clone();
+    let all = runs("").await;
+    assert_eq!(runs(&format!("&before={}", all[1]["id"].as_str().unwrap())).await, all[2..], "what is older can be asked for");
     shop.serves("1").await;
     let seen = prober.stop().await;
     assert!(seen.good > 0 && seen.failed.is_empty(), "{seen:?}");

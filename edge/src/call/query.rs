@@ -43,6 +43,9 @@ pub struct RunsQuery {
     /// Only of this project.
     #[serde(default)]
     pub project: Option<String>,
+    /// Only older than the run of this id.
+    #[serde(default)]
+    pub before: Option<String>,
     /// At most this many, up to 200.
     #[serde(default)]
     pub limit: Option<u64>,

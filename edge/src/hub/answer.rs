@@ -19,7 +19,7 @@ impl Hub {
         let (by, viewer) = (&by, Viewer { now: now(), form_token: &by.form_token });
         match call {
             Call::FleetPage { have } => reply::page(200, pages::home(&self.fleet()?, have.as_deref(), viewer)),
-            Call::ProjectPage { host, project } => match self.project_page(&host, &project)? {
+            Call::ProjectPage { host, project, before } => match self.project_page(&host, &project, before)? {
                 Some(view) => reply::page(200, pages::project(&view, viewer)),
                 None => missing_page("No host announced a project of this name."),
             },

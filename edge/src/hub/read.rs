@@ -152,17 +152,22 @@ impl Hub {
         Ok(rows.iter().filter_map(|row| row.json(0)).collect())
     }
 
-    pub(super) fn project_page(&self, host: &Name, project: &Name) -> Result<Option<ProjectPage>> {
+    pub(super) fn project_page(&self, host: &Name, project: &Name, before: Option<String>) -> Result<Option<ProjectPage>> {
         let Some(row) = self.project_rows(Some((host, project)))?.pop() else { return Ok(None) };
-        Ok(Some(ProjectPage { project: row, runs: self.runs_of(host, project, LIMIT_DEFAULT)?, used: self.used_of(host, project) }))
+        let query = RunsQuery { host: Some(host.to_string()), project: Some(project.to_string()), before, limit: Some(LIMIT_DEFAULT + 1) };
+        let mut runs = self.runs(&query)?;
+        let has_older = runs.len() as u64 > LIMIT_DEFAULT;
+        runs.truncate(usize::try_from(LIMIT_DEFAULT).unwrap_or(usize::MAX));
+        let older = runs.last().filter(|_| has_older).map(|run| run.id.clone());
+        Ok(Some(ProjectPage { project: row, runs, before: query.before, older, used: self.used_of(host, project) }))
     }
 
     pub(super) fn runs(&self, query: &RunsQuery) -> Result<Vec<RunRow>> {
         let limit = query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
         let (host, project) = (query.host.clone().unwrap_or_default(), query.project.clone().unwrap_or_default());
         let rows = self.store()?.rows(
-            "SELECT body FROM runs WHERE (?1 = '' OR host = ?1) AND (?2 = '' OR project = ?2) ORDER BY id DESC LIMIT ?3",
-            [text(host), text(project), number(limit)],
+            "SELECT body FROM runs WHERE (?1 = '' OR host = ?1) AND (?2 = '' OR project = ?2) AND (?3 = '' OR id < ?3) ORDER BY id DESC LIMIT ?4",
+            [text(host), text(project), text(query.before.clone().unwrap_or_default()), number(limit)],
         )?;
         Ok(rows.iter().filter_map(|row| row.json(0)).collect())
     }

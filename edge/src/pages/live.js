@@ -168,10 +168,11 @@
     for (const [job, { words, of: [host, project] }] of asked) {
       const answer = await fetch(`/api/runs?host=${host}&project=${project}&limit=20`, { cache: "no-store", signal: AbortSignal.timeout(FETCH_MS) }).catch(() => null);
       const run = answer?.ok && (await answer.json()).runs.find((run) => run.job === job);
+      if (run?.state === "running") tell(words + ": under way", false, 0);
       if (!run || run.state === "running") continue;
       asked.delete(job);
       const word = run.failure?.kind === "cancelled" ? "cancelled" : run.state.replace("_", " ");
-      const why = run.failure && word !== "cancelled" ? ": " + run.failure.message.split("\n", 1)[0] : "";
+      const why = run.failure && word !== "cancelled" ? ": " + run.failure.message.split("\n", 1)[0].replace(/; its last lines:$/, "") : "";
       tell(`${words}: ${word}${why}`, run.state !== "succeeded" && word !== "cancelled", 8000);
     }
   };

@@ -41,8 +41,26 @@ pub fn project(view: &ProjectPage, viewer: Viewer<'_>) -> String {
     if project.live.is_some() {
         html.raw("<section id=\"output\"><h2 id=\"printed-name\">Output</h2>").add(&printed(project)).raw("</section>");
     }
-    html.raw("<section id=\"runs\"><h2>Runs</h2>").add(&history::runs(&view.runs, now)).raw("</section>");
+    html.raw("<section id=\"runs\"><h2>Runs</h2>").add(&history::runs(&view.runs, now)).add(&pages(view)).raw("</section>");
     document(&format!("{name} on {host}"), &Frame::Live { menu: "/", viewer }, &html)
+}
+
+/// The ways to newer and older runs.
+fn pages(view: &ProjectPage) -> Html {
+    let mut html = Html::new();
+    if view.before.is_none() && view.older.is_none() {
+        return html;
+    }
+    let href = || parts::project_href(view.project.host.as_str(), view.project.name.as_str());
+    html.raw("<nav class=\"line\" id=\"pages\" aria-label=\"Pages\">");
+    if view.before.is_some() {
+        html.raw("<a href=\"").href(&href().at(&["runs"])).raw("\">Newest</a>");
+    }
+    if let Some(older) = &view.older {
+        html.raw("<a href=\"").href(&href().with("before", older).at(&["runs"])).raw("\">Older</a>");
+    }
+    html.raw("</nav>");
+    html
 }
 
 /// Where the script puts what the app prints; its host keeps that, not the edge.
@@ -121,7 +139,7 @@ mod tests {
     use doorstep_shared::protocol::BackView;
 
     fn page(project: ProjectRow, runs: Vec<RunRow>) -> String {
-        super::project(&ProjectPage { project, runs, used: vec![] }, VIEWER)
+        super::project(&ProjectPage { project, runs, before: None, older: None, used: vec![] }, VIEWER)
     }
 
     #[test]
@@ -151,6 +169,17 @@ mod tests {
              deploy | ↺ rolled back at check: /health answered 500 | 4 min ago | 31 s | push | a1b2c3d\n\
              deploy | ✓ succeeded | 3 min ago | 12.4 s | push | a1b2c3d"
         );
+    }
+
+    #[test]
+    fn the_way_to_older_runs_and_back() {
+        let of = |before: Option<&str>, older: Option<&str>| {
+            let view = ProjectPage { project: a_project("attic", "shop"), runs: vec![a_run("r1", "succeeded")], before: before.map(str::to_owned), older: older.map(str::to_owned), used: vec![] };
+            super::project(&view, VIEWER)
+        };
+        assert!(!of(None, None).contains("id=\"pages\""));
+        let html = of(Some("r9"), Some("r1"));
+        assert!(html.contains("<a href=\"/projects/attic/shop#runs\">Newest</a>") && html.contains("<a href=\"/projects/attic/shop?before=r1#runs\">Older</a>"), "{html}");
     }
 
     #[test]

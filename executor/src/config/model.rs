@@ -84,6 +84,8 @@ pub struct Project {
     pub repo: Repo,
     /// The branch that is followed.
     pub branch: String,
+    /// Where people reach it, as pages show it; none: where it serves on its host.
+    pub url: Option<String>,
     /// Globs: only pushes that touch one of them count. Empty: every push.
     pub paths: Vec<String>,
     /// Absolute. `None`: the caller's default.

@@ -103,6 +103,7 @@ fn body(
         reader.parsed(top, "repo", url::repo)
     });
     let branch = reader.parsed(top_ref, "branch", branch::parse);
+    let address = reader.parsed(top_ref, "url", url::address);
     let paths = reader.list(top_ref, "paths", 1..=PATHS_MAX, glob);
     let data = data(reader, top_ref);
     let token_file = reader.parsed(top_ref, "token_file", file);
@@ -128,6 +129,7 @@ fn body(
         name: read.name.clone(),
         repo: repo?.value,
         branch: branch.map_or_else(|| "main".to_owned(), |found| found.value),
+        url: address.map(|found| found.value),
         paths: paths.unwrap_or_default(),
         data,
         dir: read.dir.as_ref().map(|found| found.value.clone()),

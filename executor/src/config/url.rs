@@ -37,6 +37,11 @@ pub(super) fn health(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Reads where people reach a project; handed back as it was written.
+pub(super) fn address(text: &str) -> Result<String, String> {
+    http(text, "it is shown on pages").map(|_| text.to_owned())
+}
+
 /// Reads where git fetches a project from.
 pub(super) fn repo(text: &str) -> Result<Repo, String> {
     if text.is_empty() || text.starts_with('-') || text.chars().any(char::is_control) {
@@ -188,6 +193,15 @@ fn has_path(url: &Url) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_people_reach_it_is_a_page_without_a_password() {
+        assert_eq!(address("https://shop.home.example/a?b#c").as_deref(), Ok("https://shop.home.example/a?b#c"));
+        for text in ["", "shop.example", "javascript:alert(1)", "https://", "https://ann:secret@shop.example"] {
+            let fault = address(text).unwrap_err();
+            assert!(!fault.contains("secret"), "{fault}");
+        }
+    }
 
     #[test]
     fn an_edge_is_a_plain_url() {

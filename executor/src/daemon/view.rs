@@ -111,6 +111,9 @@ pub fn live_view(release: &Release) -> LiveView {
 }
 
 fn address(shared: &Shared, project: &Project) -> Option<String> {
+    if project.url.is_some() {
+        return project.url.clone();
+    }
     let port = || shared.supervisor.live_process(&project.name)?.port;
     match listen_of(project) {
         Some(listen) => Some(format!("http://{listen}")),

@@ -176,7 +176,7 @@ impl Runner {
                 let more = if changes.truncated { " or more" } else { "" };
                 format!("{} added, {} modified, {} removed{more}", changes.added.len(), changes.modified.len(), changes.removed.len())
             }
-            None => format!("{} entries", check.entries),
+            None => format!("{} {}", check.entries, if check.entries == 1 { "entry" } else { "entries" }),
         };
         self.end(Ok(((), detail)))
     }
@@ -209,7 +209,7 @@ impl Runner {
             Ok::<_, Wrong>(done)
         });
         let done = done.await.map_err(Wrong::host)??;
-        let detail = format!("release {} in slot {slot}: {} files, {} written, {} removed", release.id, done.files, done.written, done.removed);
+        let detail = format!("release {} in slot {slot}: {} file{}, {} written, {} removed", release.id, done.files, if done.files == 1 { "" } else { "s" }, done.written, done.removed);
         Ok((release, detail))
     }
 

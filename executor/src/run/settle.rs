@@ -9,7 +9,7 @@
 use doorstep_shared::ids::{Action, FailureKind, RunState};
 
 use super::steps::Wrong;
-use super::{Fault, Runner};
+use super::{Fault, LAST_LINES_FOLLOW, Runner};
 use crate::clock;
 use crate::config::Health;
 use crate::health::{self, Asked, Place, Verdict};
@@ -68,7 +68,7 @@ impl Runner {
             Verdict::Cancelled => Err(Wrong { kind: FailureKind::Cancelled, message: "it was cancelled".to_owned() }),
             Verdict::Unwell(why) => {
                 let lines = self.shared.supervisor.last_lines(&self.project, release, super::LAST_LINES).await;
-                let message = if lines.is_empty() { why } else { format!("{why}; its last lines:\n{}", lines.join("\n")) };
+                let message = if lines.is_empty() { why } else { format!("{why}{LAST_LINES_FOLLOW}\n{}", lines.join("\n")) };
                 Err(Wrong { kind: FailureKind::Health, message })
             }
         }

@@ -6,7 +6,7 @@ use doorstep_shared::ids::StepState;
 use doorstep_shared::protocol::Report;
 use doorstep_shared::text::cut;
 
-use super::{Fault, Runner};
+use super::{Fault, Runner, first_line};
 use crate::clock;
 use crate::journal::Point;
 
@@ -90,7 +90,7 @@ impl Runner {
                 for line in fault.message.lines() {
                     self.untold.say(line);
                 }
-                let first = fault.message.lines().next().unwrap_or_default().to_owned();
+                let first = first_line(&fault.message).to_owned();
                 self.close(StepState::Failed, &first);
                 self.advance(Vec::new())?;
                 Err(fault)

@@ -240,3 +240,12 @@ fn a_token_file_without_use_is_a_warning() {
     assert_eq!(config.warnings.len(), 1);
     assert!(config.warnings[0].contains("the project shop"));
 }
+
+#[test]
+fn where_people_reach_a_project_may_be_said() {
+    let of = |line: &str| read(&format!("{SHOP}{line}"));
+    assert_eq!(of("url = \"https://shop.example\"").unwrap().projects["shop"].url.as_deref(), Some("https://shop.example"));
+    assert_eq!(of("").unwrap().projects["shop"].url, None);
+    let faults = of("url = \"shop.example\"").unwrap_err();
+    assert!(faults[0].contains("https://"), "{faults:?}");
+}

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use doorstep_shared::ids::{ContainerHealth, FailureKind};
 
 use super::super::steps::Wrong;
-use super::super::{Fault, LAST_LINES, Runner};
+use super::super::{Fault, LAST_LINES, LAST_LINES_FOLLOW, Runner};
 use crate::compose::judge::{Judged, Known, judge};
 use crate::compose::{Container, Engine, Stack, stacks};
 use crate::config::{Health, Probe};
@@ -214,7 +214,7 @@ impl Runner {
                     return Err(Wrong { kind: FailureKind::Network, message: format!("the Docker engine went away meanwhile: {why}") });
                 }
                 let lines = self.last_words(&why).await;
-                let message = if lines.is_empty() { why } else { format!("{why}; its last lines:\n{}", lines.join("\n")) };
+                let message = if lines.is_empty() { why } else { format!("{why}{LAST_LINES_FOLLOW}\n{}", lines.join("\n")) };
                 Err(Wrong { kind: FailureKind::Health, message })
             }
         }
