@@ -19,10 +19,10 @@ pub struct Asset {
     pub text: &'static str,
 }
 
-/// A file, with a name that is made when this is compiled.
+/// A file made of these, with a name that is made when this is compiled.
 macro_rules! asset {
-    ($stem:literal, $extension:literal, $kind:literal) => {{
-        const TEXT: &str = include_str!(concat!($stem, ".", $extension));
+    ($stem:literal, $extension:literal, $kind:literal, $($file:literal),+) => {{
+        const TEXT: &str = concat!($(include_str!($file)),+);
         const NAME: [u8; $stem.len() + $extension.len() + HASH_DIGITS + 2] = hashed($stem, TEXT, $extension);
         Asset {
             name: match std::str::from_utf8(&NAME) {
@@ -37,9 +37,9 @@ macro_rules! asset {
 }
 
 /// How the pages look.
-pub static STYLE: Asset = asset!("style", "css", "text/css; charset=utf-8");
-/// What keeps an open page true.
-pub static LIVE: Asset = asset!("live", "js", "text/javascript; charset=utf-8");
+pub static STYLE: Asset = asset!("style", "css", "text/css; charset=utf-8", "style.css");
+/// What keeps an open page true, and the tools of a log.
+pub static LIVE: Asset = asset!("live", "js", "text/javascript; charset=utf-8", "live.js", "log.js");
 
 /// The file of this name, and whether the name has its hash.
 #[must_use]
