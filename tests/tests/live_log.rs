@@ -71,7 +71,7 @@ async fn a_line_is_seen_while_its_step_goes_on() {
     told(&shop, &pushed, "two of").await;
     println!("a line was at the edge {} ms after it was printed, at most", begun.elapsed().as_millis());
     let runs = shop.newest_runs(1).await;
-    assert_eq!(runs[0]["state"], "running");
+    assert_eq!((&runs[0]["state"], &runs[0]["commit"]), (&json!("running"), &json!(pushed.commit)), "the fetch knows it");
     let id = runs[0]["id"].as_str().unwrap().to_owned();
     let part = shop.edge.api("GET", &format!("/api/runs/{id}/log?format=html&after=0")).await.text();
     assert!(part.contains("<li><span class=\"c1\">one of "), "{part}");

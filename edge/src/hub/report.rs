@@ -24,6 +24,8 @@ use crate::view::{RunRow, StepRow};
 
 /// Steps of one run that are kept.
 const STEPS_MAX: u16 = 100;
+/// Longest name of a commit, in bytes.
+const COMMIT_BYTES_MAX: usize = 64;
 /// Longest id of a run, in bytes.
 const RUN_ID_BYTES_MAX: usize = 64;
 
@@ -44,6 +46,17 @@ struct Run {
     log_bytes: u64,
     is_changed: bool,
     has_more_log: bool,
+}
+
+impl Run {
+    /// A step names its commit: nearly always the one that is known already, and
+    /// then the row is not written for it.
+    fn is_about(&mut self, commit: Option<String>) {
+        let commit = commit.map(|commit| line(&commit, COMMIT_BYTES_MAX));
+        if commit.is_some() && commit != self.row.commit {
+            (self.row.commit, self.is_changed) = (commit, true);
+        }
+    }
 }
 
 impl Told {
@@ -148,8 +161,10 @@ impl Hub {
                 let row = RunRow { id: run, host: host.clone(), project, job, attempt, action, service, cause, state, started: at, ended, commit, failure };
                 self.begin_run(row, told, memory, turn)
             }
-            Report::Step { run, index, name, state, at, duration_ms, detail } => {
-                if index >= STEPS_MAX || self.run_of(host, &run, told)?.is_none() {
+            Report::Step { run, index, name, state, at, duration_ms, detail, commit } => {
+                let Some(of) = self.run_of(host, &run, told)? else { return Ok(()) };
+                of.is_about(commit);
+                if index >= STEPS_MAX {
                     return Ok(());
                 }
                 let row = StepRow { name: line(&name, 64), state, at, duration_ms, detail: line(&detail, 1_024) };
@@ -172,7 +187,7 @@ impl Hub {
                 if let Some(run) = self.run_of(host, &run, told)? {
                     run.row.state = state;
                     run.row.ended = Some(at);
-                    run.row.commit = commit.map(|commit| line(&commit, 64));
+                    run.row.commit = commit.map(|commit| line(&commit, COMMIT_BYTES_MAX));
                     run.row.failure.clone_from(&failure);
                     run.is_changed = true;
                 }

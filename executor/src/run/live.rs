@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn a_step_ended() -> Report {
-        Report::Step { run: "r".into(), index: 0, name: "sync".into(), state: StepState::Succeeded, at: Timestamp(1), duration_ms: Some(1), detail: String::new() }
+        Report::Step { run: "r".into(), index: 0, name: "sync".into(), state: StepState::Succeeded, at: Timestamp(1), duration_ms: Some(1), detail: String::new(), commit: None }
     }
 
     /// The lines of these reports, and `|` for every other report.

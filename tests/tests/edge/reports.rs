@@ -30,7 +30,7 @@ pub fn started(run: &str, project: &str, grant: Option<&Grant>) -> Report {
 /// A step of it.
 pub fn step(run: &str, index: u16, name: &str, state: StepState) -> Report {
     let (name, detail) = (name.into(), format!("{name} it"));
-    Report::Step { run: run.into(), index, name, state, at: Timestamp(AT + 1), duration_ms: Some(12), detail }
+    Report::Step { run: run.into(), index, name, state, at: Timestamp(AT + 1), duration_ms: Some(12), detail, commit: None }
 }
 
 /// Lines of its log.
@@ -91,6 +91,38 @@ async fn a_run_is_shown_as_it_happens() {
     let page = edge.request("GET", "/runs/told-1", &[("cookie", &cookie)], "").await;
     assert_eq!(page.status, 200);
     assert!(!page.text().contains("<b>bold"), "a log is text, never markup");
+}
+
+/// A step that names the commit of its run.
+fn step_about(run: &str, index: u16, about: &str) -> Report {
+    let mut step = step(run, index, "fetch", StepState::Succeeded);
+    if let Report::Step { commit, .. } = &mut step {
+        *commit = Some(about.to_owned());
+    }
+    step
+}
+
+#[tokio::test]
+async fn a_run_under_way_names_its_commit_as_soon_as_a_step_does() {
+    let edge = shared_edge().await;
+    let (mut session, grant) = granted(&edge, "about").await;
+    let commit = async || edge.get("/api/runs/about-1").await["run"]["commit"].clone();
+    session.report(started("about-1", "about", Some(&grant))).await;
+    session.report(step("about-1", 0, "fetch", StepState::Started)).await;
+    assert_eq!(commit().await, json!(null));
+    let (known, long) = ("ab".repeat(20), "\u{1b}[31m".to_owned() + &"f".repeat(3_000));
+    session.report(step_about("about-1", 0, &known)).await;
+    assert_eq!(commit().await, json!(known));
+    // A host of an older version says no more of it, and it stays known.
+    session.report(step("about-1", 1, "build", StepState::Started)).await;
+    assert_eq!(commit().await, json!(known));
+    session.report(step_about("about-1", 2, &long)).await;
+    assert_eq!(commit().await, json!("f".repeat(64)), "whatever a host says is made fit");
+    // Steps past those that are kept name it too.
+    session.report(step_about("about-1", 5_000, &known)).await;
+    assert_eq!(commit().await, json!(known));
+    let runs = edge.get("/api/runs?host=about&project=about").await;
+    assert_eq!((&runs["runs"][0]["commit"], &runs["runs"][0]["state"]), (&json!(known), &json!("running")));
 }
 
 #[tokio::test]
