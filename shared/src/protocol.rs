@@ -39,7 +39,8 @@ pub const VERSION_MIN: u16 = 1;
 pub const FRAME_BYTES_MAX: usize = 256 * 1024;
 /// Most text of one log report, in bytes.
 pub const LOG_BYTES_MAX: usize = 32 * 1024;
-/// Most text a run may log in all, in bytes; the rest is dropped and said.
+/// Most text of a run's log that an edge keeps, in bytes as
+/// [`log_cost`](crate::run_log::log_cost) counts; what comes later is dropped and said.
 pub const RUN_LOG_BYTES_MAX: usize = 1024 * 1024;
 /// How long a host shows what an app prints after it was asked to; who goes on
 /// watching asks again in time.

@@ -12,13 +12,14 @@ use doorstep_shared::colour::coloured_line;
 use doorstep_shared::ids::{FailureKind, JobId, Name, RunState, ServiceName};
 use doorstep_shared::protocol::{Failure, Holding, MESSAGE_BYTES_MAX, RUN_LOG_BYTES_MAX, Report, ToExecutor};
 use doorstep_shared::queue::{Input, Verdict};
+use doorstep_shared::run_log::log_cost;
 use doorstep_shared::text::{clean_line, cut};
 use worker::{Result, WebSocket};
 
 use super::sockets::{attachment, is_open};
 use super::{Hub, Memory, turn::Turn};
 use crate::followed::Key;
-use crate::kept::{Kept, log_cost};
+use crate::kept::{Kept, that_fit};
 use crate::store::{Statement, json, number, text};
 use crate::view::{RunRow, StepRow};
 
@@ -235,11 +236,13 @@ impl Hub {
 }
 
 fn store_log(run: &mut Run, lines: &[String], kept: &mut Kept, turn: &mut Turn) -> Result<()> {
-    if run.log_bytes >= RUN_LOG_BYTES_MAX as u64 {
+    let room = (RUN_LOG_BYTES_MAX as u64).saturating_sub(run.log_bytes);
+    if room == 0 {
         return Ok(());
     }
     // In the form that pages read, whatever the host calls clean.
     let lines: Vec<String> = lines.iter().map(|text| coloured_line(text)).collect();
+    let lines = that_fit(lines, room, run.row.project.as_str(), &run.row.id);
     let bytes = log_cost(&lines);
     if !kept.add_log(bytes) {
         return Ok(());

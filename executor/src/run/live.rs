@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::log::RunLog;
+use crate::journal::Told;
 
 /// How long a line waits for others, so that what is printed at once is one
 /// report. A step that ends sooner tells its lines with its end, as it would
@@ -127,6 +128,18 @@ impl Untold {
         all
     }
 
+    /// The same with the end of a log of which only the beginning was told. Nothing
+    /// is said after this.
+    pub fn finish(&self) -> Vec<Report> {
+        self.inner.borrow_mut().log.end();
+        self.take()
+    }
+
+    /// What of the log is told once all that was taken is written.
+    pub fn told(&self) -> Told {
+        self.inner.borrow().log.told()
+    }
+
     /// This could not be written yet, and is before all that was said since.
     pub fn put_back(&self, mut before: Vec<Report>) {
         let mut inner = self.inner.borrow_mut();
@@ -146,7 +159,8 @@ impl Untold {
             // Meanwhile a row may have taken them, or a report come before them.
             if self.due().is_some_and(|due| due <= Instant::now()) {
                 let lines = self.take();
-                if !write(&lines) {
+                // Of a long log nothing is told before its end.
+                if !lines.is_empty() && !write(&lines) {
                     self.put_back(lines);
                 }
             }
@@ -172,7 +186,7 @@ mod tests {
     type Told = Vec<(u128, usize)>;
 
     fn untold(dir: &tempfile::TempDir) -> Untold {
-        Untold::new(RunLog::open(dir.path(), "shop", "r", Redactor::default()).unwrap())
+        Untold::new(RunLog::open(dir.path(), "shop", "r", Redactor::default(), crate::journal::Told::default()).unwrap())
     }
 
     fn a_step_ended() -> Report {

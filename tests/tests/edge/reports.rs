@@ -284,13 +284,27 @@ async fn a_log_ends_at_its_limit() {
     let edge = shared_edge().await;
     let mut session = edge.enrolled("chatty").await.connect(&[project("chatty", "chatty/shop")]).await;
     session.report(started("chatty-1", "chatty", None)).await;
-    let line = "x".repeat(30_000);
+    // A line that is longer is cut.
+    let line = "x".repeat(4_000);
     for _ in 0..60 {
-        session.report(log("chatty-1", &[&line])).await;
+        session.report(log("chatty-1", &[line.as_str(); 8])).await;
     }
-    let kept = edge.api("GET", "/api/runs/chatty-1/log").await;
-    assert_eq!(kept.status, 200);
-    assert!(kept.body.len() < 1_200_000, "{} bytes are kept of 1,800,000", kept.body.len());
+    let kept = edge.get("/api/runs/chatty-1/log").await;
+    let (last, lines) = kept["lines"].as_array().unwrap().split_last().unwrap();
+    assert!((250..270).contains(&lines.len()), "{} lines are kept of 480", lines.len());
+    assert!(lines.iter().all(|kept| *kept == json!(line)), "each of them whole");
+    assert!(last.as_str().unwrap().contains("`doorstep logs chatty --run chatty-1`"), "{last}");
+    // Who follows it comes to its end.
+    let (mut after, mut followed) = (0, 0);
+    loop {
+        let part = edge.get(&format!("/api/runs/chatty-1/log?after={after}")).await;
+        followed += part["lines"].as_array().unwrap().len();
+        after = part["next"].as_u64().unwrap();
+        if part["more"] != true {
+            break;
+        }
+    }
+    assert_eq!(followed, lines.len() + 1);
     session.report(outcome("chatty-1", None, RunState::Succeeded, None)).await;
     assert_eq!(edge.get("/api/runs/chatty-1").await["run"]["state"], "succeeded");
 }
