@@ -263,7 +263,8 @@ mod tests {
         assert!((380..=406).contains(&told.len()), "{} in half an hour", told.len());
         assert!(told.iter().filter(|(at, _)| *at <= 20_000).all(|(_, lines)| *lines <= 11), "within a second: {told:?}");
         assert!(told.iter().all(|(_, lines)| *lines <= 51), "within five seconds: {told:?}");
-        // The next step begins anew.
+        // The next step begins anew; what the last one left may be told at once, and
+        // its own last lines as it ends.
         untold.begin_step();
         let told = telling(&untold, async {
             for _ in 0..20 {
@@ -271,7 +272,8 @@ mod tests {
                 tokio::time::sleep(100 * MS).await;
             }
         });
-        assert!((3..=4).contains(&told.await.len()));
+        let told = told.await;
+        assert!((3..=5).contains(&told.len()), "{told:?}");
     }
 
     #[tokio::test(start_paused = true)]
