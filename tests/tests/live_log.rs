@@ -164,6 +164,24 @@ async fn the_end_of_a_long_log_outlives_the_daemon() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_long_log_comes_once_wherever_the_daemon_dies() {
+    for side in ["before", "after"] {
+        let mut shop = Shop::found(long_terms()).await;
+        shop.host.use_binary(&Tools::crash_build());
+        shop.host.set("DOORSTEP_CRASH_AT", format!("end#1:{side}"));
+        shop.host.run_online(&shop.edge).await;
+        open(&shop, "open");
+        let pushed = shop.push(&App::quick("1")).await;
+        wait::until(&format!("the daemon to die {side} the end"), async || shop.host.has_died(), |has| *has).await;
+        shop.host.set("DOORSTEP_CRASH_AT", "");
+        shop.host.run();
+        let run = shop.ended(&pushed).await;
+        let (head, tail) = two_parts(&mut shop, &run).await;
+        is_whole(&head, &tail);
+    }
+}
+
+#[tokio::test]
 async fn a_line_that_was_told_outlives_the_daemon_and_comes_once() {
     let mut shop = Shop::found(terms()).await;
     shop.host.run_online(&shop.edge).await;
