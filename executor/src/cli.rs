@@ -178,9 +178,9 @@ pub struct LogsArgs {
     /// The log of this run instead of the app's own
     #[arg(long, conflicts_with = "process")]
     pub run: Option<String>,
-    /// Lines from the end
-    #[arg(short = 'n', long, default_value_t = 200)]
-    pub lines: usize,
+    /// Lines from the end [default: 200; of a run: all]
+    #[arg(short = 'n', long)]
+    pub lines: Option<usize>,
 }
 
 /// How the program ends.

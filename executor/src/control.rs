@@ -371,7 +371,7 @@ mod tests {
         let mut ended = RunEnd { state: Some(state), is_stuck: false };
         if let Some(name) = failed_step {
             let at = doorstep_shared::time::Timestamp(0);
-            ended.note(&Report::Step { run: "r".into(), index: 0, name: name.to_string(), state: StepState::Failed, at, duration_ms: None, detail: String::new() });
+            ended.note(&Report::Step { run: "r".into(), index: 0, name: name.to_string(), state: StepState::Failed, at, duration_ms: None, detail: String::new(), commit: None });
         }
         ended
     }

@@ -353,7 +353,10 @@ impl Daemon {
         match what {
             // Reports of a host without an edge are for its own log alone.
             Wake::Posted { seq: 0, .. } => {}
-            Wake::Posted { seq, report } => self.give(Input::Post { seq, report }),
+            Wake::Posted { seq, report } => {
+                self.announce_before(&report);
+                self.give(Input::Post { seq, report });
+            }
             Wake::RunEnded(project) => {
                 self.running.remove(&project);
                 // A run that found no room ends, and the next must not begin.
@@ -486,7 +489,8 @@ impl Daemon {
                 self.rounds.soon(clock::steady().0);
                 // The disks may have turned since the hello.
                 self.say_parked();
-                self.announce();
+                // A run may have ended since, and its reports follow.
+                self.announce_now();
             }
             Output::Refused { refusal, message } => {
                 // An edge that may be mended is dialled again, and refuses again.

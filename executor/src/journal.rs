@@ -29,7 +29,7 @@ use crate::disk::{self, Ballast};
 pub(crate) use grants::HELD_MAX;
 pub use processes::ProcessRow;
 pub use releases::{Release, ReleaseState, to_go_back_to};
-pub use runs::{Goal, Point, RunRecord};
+pub use runs::{Goal, Point, RunRecord, Told};
 
 /// Ended runs, grants and releases that are kept of each project.
 pub const KEPT_MAX: u32 = 200;

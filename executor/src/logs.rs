@@ -1,7 +1,7 @@
 //! What apps and runs printed: files on the host, and the verb that shows them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub const APP_LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Log files of one project that are kept: those of its last runs and releases.
 /// The live release's is kept in any case: its app may have been quiet for long.
 const LOGS_KEPT: usize = 100;
+/// Lines that are shown of a log's end; a run's log is shown whole.
+const LINES: usize = 200;
 /// What is kept of a log that is cut.
 const CUT_KEPT_BYTES: u64 = 4 * 1024 * 1024;
 /// Most that is read from the end of a log to find its last lines.
@@ -161,10 +163,12 @@ pub async fn run(args: &LogsArgs, state: &Path) -> Result<Exit, Failure> {
     let mut out = io::stdout();
     // What is printed meanwhile is for those who follow.
     let end = std::fs::metadata(&path).map_or(u64::MAX, |found| found.len());
-    for line in tail_to(&path, args.lines, end) {
-        if print(&mut out, &line).is_err() {
-            return Ok(Exit::Ok);
-        }
+    let printed = match args.lines {
+        None if args.run.is_some() => print_all(&mut out, &path, end),
+        lines => tail_to(&path, lines.unwrap_or(LINES), end).iter().try_for_each(|line| print(&mut out, line)),
+    };
+    if printed.is_err() {
+        return Ok(Exit::Ok);
     }
     if args.follow {
         // A run has one log; what is live may be another release soon.
@@ -191,14 +195,14 @@ fn unit_of(journal: &Journal, project: &str) -> anyhow::Result<Option<Unit>> {
 /// Becomes what shows the host's journal of a unit.
 fn journal_of(unit: &Unit, args: &LogsArgs) -> Result<Exit, Failure> {
     use std::os::unix::process::CommandExt;
-    let (program, words) = unit.journal(args.lines, args.follow);
+    let (program, words) = unit.journal(args.lines.unwrap_or(LINES), args.follow);
     let fault = std::process::Command::new(program).args(words).exec();
     Err(failure(Exit::Error, format!("`{program}` does not start: {fault}")))
 }
 
 /// Shows what the services of a compose project print.
 async fn services_of(project: &str, args: &LogsArgs) -> Result<Exit, Failure> {
-    let shown = Shown { service: args.service.as_ref().map(ServiceName::as_str), lines: args.lines, since: args.since, follow: args.follow };
+    let shown = Shown { service: args.service.as_ref().map(ServiceName::as_str), lines: args.lines.unwrap_or(LINES), since: args.since, follow: args.follow };
     let (engine, print) = (Engine::of_environment(), |line: &str| print(&mut io::stdout(), line));
     let read = if args.follow { follow_services(&engine, project, &shown, print).await } else { printed::show(&engine, project, &shown, print).await };
     let found = read.context("the logs cannot be read")?;
@@ -210,6 +214,15 @@ async fn services_of(project: &str, args: &LogsArgs) -> Result<Exit, Failure> {
 }
 
 /// A reader that went away (`| head`) ends us without a fuss.
+/// Prints the first bytes of a log, as long as it is.
+fn print_all(out: &mut impl Write, path: &Path, end: u64) -> io::Result<()> {
+    let mut out = io::BufWriter::new(out);
+    for line in io::BufReader::new(File::open(path)?.take(end)).split(b'\n') {
+        writeln!(out, "{}", clean_line(&String::from_utf8_lossy(&line?)))?;
+    }
+    out.flush()
+}
+
 fn print(out: &mut impl Write, line: &str) -> io::Result<()> {
     writeln!(out, "{line}")?;
     out.flush()

@@ -18,6 +18,7 @@ mod settle;
 mod stack;
 mod steps;
 mod sync;
+mod tail;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -37,7 +38,7 @@ use crate::config::{Config, Project};
 use crate::daemon::Wake;
 use crate::disk;
 use crate::git::Web;
-use crate::journal::{Goal, Journal, Point, RunRecord};
+use crate::journal::{Goal, Journal, Point, RunRecord, Told};
 use crate::redact::Redactor;
 use crate::standing::Standings;
 use crate::supervisor::Supervisor;
@@ -170,6 +171,7 @@ impl Request {
             forgiven: 0,
             to: self.to.clone(),
             service: self.service.clone(),
+            told: Told::default(),
             steps: 0,
             commit: None,
             failure: None,
@@ -211,16 +213,16 @@ impl Runner {
     pub fn of(shared: Rc<Shared>, record: RunRecord, cancel: Cancel) -> Result<Self> {
         let project = shared.config.projects.get(&record.project).cloned();
         let project = project.ok_or_else(|| anyhow::anyhow!("{} is not in the host's file", record.project))?;
-        let log = RunLog::open(&shared.state, &project.name, &record.id, redactor(&shared, &project))?;
+        let log = RunLog::open(&shared.state, &project.name, &record.id, redactor(&shared, &project), record.told)?;
         let untold = Rc::new(Untold::new(log));
         Ok(Self { shared, project, record, cancel, untold, step: None, stamp: None, restoring: false, engine_missed: Rc::default() })
     }
 
     /// Carries the run out; when this returns, its outcome is in the journal.
     pub async fn run(mut self) -> RunState {
-        let (shared, untold) = (Rc::clone(&self.shared), Rc::clone(&self.untold));
+        let (shared, untold, id) = (Rc::clone(&self.shared), Rc::clone(&self.untold), self.record.id.clone());
         let write = |lines: &[Report]| {
-            let written = shared.journal.tell_lines(lines);
+            let written = shared.journal.tell_lines(&id, untold.told(), lines);
             written.map(|numbered| shared.tell(numbered)).is_ok()
         };
         let outcome = tokio::select! {
@@ -303,7 +305,7 @@ impl Runner {
                 warn!(project = self.project.name, run.id = self.record.id, step = failure.step, "a run {state}: {why}");
             }
         }
-        let mut reports = self.untold.take();
+        let mut reports = self.untold.finish();
         reports.push(Report::Outcome {
             run: self.record.id.clone(),
             job: self.record.job,
@@ -350,6 +352,7 @@ impl Runner {
     /// Writes how far the run has come, with reports.
     fn advance(&mut self, mut reports: Vec<Report>) -> Result<(), Fault> {
         let before = self.untold.take();
+        self.record.told = self.untold.told();
         let mut all = before.clone();
         all.append(&mut reports);
         match self.shared.journal.advance(&self.record, all) {

@@ -14,6 +14,7 @@ pub mod link;
 pub mod paths;
 pub mod protocol;
 pub mod queue;
+pub mod run_log;
 pub mod source;
 pub mod text;
 pub mod time;

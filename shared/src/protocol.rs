@@ -21,8 +21,8 @@ use crate::time::Timestamp;
 
 /// The version this build speaks; either end understands those before too.
 ///
-/// 5 adds to 4: a grant to roll back that names the commit to go back to, and the
-/// `service` of a run that began.
+/// 5 adds to 4: a grant to roll back that names the commit to go back to, the
+/// `service` of a run that began, and the `commit` of a step.
 /// 4 adds to 3: `measure` and `used`, who wrote the live commit and when, how the
 /// live release stands to its branch, and since when a host and its daemon run.
 /// 3 adds to 2: a grant that names a `service`, and the `services` of a project.
@@ -39,7 +39,8 @@ pub const VERSION_MIN: u16 = 1;
 pub const FRAME_BYTES_MAX: usize = 256 * 1024;
 /// Most text of one log report, in bytes.
 pub const LOG_BYTES_MAX: usize = 32 * 1024;
-/// Most text a run may log in all, in bytes; the rest is dropped and said.
+/// Most text of a run's log that an edge keeps, in bytes as
+/// [`log_cost`](crate::run_log::log_cost) counts; what comes later is dropped and said.
 pub const RUN_LOG_BYTES_MAX: usize = 1024 * 1024;
 /// How long a host shows what an app prints after it was asked to; who goes on
 /// watching asks again in time.
@@ -348,6 +349,9 @@ pub enum Report {
         /// What is worth knowing, in a line.
         #[serde(default)]
         detail: String,
+        /// The commit that the run is about, once known. Since version 5.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<String>,
     },
     /// Lines of the run's log, already cleaned. A line may have colours, in the
     /// form of [`colour`](crate::colour); an older hub takes them out, and an older

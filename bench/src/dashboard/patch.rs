@@ -55,7 +55,7 @@ fn versions(page: &str) -> String {
 
 fn step(index: u16, name: &str) -> Report {
     let detail = "3f2a91c Ask for the address once (31 objects, 12.4 KB)".to_owned();
-    Report::Step { run: RUN.to_owned(), index, name: name.to_owned(), state: StepState::Succeeded, at: Timestamp(1), duration_ms: Some(12), detail }
+    Report::Step { run: RUN.to_owned(), index, name: name.to_owned(), state: StepState::Succeeded, at: Timestamp(1), duration_ms: Some(12), detail, commit: None }
 }
 
 /// The body.

@@ -417,6 +417,7 @@ fn steps(run: &str, at: Timestamp) -> Vec<Report> {
         at,
         duration_ms,
         detail: String::new(),
+        commit: None,
     };
     let both = |it: (u16, &&str)| [step((it.0, it.1), StepState::Started, None), step(it, StepState::Succeeded, Some(12))];
     (0u16..).zip(&STEPS).flat_map(|(index, name)| both((index, name))).collect()

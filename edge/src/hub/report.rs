@@ -12,18 +12,21 @@ use doorstep_shared::colour::coloured_line;
 use doorstep_shared::ids::{FailureKind, JobId, Name, RunState, ServiceName};
 use doorstep_shared::protocol::{Failure, Holding, MESSAGE_BYTES_MAX, RUN_LOG_BYTES_MAX, Report, ToExecutor};
 use doorstep_shared::queue::{Input, Verdict};
+use doorstep_shared::run_log::log_cost;
 use doorstep_shared::text::{clean_line, cut};
 use worker::{Result, WebSocket};
 
 use super::sockets::{attachment, is_open};
 use super::{Hub, Memory, turn::Turn};
 use crate::followed::Key;
-use crate::kept::{Kept, log_cost};
+use crate::kept::{Kept, that_fit};
 use crate::store::{Statement, json, number, text};
 use crate::view::{RunRow, StepRow};
 
 /// Steps of one run that are kept.
 const STEPS_MAX: u16 = 100;
+/// Longest name of a commit, in bytes.
+const COMMIT_BYTES_MAX: usize = 64;
 /// Longest id of a run, in bytes.
 const RUN_ID_BYTES_MAX: usize = 64;
 
@@ -44,6 +47,17 @@ struct Run {
     log_bytes: u64,
     is_changed: bool,
     has_more_log: bool,
+}
+
+impl Run {
+    /// A step names its commit: nearly always the one that is known already, and
+    /// then the row is not written for it.
+    fn is_about(&mut self, commit: Option<String>) {
+        let commit = commit.map(|commit| line(&commit, COMMIT_BYTES_MAX));
+        if commit.is_some() && commit != self.row.commit {
+            (self.row.commit, self.is_changed) = (commit, true);
+        }
+    }
 }
 
 impl Told {
@@ -148,8 +162,10 @@ impl Hub {
                 let row = RunRow { id: run, host: host.clone(), project, job, attempt, action, service, cause, state, started: at, ended, commit, failure };
                 self.begin_run(row, told, memory, turn)
             }
-            Report::Step { run, index, name, state, at, duration_ms, detail } => {
-                if index >= STEPS_MAX || self.run_of(host, &run, told)?.is_none() {
+            Report::Step { run, index, name, state, at, duration_ms, detail, commit } => {
+                let Some(of) = self.run_of(host, &run, told)? else { return Ok(()) };
+                of.is_about(commit);
+                if index >= STEPS_MAX {
                     return Ok(());
                 }
                 let row = StepRow { name: line(&name, 64), state, at, duration_ms, detail: line(&detail, 1_024) };
@@ -172,7 +188,7 @@ impl Hub {
                 if let Some(run) = self.run_of(host, &run, told)? {
                     run.row.state = state;
                     run.row.ended = Some(at);
-                    run.row.commit = commit.map(|commit| line(&commit, 64));
+                    run.row.commit = commit.map(|commit| line(&commit, COMMIT_BYTES_MAX));
                     run.row.failure.clone_from(&failure);
                     run.is_changed = true;
                 }
@@ -220,11 +236,13 @@ impl Hub {
 }
 
 fn store_log(run: &mut Run, lines: &[String], kept: &mut Kept, turn: &mut Turn) -> Result<()> {
-    if run.log_bytes >= RUN_LOG_BYTES_MAX as u64 {
+    let room = (RUN_LOG_BYTES_MAX as u64).saturating_sub(run.log_bytes);
+    if room == 0 {
         return Ok(());
     }
     // In the form that pages read, whatever the host calls clean.
     let lines: Vec<String> = lines.iter().map(|text| coloured_line(text)).collect();
+    let lines = that_fit(lines, room, run.row.project.as_str(), &run.row.id);
     let bytes = log_cost(&lines);
     if !kept.add_log(bytes) {
         return Ok(());

@@ -1,15 +1,15 @@
 //! One run as it was reported: its steps, its log in parts, what is known around it.
 //!
 //! A log grows at its end only, and each of its rows stands where the ones before
-//! it end, counted as in [`kept`](crate::kept). So a reader who says where it
+//! it end, counted as in [`run_log`](doorstep_shared::run_log). So a reader who says where it
 //! stands is told the rest and nothing twice.
 
 use doorstep_shared::ids::{Cause, JobId};
+use doorstep_shared::run_log::log_cost;
 use worker::Result;
 
 use super::Hub;
 use super::read::job_row;
-use crate::kept::log_cost;
 use crate::store::{number, text};
 use crate::view::{DeliveryRow, LogPart, RunPage, RunRow, StepRow};
 

@@ -2,7 +2,8 @@
 //!
 //! Each telling is a row there, and rows are counted; a container that ends and
 //! is started again would tell for ever. So a burst goes out at once, and then
-//! one at a time; what is told is always how things are then.
+//! one at a time; what is told is always how things are then. What a run did is
+//! told with its reports and does not wait (`talk.rs`).
 
 /// Tellings that go out at once after a quiet time: a deploy of a large stack.
 const BURST: u64 = 60;

@@ -2,7 +2,7 @@
 //! holds, how its projects are.
 
 use anyhow::Result;
-use doorstep_shared::protocol::{Holding, ToEdge, VERSION, encode, fit, hello_message};
+use doorstep_shared::protocol::{Holding, ProjectView, Report, ToEdge, VERSION, encode, fit, hello_message};
 use doorstep_shared::text::cut;
 use tracing::warn;
 
@@ -57,16 +57,52 @@ impl Daemon {
         Ok(())
     }
 
-    /// Tells the edge how the projects are, if that differs from what it knows.
+    /// Tells the edge how the projects are, if that differs from what it knows,
+    /// as soon as the pace lets it.
     pub(super) fn announce(&mut self) {
         self.pace.rest();
-        if !self.link.is_up() {
-            return;
+        let Some(projects) = self.news() else { return };
+        if self.pace.lets(clock::steady().0) {
+            self.tell(projects);
         }
-        let projects = view::projects(&self.shared, self.parked.as_deref());
-        if self.announced.as_ref() == Some(&projects) || !self.pace.lets(clock::steady().0) {
-            return;
+    }
+
+    /// The same whatever the pace. It costs none of it: what is told so is told
+    /// once for a run or a connection, which write more rows than this.
+    pub(super) fn announce_now(&mut self) {
+        self.pace.rest();
+        if let Some(projects) = self.news() {
+            self.tell(projects);
         }
+    }
+
+    /// What a run did is told before the report that says so, on the same socket:
+    /// an edge that shows a run as ended shows what it made live.
+    pub(super) fn announce_before(&mut self, report: &Report) {
+        let tells = match report {
+            Report::Outcome { .. } => true,
+            Report::Step { .. } => self.link.is_up() && self.has_switched(),
+            Report::Started { .. } | Report::Log { .. } => false,
+        };
+        if tells {
+            self.announce_now();
+        }
+    }
+
+    /// Did a run that is under way make another release live than the edge knows of?
+    fn has_switched(&self) -> bool {
+        let known = |project: &str| self.announced.iter().flatten().find(|view| view.name.as_str() == project)?.live.as_ref().map(|live| live.release);
+        let live = |project: &str| self.shared.journal.live_release(project).ok().flatten().map(|live| live.id);
+        self.running.keys().any(|project| live(project) != known(project))
+    }
+
+    /// How the projects are, if the edge can be told and knows otherwise.
+    fn news(&self) -> Option<Vec<ProjectView>> {
+        let projects = self.link.is_up().then(|| view::projects(&self.shared, self.parked.as_deref()))?;
+        (self.announced.as_ref() != Some(&projects)).then_some(projects)
+    }
+
+    fn tell(&mut self, projects: Vec<ProjectView>) {
         self.announced = Some(projects.clone());
         if let Err(fault) = self.send(&ToEdge::Projects { projects }) {
             warn!("{fault:#}");

@@ -5,7 +5,7 @@ use doorstep_shared::ids::JobId;
 use doorstep_shared::protocol::{Holding, LOG_BYTES_MAX, Report};
 use rusqlite::Transaction;
 
-use super::Journal;
+use super::{Journal, Told};
 
 /// Reports that wait for an edge that is gone, after which log lines are not
 /// kept for it any more: about 50 to 200 runs, or a dozen that each print for half
@@ -78,15 +78,19 @@ impl Journal {
         Ok(rows.next()?.map_or(Ok(0), |row| row.get(0))?)
     }
 
-    /// Stores lines of a run's log while a step goes on: the run has come no
-    /// further. How often that happens depends on time, so it is a point of its own
+    /// Stores lines of a run's log while a step goes on, and what of it is told
+    /// with them: the run has come no further. How often that happens depends on time, so it is a point of its own
     /// for those who try a crash at each.
     ///
     /// # Errors
     ///
     /// When the journal cannot be written.
-    pub fn tell_lines(&self, lines: &[Report]) -> Result<Vec<Numbered>> {
-        self.transaction(format_args!("log"), |db| post(db, self.keeps_reports.get(), lines.to_vec()))
+    pub fn tell_lines(&self, run: &str, told: Told, lines: &[Report]) -> Result<Vec<Numbered>> {
+        let told = serde_json::to_string(&told)?;
+        self.transaction(format_args!("log"), |db| {
+            db.execute("UPDATE runs SET body = json_set(body, '$.told', json(?2)) WHERE id = ?1", [run, &told])?;
+            post(db, self.keeps_reports.get(), lines.to_vec())
+        })
     }
 
     /// Stores reports; they get the next numbers.

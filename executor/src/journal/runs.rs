@@ -131,6 +131,9 @@ pub struct RunRecord {
     /// The one service that is meant, of a compose project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
+    /// What of its log was told.
+    #[serde(default)]
+    pub told: Told,
     /// Steps that ended; the next one's index.
     #[serde(default)]
     pub steps: u16,
@@ -141,6 +144,15 @@ pub struct RunRecord {
     /// puts back and does not begin again.
     #[serde(default)]
     pub failure: Option<Failure>,
+}
+
+/// What of a run's log the edge was told, in the reports that are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// What it counts as there, in bytes.
+    pub bytes: u64,
+    /// Lines of the file here, up to the last one that was told.
+    pub lines: u64,
 }
 
 /// What a rollback goes back to, if not to the release before.

@@ -27,6 +27,7 @@ pub(crate) fn run(id: &str, job: u64) -> RunRecord {
         forgiven: 0,
         to: None,
         service: None,
+        told: Told::default(),
         steps: 0,
         commit: None,
         failure: None,
@@ -49,21 +50,21 @@ fn a_grant_is_stored_once_and_held_until_settled() {
 fn lines_that_were_told_while_a_step_went_on_outlive_a_kill_and_come_once() {
     let dir = tempfile::tempdir().unwrap();
     let log = |text: &str| Report::Log { run: "r".into(), lines: vec![text.into()] };
-    let open = run("r", 7);
+    let (open, told) = (run("r", 7), |lines| Told { bytes: lines * 128, lines });
     {
         let journal = Journal::open(dir.path()).unwrap();
         journal.advance(&open, vec![log("a")]).unwrap();
-        assert_eq!(journal.tell_lines(&[log("b")]).unwrap(), [(2, log("b"))]);
-        journal.tell_lines(&[log("c")]).unwrap();
+        assert_eq!(journal.tell_lines("r", told(2), &[log("b")]).unwrap(), [(2, log("b"))]);
+        journal.tell_lines("r", told(3), &[log("c")]).unwrap();
     }
     let journal = Journal::open(dir.path()).unwrap();
     assert_eq!(journal.unacknowledged().unwrap(), [(1, log("a")), (2, log("b")), (3, log("c"))]);
-    assert_eq!(journal.open_runs().unwrap(), [open], "lines bring a run no further");
+    assert_eq!(journal.open_runs().unwrap(), [RunRecord { told: told(3), ..open }], "lines bring a run no further");
     journal.forget(2).unwrap();
-    journal.tell_lines(&[log("d")]).unwrap();
+    journal.tell_lines("r", told(4), &[log("d")]).unwrap();
     assert_eq!(journal.unacknowledged().unwrap(), [(3, log("c")), (4, log("d"))]);
     journal.keep_reports(false);
-    assert_eq!(journal.tell_lines(&[log("e")]).unwrap(), [(0, log("e"))], "a host without an edge shows them all the same");
+    assert_eq!(journal.tell_lines("r", told(5), &[log("e")]).unwrap(), [(0, log("e"))], "a host without an edge shows them all the same");
 }
 
 #[test]

@@ -405,7 +405,7 @@ impl Runner {
     /// The journal says that a release is live.
     pub(super) fn written_as_live(&mut self, release: &Release) -> Result<((), String), Wrong> {
         let point = if self.settles(release) { Point::Settling } else { Point::Retiring };
-        let switched = RunRecord { point, ..self.record.clone() };
+        let switched = RunRecord { point, told: self.untold.told(), ..self.record.clone() };
         self.shared.journal.switch(&switched, release, clock::wall()).map_err(Wrong::host)?;
         self.record = switched;
         Ok(((), format!("release {} is live", release.id)))

@@ -84,7 +84,7 @@ impl Runner {
 
     /// The new release serves and is not well: the one before it goes live again.
     async fn turn_back(&mut self, release: &Release, old: Option<Process>, fault: Fault) -> (Fault, RunState) {
-        let turned = RunRecord { point: Point::RollingBack, failure: Some(self.failure(&fault)), ..self.record.clone() };
+        let turned = RunRecord { point: Point::RollingBack, failure: Some(self.failure(&fault)), told: self.untold.told(), ..self.record.clone() };
         // An engine that went away says nothing of the release.
         let away = if fault.kind == FailureKind::Network { ReleaseState::Built } else { ReleaseState::Bad };
         let previous = match self.shared.journal.turn_back(&turned, release, away, clock::wall()) {

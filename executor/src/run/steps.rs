@@ -115,6 +115,7 @@ impl Runner {
             at: clock::wall(),
             duration_ms,
             detail: cut(&self.untold.clean(detail), DETAIL_BYTES_MAX).to_owned(),
+            commit: self.record.commit.clone(),
         }
     }
 

@@ -71,6 +71,17 @@ fn a_run_that_began_may_say_its_service() {
     assert_eq!(encode(&decode::<ToEdge>(&older).unwrap()).unwrap(), older);
 }
 
+/// The same of the commit of a step.
+#[test]
+fn a_step_may_say_the_commit_of_its_run() {
+    let text = r#"{"type":"report","seq":1,"report":{"kind":"step","run":"r","index":0,"name":"fetch","state":"succeeded","at":5,"duration_ms":12,"detail":"","commit":"ab"}}"#;
+    let frame: ToEdge = decode(text).unwrap();
+    assert_eq!(&encode(&frame).unwrap(), text);
+    assert_eq!(fit(frame.clone(), 4), Some(frame));
+    let older = text.replace(r#","commit":"ab""#, "");
+    assert_eq!(encode(&decode::<ToEdge>(&older).unwrap()).unwrap(), older);
+}
+
 #[test]
 fn golden_frames_are_read_and_written_back() {
     for text in GOLDEN_TO_EXECUTOR {

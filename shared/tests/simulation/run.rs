@@ -265,6 +265,7 @@ impl World {
             at,
             duration_ms: None,
             detail: String::new(),
+            commit: None,
         };
         let seq = journal.append(report.clone());
         self.post(h, seq, report)

@@ -89,7 +89,7 @@ async fn history(session: &mut Session, name: &str, every_ms: u64, runs: &[(RunS
         let id = format!("{:012x}{}", began.0, &commit(&format!("{name}{place}"))[..8]);
         let failure = (*state != RunState::Succeeded).then(|| Failure { kind: FailureKind::Health, step: "check".into(), message: "not healthy within 30s: /health answered 502".into() });
         session.report(Report::Started { run: id.clone(), job: None, attempt: 0, project: name.parse().unwrap(), action: Action::Deploy, cause: Cause::Push, service: None, at: began }).await;
-        let step = |index, name: &str, state, duration_ms, detail: &str| Report::Step { run: id.clone(), index, name: name.into(), state, at: began, duration_ms: Some(duration_ms), detail: detail.into() };
+        let step = |index, name: &str, state, duration_ms, detail: &str| Report::Step { run: id.clone(), index, name: name.into(), state, at: began, duration_ms: Some(duration_ms), detail: detail.into(), commit: None };
         session.report(step(0, "fetch", StepState::Succeeded, took_ms / 8, "3 objects, 709 bytes")).await;
         let end = Timestamp(began.0 + took_ms);
         session.report(Report::Outcome { run: id, job: None, attempt: 0, state: *state, failure, commit: Some(commit(name)), at: end }).await;
@@ -113,7 +113,7 @@ async fn one_run(session: &mut Session) {
     let mut at = began.0;
     for (index, (name, took_ms, detail)) in (0..).zip(steps) {
         at += took_ms;
-        session.report(Report::Step { run: run.clone(), index, name: name.into(), state: StepState::Succeeded, at: Timestamp(at), duration_ms: Some(took_ms), detail: detail.into() }).await;
+        session.report(Report::Step { run: run.clone(), index, name: name.into(), state: StepState::Succeeded, at: Timestamp(at), duration_ms: Some(took_ms), detail: detail.into(), commit: None }).await;
     }
     let lines = "+ media/locales/fi.json\n~ media/player.py\n~ compose.yaml\n$ docker compose build web\n#5 [web 2/4] COPY . .\n#6 [web 3/4] RUN uv sync --locked\n#6 1.204 Resolved 48 packages in 3ms\n#6 2.871 Installed 48 packages in 61ms\n#7 [web 4/4] RUN python -m media check\n\u{1b}[32m212 passed\u{1b}[0m, \u{1b}[33m1 skipped\u{1b}[0m in 3.94s\n$ docker compose up --detach --wait web\n Container media-web-1  Recreated\n Container media-web-1  Healthy";
     session.report(Report::Log { run: run.clone(), lines: lines.lines().map(str::to_owned).collect() }).await;

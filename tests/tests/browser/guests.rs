@@ -122,7 +122,7 @@ fn run() -> Vec<Report> {
     let failure = Failure { kind: FailureKind::Build, step: text.clone(), message: text.clone() };
     vec![
         Report::Started { run: run.clone(), job: None, attempt: 0, project: "lair".parse().unwrap(), action: Action::Deploy, cause: Cause::Manual, service: None, at: AT },
-        Report::Step { run: run.clone(), index: 0, name: text.clone(), state: StepState::Failed, at: AT, duration_ms: Some(12), detail: text.clone() },
+        Report::Step { run: run.clone(), index: 0, name: text.clone(), state: StepState::Failed, at: AT, duration_ms: Some(12), detail: text.clone(), commit: None },
         Report::Log { run: run.clone(), lines: vec![text.clone(), format!("</pre>{text}"), "an honest line".to_owned()] },
         Report::Outcome { run, job: None, attempt: 0, state: RunState::Failed, failure: Some(failure), commit: Some(text), at: AT },
     ]

@@ -80,7 +80,7 @@ async fn a_refresh_holds_what_is_new_and_no_more() {
     // What changed is shown once the host says how much there is.
     let Report::Step { run, name, state, at, duration_ms, .. } = step("fresh-1", 2, "verify", StepState::Succeeded) else { return };
     let detail = "0 added, 1 modified, 0 removed".to_owned();
-    session.report(Report::Step { run, index: 2, name, state, at, duration_ms, detail }).await;
+    session.report(Report::Step { run, index: 2, name, state, at, duration_ms, detail, commit: None }).await;
     assert!(page(&edge, "/runs/fresh-1", Some(&have)).await.contains("Changed files (1)"));
     session.report(outcome("fresh-1", None, RunState::Succeeded, None)).await;
     assert!(page(&edge, "/runs/fresh-1", Some(&have)).await.contains("succeeded"));

@@ -30,7 +30,7 @@ pub fn started(run: &str, project: &str, grant: Option<&Grant>) -> Report {
 /// A step of it.
 pub fn step(run: &str, index: u16, name: &str, state: StepState) -> Report {
     let (name, detail) = (name.into(), format!("{name} it"));
-    Report::Step { run: run.into(), index, name, state, at: Timestamp(AT + 1), duration_ms: Some(12), detail }
+    Report::Step { run: run.into(), index, name, state, at: Timestamp(AT + 1), duration_ms: Some(12), detail, commit: None }
 }
 
 /// Lines of its log.
@@ -91,6 +91,38 @@ async fn a_run_is_shown_as_it_happens() {
     let page = edge.request("GET", "/runs/told-1", &[("cookie", &cookie)], "").await;
     assert_eq!(page.status, 200);
     assert!(!page.text().contains("<b>bold"), "a log is text, never markup");
+}
+
+/// A step that names the commit of its run.
+fn step_about(run: &str, index: u16, about: &str) -> Report {
+    let mut step = step(run, index, "fetch", StepState::Succeeded);
+    if let Report::Step { commit, .. } = &mut step {
+        *commit = Some(about.to_owned());
+    }
+    step
+}
+
+#[tokio::test]
+async fn a_run_under_way_names_its_commit_as_soon_as_a_step_does() {
+    let edge = shared_edge().await;
+    let (mut session, grant) = granted(&edge, "about").await;
+    let commit = async || edge.get("/api/runs/about-1").await["run"]["commit"].clone();
+    session.report(started("about-1", "about", Some(&grant))).await;
+    session.report(step("about-1", 0, "fetch", StepState::Started)).await;
+    assert_eq!(commit().await, json!(null));
+    let (known, long) = ("ab".repeat(20), "\u{1b}[31m".to_owned() + &"f".repeat(3_000));
+    session.report(step_about("about-1", 0, &known)).await;
+    assert_eq!(commit().await, json!(known));
+    // A host of an older version says no more of it, and it stays known.
+    session.report(step("about-1", 1, "build", StepState::Started)).await;
+    assert_eq!(commit().await, json!(known));
+    session.report(step_about("about-1", 2, &long)).await;
+    assert_eq!(commit().await, json!("f".repeat(64)), "whatever a host says is made fit");
+    // Steps past those that are kept name it too.
+    session.report(step_about("about-1", 5_000, &known)).await;
+    assert_eq!(commit().await, json!(known));
+    let runs = edge.get("/api/runs?host=about&project=about").await;
+    assert_eq!((&runs["runs"][0]["commit"], &runs["runs"][0]["state"]), (&json!(known), &json!("running")));
 }
 
 #[tokio::test]
@@ -252,13 +284,27 @@ async fn a_log_ends_at_its_limit() {
     let edge = shared_edge().await;
     let mut session = edge.enrolled("chatty").await.connect(&[project("chatty", "chatty/shop")]).await;
     session.report(started("chatty-1", "chatty", None)).await;
-    let line = "x".repeat(30_000);
+    // A line that is longer is cut.
+    let line = "x".repeat(4_000);
     for _ in 0..60 {
-        session.report(log("chatty-1", &[&line])).await;
+        session.report(log("chatty-1", &[line.as_str(); 8])).await;
     }
-    let kept = edge.api("GET", "/api/runs/chatty-1/log").await;
-    assert_eq!(kept.status, 200);
-    assert!(kept.body.len() < 1_200_000, "{} bytes are kept of 1,800,000", kept.body.len());
+    let kept = edge.get("/api/runs/chatty-1/log").await;
+    let (last, lines) = kept["lines"].as_array().unwrap().split_last().unwrap();
+    assert!((250..270).contains(&lines.len()), "{} lines are kept of 480", lines.len());
+    assert!(lines.iter().all(|kept| *kept == json!(line)), "each of them whole");
+    assert!(last.as_str().unwrap().contains("`doorstep logs chatty --run chatty-1`"), "{last}");
+    // Who follows it comes to its end.
+    let (mut after, mut followed) = (0, 0);
+    loop {
+        let part = edge.get(&format!("/api/runs/chatty-1/log?after={after}")).await;
+        followed += part["lines"].as_array().unwrap().len();
+        after = part["next"].as_u64().unwrap();
+        if part["more"] != true {
+            break;
+        }
+    }
+    assert_eq!(followed, lines.len() + 1);
     session.report(outcome("chatty-1", None, RunState::Succeeded, None)).await;
     assert_eq!(edge.get("/api/runs/chatty-1").await["run"]["state"], "succeeded");
 }
