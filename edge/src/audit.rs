@@ -55,6 +55,14 @@ impl Deed {
         Self { project: Some((host.clone(), name.clone())), ..Self::new(action.as_str(), &target) }
     }
 
+    /// The same, to a commit that was named.
+    #[must_use]
+    pub fn to_commit(self, commit: Option<&str>) -> Self {
+        let short = |commit: &str| commit.chars().take(7).collect::<String>();
+        let target = commit.map_or_else(|| self.target.clone(), |commit| format!("{}, to {}", self.target, short(commit)));
+        Self { target, ..self }
+    }
+
     /// What is done to a job.
     #[must_use]
     pub fn of_job(action: &str, id: JobId, of: Option<(&Name, &Name)>) -> Self {
@@ -82,6 +90,12 @@ pub fn queued(jobs: &[JobId]) -> String {
         [job] => format!("queued job {job}"),
         [first, .., last] => format!("queued {} jobs, {first} to {last}", jobs.len()),
     }
+}
+
+/// The job that was made, as [`queued`] says it; of several, none.
+#[must_use]
+pub fn job_of(result: &str) -> Option<JobId> {
+    result.strip_prefix("queued job ")?.parse().ok().map(JobId)
 }
 
 /// A word to search for, as entries are compared with it.

@@ -344,7 +344,7 @@ pub struct DeliveryRow {
 }
 
 /// What became of a job that a delivery made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FollowedJob {
     /// Its number.
     pub id: JobId,

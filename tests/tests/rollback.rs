@@ -80,6 +80,9 @@ async fn one_goes_back_to_the_commit_that_was_named() {
     let run = ask_with(&shop, "rollback", &to(&commits[0])).await;
     assert_eq!((&run["run"]["state"], &run["run"]["commit"]), (&json!("succeeded"), &json!(commits[0])), "{run:#}");
     shop.serves("1").await;
+    let audit = shop.edge.get("/api/audit?search=rollback").await;
+    let to_first = format!("shop on attic, to {}", &commits[0][..7]);
+    assert_eq!((&audit["rows"][0]["target"], &audit["jobs"][0]["run"]["state"]), (&json!(to_first), &json!("succeeded")), "{audit:#}");
     for (commit, why) in [(commits[0].as_str(), "is live already"), (&"0".repeat(40), "no release of 0000000 is known here")] {
         let run = ask_with(&shop, "rollback", &to(commit)).await;
         assert_eq!((&run["run"]["state"], &run["run"]["failure"]["kind"]), (&json!("refused"), &json!("policy")), "{run:#}");

@@ -30,7 +30,7 @@ use crate::services;
 impl Hub {
     /// A person asks a project, or one service of it, for an action.
     pub(super) async fn act(&self, by: &Asker, key: &Key, ask: Ask, (client, back): (Client, Back)) -> Result<Response> {
-        let mut deed = Deed::of_project(ask.action, key, ask.service.as_ref());
+        let mut deed = Deed::of_project(ask.action, key, ask.service.as_ref()).to_commit(ask.commit.as_deref());
         if let Some(no) = self.refuse_ask(key, &ask)? {
             // A page of a project that nobody announced is no use.
             deed.project = deed.project.filter(|_| no.0 != 404);

@@ -43,7 +43,7 @@ impl Hub {
             Call::BadQuery(client) => reply::refused(client, 400, "bad_query", "A part of the query is not what it should be."),
             Call::Event { id } => self.one_event(&id),
             Call::Replay { id, client: Client::Page } => match self.replay(&id, by).await? {
-                Some(jobs) => self.replayed(&jobs),
+                Some(jobs) => self.replayed(&jobs, viewer),
                 None => missing_page("No delivery of this number is kept here."),
             },
             Call::Replay { id, client: Client::Api } => match self.replay(&id, by).await? {

@@ -11,7 +11,7 @@ use worker::{Response, Result};
 
 use super::{Hub, Memory, jobs::No, turn::Turn};
 use crate::asker::Asker;
-use crate::audit::{Deed, ENTRIES_MAX, KEPT_MS, REFUSED_AGAIN_MS, REFUSED_MAX, REFUSED_SIGN_INS_MAX, queued, refused, search_word};
+use crate::audit::{Deed, ENTRIES_MAX, KEPT_MS, REFUSED_AGAIN_MS, REFUSED_MAX, REFUSED_SIGN_INS_MAX, job_of, queued, refused, search_word};
 use crate::call::{AuditQuery, Client};
 use crate::platform::now;
 use crate::reply;
@@ -87,7 +87,9 @@ impl Hub {
         )?;
         let is_full = rows.len() as u64 == PAGE_ROWS;
         let before = rows.last().filter(|_| is_full).map(|row| row.number(0));
-        Ok(AuditView { rows: rows.iter().map(shown).collect(), search, before })
+        let rows: Vec<AuditRow> = rows.iter().map(shown).collect();
+        let jobs: Vec<JobId> = rows.iter().filter_map(|row| job_of(&row.result)).collect();
+        Ok(AuditView { jobs: self.followed_jobs(&jobs)?, rows, search, before })
     }
 
     /// Removes what is too old or too much. Reading the whole table for that, once

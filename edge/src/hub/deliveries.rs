@@ -16,7 +16,8 @@ use crate::health::Counts;
 use crate::platform::now;
 use crate::store::{first_number, number, text};
 use crate::view::{DeliveriesView, DeliveryPage, DeliveryRow, FollowedJob};
-use crate::{pages, reply};
+use crate::pages::{self, Viewer};
+use crate::reply;
 
 /// How deliveries fared is counted anew after so long.
 const FARES_MS: u64 = 60_000;
@@ -63,7 +64,7 @@ impl Hub {
 
     /// What became of these jobs, with the newest run of each: a run begins after
     /// its job was made, give or take what the clocks of edge and host differ.
-    fn followed_jobs(&self, jobs: &[JobId]) -> Result<Vec<FollowedJob>> {
+    pub(super) fn followed_jobs(&self, jobs: &[JobId]) -> Result<Vec<FollowedJob>> {
         if jobs.is_empty() {
             return Ok(Vec::new());
         }
@@ -124,10 +125,10 @@ impl Hub {
     }
 
     /// A person had a delivery run again: where to look for what follows.
-    pub(super) fn replayed(&self, jobs: &[JobId]) -> Result<Response> {
+    pub(super) fn replayed(&self, jobs: &[JobId], viewer: Viewer<'_>) -> Result<Response> {
         let of: Vec<(Name, Name)> = self.followed_jobs(jobs)?.into_iter().map(|job| (job.host, job.project)).collect();
         match of.as_slice() {
-            [] => reply::page(409, pages::notice("Nothing follows from it", "No project follows what this delivery is about, as things are now. It was looked at again and nothing was queued.")),
+            [] => reply::page(409, pages::notice("Nothing follows from it", "No project follows what this delivery is about, as things are now. It was looked at again and nothing was queued.", viewer)),
             [(host, project)] => reply::redirect(&format!("/projects/{host}/{project}"), None),
             _ => reply::redirect("/", None),
         }

@@ -5,7 +5,8 @@ use super::html::{Href, Html};
 use super::layout::{Frame, document};
 use super::parts::{self, Table};
 use super::when;
-use crate::view::{AuditRow, AuditView};
+use crate::audit::job_of;
+use crate::view::{AuditRow, AuditView, FollowedJob};
 
 /// The entries, with a search and a way to older ones.
 #[must_use]
@@ -17,7 +18,7 @@ pub fn audit(view: &AuditView, viewer: Viewer<'_>) -> String {
         html.raw("<p class=\"card\" id=\"none\">");
         html.raw(if view.search.is_empty() { "Nothing yet." } else { "Nothing that holds this word." }).raw("</p>");
     } else {
-        html.add(&table(&view.rows, viewer));
+        html.add(&table(&view.rows, &view.jobs, viewer));
     }
     html.add(&older(view));
     document("Audit", &Frame::Live { menu: "/audit", viewer }, &html)
@@ -31,12 +32,12 @@ fn search(word: &str) -> Html {
     html
 }
 
-fn table(rows: &[AuditRow], viewer: Viewer<'_>) -> Html {
+fn table(rows: &[AuditRow], jobs: &[FollowedJob], viewer: Viewer<'_>) -> Html {
     let mut table = Table::new("Audit", &["Action", "Result", "When", "Target", "Who", "From"]);
     for row in rows {
         let cells = [
             Html::of(&row.action.replace('_', " ")),
-            Html::of(&row.result.replace('_', " ")),
+            result(row, jobs),
             when::ago(row.at, viewer.now),
             target(row),
             who(&row.who),
@@ -45,6 +46,19 @@ fn table(rows: &[AuditRow], viewer: Viewer<'_>) -> Html {
         table.row(&format!("audit/{}", row.id), &cells);
     }
     table.html()
+}
+
+/// What became of it: of a job, its run.
+fn result(row: &AuditRow, jobs: &[FollowedJob]) -> Html {
+    let job = job_of(&row.result).and_then(|id| jobs.iter().find(|job| job.id == id));
+    match job.and_then(|job| job.run.as_ref()) {
+        Some(run) => {
+            let mut html = Html::new();
+            html.link(&parts::run_href(run), "its run").raw(" ").add(&parts::run_badge(run));
+            html
+        }
+        None => Html::of(&row.result.replace('_', " ")),
+    }
 }
 
 fn target(row: &AuditRow) -> Html {
@@ -96,6 +110,9 @@ mod tests {
         let squeezed = |text: &str| text.replace("|  |", "| |");
         assert!(squeezed(&text).contains(&squeezed(rows)), "{text}");
         assert!(page.contains("<a href=\"/projects/attic/shop\">"), "{page}");
+        let ran = AuditView { jobs: vec![a_followed_job(12, Some("succeeded"))], ..an_audit() };
+        let page = audit(&ran, VIEWER);
+        assert!(seen(&page).contains("deploy | its run ✓ succeeded | just now") && page.contains("href=\"/runs/r1\""), "{page}");
         assert!(page.contains("href=\"/audit?before=3\""), "{page}");
     }
 
@@ -112,7 +129,7 @@ mod tests {
     fn hostile_words_change_no_markup() {
         let with = |word: &str| {
             let row = AuditRow { who: word.into(), address: word.into(), ..a_deed(1, word, word, word, word) };
-            skeleton(&audit(&AuditView { rows: vec![row], search: word.into(), before: Some(1) }, VIEWER))
+            skeleton(&audit(&AuditView { rows: vec![row], jobs: vec![], search: word.into(), before: Some(1) }, VIEWER))
         };
         for hostile in HOSTILE {
             assert_eq!(with(hostile), with("x"), "{hostile}");

@@ -1,5 +1,6 @@
 //! The pages of a person who is not signed in yet, or whom we cannot help.
 
+use super::Viewer;
 use super::html::Html;
 use super::layout::{Frame, document};
 
@@ -31,17 +32,21 @@ pub fn problem(status: u16, title: &str, sentence: &str) -> String {
     card(&error, title, sentence)
 }
 
-/// The same for what is no error.
+/// The same for what is no error, to somebody who is signed in.
 #[must_use]
-pub fn notice(title: &str, sentence: &str) -> String {
-    card(&Html::new(), title, sentence)
+pub fn notice(title: &str, sentence: &str, viewer: Viewer<'_>) -> String {
+    document(title, &Frame::Still(viewer), &words(&Html::new(), title, sentence))
 }
 
 fn card(above: &Html, title: &str, sentence: &str) -> String {
+    document(title, &Frame::Plain, &words(above, title, sentence))
+}
+
+fn words(above: &Html, title: &str, sentence: &str) -> Html {
     let mut html = Html::new();
     html.raw("<div class=\"card narrow\">").add(above).raw("<h1>").text(title);
     html.raw("</h1><p>").text(sentence).raw("</p><p><a href=\"/\">Back to the projects</a></p></div>");
-    document(title, &Frame::Plain, &html)
+    html
 }
 
 /// Why nobody signs in here, and what to do.

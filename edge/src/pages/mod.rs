@@ -89,7 +89,7 @@ mod tests {
             hosts(&[], VIEWER),
             hosts(&some_settings().hosts, VIEWER),
             problem(404, "No such page", "There is nothing here."),
-            notice("Nothing follows from it", "No project follows it."),
+            notice("Nothing follows from it", "No project follows it.", VIEWER),
             home(&FleetView::default(), None, VIEWER),
             home(&FleetView { hosts: vec![a_host("attic", false)], projects: vec![] }, None, VIEWER),
             home(&a_fleet(), None, VIEWER),

@@ -263,7 +263,7 @@ pub fn a_deed(id: u64, who: &str, action: &str, target: &str, result: &str) -> A
 pub fn an_audit() -> AuditView {
     let of_project = AuditRow { host: Some(name("attic")), project: Some(name("shop")), ..a_deed(1, "bearer", "deploy", "shop on attic", "queued job 12") };
     let rows = vec![of_project, a_deed(2, "01234567", "sign_in", "", "signed in"), a_deed(3, "nobody", "sign_in", "", "refused: wrong_password")];
-    AuditView { rows, search: String::new(), before: Some(3) }
+    AuditView { rows, jobs: vec![], search: String::new(), before: Some(3) }
 }
 
 /// Somebody who is signed in.

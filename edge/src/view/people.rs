@@ -4,7 +4,7 @@ use doorstep_shared::ids::Name;
 use doorstep_shared::time::Timestamp;
 use serde::Serialize;
 
-use super::HostView;
+use super::{FollowedJob, HostView};
 use crate::quota::Counts;
 
 /// One thing that somebody did.
@@ -35,6 +35,8 @@ pub struct AuditRow {
 pub struct AuditView {
     /// Newest first.
     pub rows: Vec<AuditRow>,
+    /// What became of the jobs that they made.
+    pub jobs: Vec<FollowedJob>,
     /// Only those that hold this word, if there is one.
     pub search: String,
     /// What to ask with for older ones, if there may be more.

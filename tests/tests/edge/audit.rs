@@ -56,7 +56,9 @@ async fn what_people_do_is_written_with_who_and_from_where() {
         entry("sign_in", "", "signed in"),
     ];
     assert_eq!(told, expected);
-    let rows = edge.get("/api/audit?search=deploy").await["rows"].clone();
+    let said = edge.get("/api/audit?search=deploy").await;
+    assert_eq!((&said["jobs"][0]["id"], &said["jobs"][0]["state"]), (&Value::from(job.0), &Value::from("dead")), "what became of it: {said:#}");
+    let rows = said["rows"].clone();
     assert_eq!((&rows[0]["who"], &rows[1]["who"]), (&Value::from("bearer"), &Value::from(handle)));
     assert_eq!(rows[1]["address"], "127.0.0.1", "the socket's address is known");
     assert_eq!((&rows[1]["host"], &rows[1]["project"]), (&Value::from("attic"), &Value::from("shop")));
