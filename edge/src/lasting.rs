@@ -28,6 +28,12 @@ pub fn matters(dead: &JobRow, runs: &[RunRow]) -> bool {
     !is_made_good(dead.action, runs.iter().filter(|run| dead.died.is_none_or(|died| run.started >= died)))
 }
 
+/// Do these runs say how deploys of the project went last? If not, older ones do.
+#[must_use]
+pub fn are_decisive(runs: &[RunRow]) -> bool {
+    runs.iter().any(|run| is_good(run) && makes_good(Action::Deploy, run.action))
+}
+
 /// Was it ended by a person?
 #[must_use]
 pub fn was_cancelled(run: &RunRow) -> bool {
@@ -49,7 +55,11 @@ fn is_deploy(action: Action) -> bool {
 
 /// Do these later runs make good what this action did not do?
 fn is_made_good<'a>(action: Action, mut later: impl Iterator<Item = &'a RunRow>) -> bool {
-    later.any(|run| run.state == RunState::Succeeded && run.service.is_none() && makes_good(action, run.action))
+    later.any(|run| is_good(run) && makes_good(action, run.action))
+}
+
+fn is_good(run: &RunRow) -> bool {
+    run.state == RunState::Succeeded && run.service.is_none()
 }
 
 fn makes_good(action: Action, later: Action) -> bool {
@@ -95,6 +105,13 @@ mod tests {
         assert_eq!(told(&[("start", "failed"), ("restart", "succeeded")]), "");
         assert_eq!(told(&[("fetch", "failed"), ("restart", "succeeded")]), "fetch failed");
         assert_eq!(told(&[("fetch", "failed"), ("fetch", "succeeded")]), "");
+    }
+
+    #[test]
+    fn only_a_good_deploy_of_the_whole_decides() {
+        assert!(are_decisive(&[run("fetch", "succeeded"), run("deploy", "succeeded")]));
+        let of_web = RunRow { service: Some("web".parse().unwrap()), ..run("rebuild", "succeeded") };
+        assert!(!are_decisive(&[run("fetch", "succeeded"), run("restart", "succeeded"), run("deploy", "failed"), of_web]));
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn release_line(release: &Release, outcome: Option<&str>, now: Timestamp) -> Str
 fn run_line(run: &RunRecord, now: Timestamp) -> String {
     let commit = run.commit.as_deref().map_or("-", |commit| cut(commit, 7));
     let what = run.service.as_ref().map_or_else(|| run.action.as_str().to_owned(), |service| format!("{} {service}", run.action.as_str()));
-    format!("{:<9}  {what:<8}  {:<9}  {:<11}  {commit:<7}  {}", ago(run.started, now), run.cause.as_str(), run.state.as_str(), run.id)
+    format!("{:<9}  {what:<8}  {:<9}  {:<11}  {commit:<7}  {}", ago(run.started, now), run.cause.as_str(), run.word(), run.id)
 }
 
 /// How long ago, in its largest unit.

@@ -42,6 +42,13 @@ impl Standings {
         standing.behind.clone()
     }
 
+    /// Is this live commit known to be the head of its branch, or ahead of it?
+    pub fn is_head(&self, project: &str, live: &str) -> bool {
+        let known = self.0.borrow();
+        let standing = known.get(project).filter(|standing| standing.commit.commit == live);
+        standing.is_some_and(|standing| standing.behind.as_ref().is_none_or(|behind| behind.behind == 0))
+    }
+
     /// Notes it; true when it differs from what was known.
     fn note(&self, project: &str, standing: Standing) -> bool {
         let before = self.0.borrow_mut().insert(project.to_owned(), standing.clone());

@@ -66,7 +66,7 @@ fn print(status: &serde_json::Value) {
     for project in projects {
         let commit: String = word(&project["live"]["commit"]).chars().take(7).collect();
         let last = &project["last_run"];
-        let last = if last.is_null() { "-".to_owned() } else { format!("{} {} ({})", word(&last["action"]), word(&last["state"]), word(&last["id"])) };
+        let last = if last.is_null() { "-".to_owned() } else { format!("{} {} ({})", word(&last["action"]), if last["failure"]["kind"] == "cancelled" { "cancelled".to_owned() } else { word(&last["state"]) }, word(&last["id"])) };
         say!("{:<20} {:<9} {:<8} {:<28} {last}", word(&project["name"]), word(&project["state"]), commit, word(&project["address"]));
         if let Some(reason) = project["reason"].as_str() {
             say!("  {reason}");

@@ -70,7 +70,7 @@ impl Hub {
         }
         let rows = self.store()?.rows(
             "SELECT j.body, (SELECT r.body FROM (SELECT id, body FROM runs WHERE host = json_extract(j.body, '$.host')
-                 AND project = json_extract(j.body, '$.project') AND id >= printf('%012x', j.id / 1024 - 600000) ORDER BY id LIMIT 50) r
+                 AND project = json_extract(j.body, '$.project') AND id >= printf('%012x', j.id / 1024 - 60000) ORDER BY id LIMIT 250) r
                  WHERE json_extract(r.body, '$.job') = j.id ORDER BY r.id DESC LIMIT 1)
              FROM jobs j WHERE j.live IN (0, 1) AND j.id IN (SELECT value FROM json_each(?)) ORDER BY j.id",
             [crate::store::json(&jobs)?],

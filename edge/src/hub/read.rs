@@ -22,6 +22,8 @@ pub(super) const LIMIT_MAX: u64 = 200;
 pub(super) const LIMIT_DEFAULT: u64 = 50;
 /// Runs of a bar, see `pages::bars`.
 const BARS_MAX: u64 = 30;
+/// Older runs among which deploys are looked for.
+const DEPLOYS_WITHIN: u64 = 500;
 const HOUR_MS: u64 = 3_600 * 1_000;
 /// How deliveries fare is counted anew after so long.
 const HEALTH_MS: u64 = 10_000;
@@ -87,13 +89,14 @@ impl Hub {
         known
             .into_iter()
             .map(|(host, view, jobs)| {
-                let recent = self.recent_runs(&host, &view.name)?;
+                let mut recent = self.recent_runs(&host, &view.name)?;
                 let (last_run, trouble) = (recent.first().cloned(), lasting::trouble(&recent).cloned());
                 let mut dead = dead.remove(&(host.clone(), view.name.clone())).unwrap_or_default();
                 dead.retain(|job| lasting::matters(job, &recent));
                 if only.is_none() {
                     dead.truncate(1);
                 }
+                recent.truncate(BARS_MAX as usize);
                 let of = hosts.get(&host);
                 Ok(ProjectRow {
                     online: of.is_some_and(|of| of.online),
@@ -122,14 +125,19 @@ impl Hub {
             .collect()
     }
 
-    /// The runs of a project's bar. They are kept in memory until one of them
+    /// The runs of a project's bar, and after them older deploys where those do not
+    /// say how the last one went. They are kept in memory until one of them
     /// changes, since a page of many projects would read thousands of rows.
     fn recent_runs(&self, host: &Name, project: &Name) -> Result<Vec<RunRow>> {
         let key = (host.clone(), project.clone());
         if let Some(known) = self.recent.borrow().get(&key) {
             return Ok(known.clone());
         }
-        let runs = self.runs_of(host, project, BARS_MAX)?;
+        let mut runs = self.runs_of(host, project, BARS_MAX)?;
+        if let Some(oldest) = runs.last().filter(|_| runs.len() as u64 == BARS_MAX && !lasting::are_decisive(&runs)) {
+            let older = self.deploys_before(host, project, &oldest.id)?;
+            runs.extend(older);
+        }
         self.recent.borrow_mut().insert(key, runs.clone());
         Ok(runs)
     }
@@ -142,6 +150,16 @@ impl Hub {
             Some(keys) => keys.iter().for_each(|key| drop(recent.remove(key))),
             None => recent.clear(),
         }
+    }
+
+    /// The newest deploys, rebuilds and rollbacks that are older than this run.
+    fn deploys_before(&self, host: &Name, project: &Name, run: &str) -> Result<Vec<RunRow>> {
+        let rows = self.store()?.rows(
+            "SELECT body FROM (SELECT id, body FROM runs WHERE host = ? AND project = ? AND id < ? ORDER BY id DESC LIMIT ?)
+             WHERE json_extract(body, '$.action') IN ('deploy', 'rebuild', 'rollback') ORDER BY id DESC LIMIT ?",
+            [text(host.as_str()), text(project.as_str()), text(run), number(DEPLOYS_WITHIN), number(BARS_MAX)],
+        )?;
+        Ok(rows.iter().filter_map(|row| row.json(0)).collect())
     }
 
     fn runs_of(&self, host: &Name, project: &Name, limit: u64) -> Result<Vec<RunRow>> {

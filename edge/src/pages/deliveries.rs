@@ -139,9 +139,18 @@ fn unbelieved(fares: &Fares, now: Timestamp) -> Html {
     let mut html = Html::new();
     let Some(Unbelieved { count, last }) = fares.unbelieved else { return html };
     html.raw("<p id=\"unbelieved\"><strong>").text(&parts::count_words(usize::try_from(count).unwrap_or(usize::MAX), "POST"));
-    html.raw(" or more without the right signature</strong> in the last 24 hours, the last one ").add(&when::ago(last, now));
+    html.raw(" or more without the right signature</strong> in the last 24 hours, the last one ").text(&minutes_ago(last, now));
     html.raw(": nothing of them is kept. If they are GitHub's, the secret of the webhook there is not the <code>WEBHOOK_SECRET</code> here.</p>");
     html
+}
+
+/// What is known to the minute.
+fn minutes_ago(at: Timestamp, now: Timestamp) -> String {
+    match now.ms_since(at) / 60_000 {
+        0 | 1 => "within two minutes".to_owned(),
+        minutes if minutes < 120 => format!("{minutes} min ago"),
+        minutes => format!("{} h ago", minutes / 60),
+    }
 }
 
 fn first_delivery() -> Html {

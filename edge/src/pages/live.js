@@ -136,8 +136,7 @@
     const form = event.target, button = event.submitter;
     if (!button) return;
     const to = new URL(form.action).pathname;
-    // From a run one goes on to what was asked for, where the next run shows.
-    if (!/^\/(projects|jobs)\//.test(to) || location.pathname.startsWith("/runs/") && !to.startsWith("/jobs/")) return;
+    if (!/^\/(projects|jobs)\//.test(to)) return;
     event.preventDefault();
     if (button.getAttribute("aria-busy") === "true") return;
     button.setAttribute("aria-busy", true);
@@ -159,8 +158,22 @@
   };
 
   const took = (words, { job, host_online: online }, to) => {
+    // From a run one goes on to its project, where the next run shows.
+    if (job && location.pathname.startsWith("/runs/")) {
+      try { sessionStorage.setItem("asked", JSON.stringify({ words, job, online, to })); } catch { /* it is not told there */ }
+      location.assign(to.split("/").slice(0, 4).join("/"));
+      return;
+    }
     if (job) asked.set(job, { words, of: to.split("/").slice(2, 4) });
-    tell("Asked: " + words + (online === false ? " (its host is away)" : ""), false, job && online ? 0 : 4000);
+    tell("Asked: " + words + (online === false ? " (its host is away)" : ""), false, job && online ? 0 : 8000);
+  };
+
+  const carriedOver = () => {
+    try {
+      const { words, job, online, to } = JSON.parse(sessionStorage.getItem("asked"));
+      sessionStorage.removeItem("asked");
+      if (to.startsWith(location.pathname + "/")) took(words, { job, host_online: online }, to);
+    } catch { /* nothing was */ }
   };
 
   // The runs of what was asked for here: one that has ended is told.
@@ -363,6 +376,7 @@
   };
 
   synchronise();
+  carriedOver();
   chosen();
   addEventListener("hashchange", chosen);
   if (!location.hash) toEnd("#log[data-follow]");

@@ -65,6 +65,8 @@ fn degrade(view: &mut ProjectView, why: &str) {
 fn view(shared: &Shared, project: &Project) -> Option<ProjectView> {
     let (state, reason) = shared.supervisor.project_state(project);
     let mut live = shared.journal.live_release(&project.name).ok().flatten().as_ref().map(live_view);
+    // A branch that was put back to what is live has no bad head any more.
+    let is_head = live.as_ref().is_some_and(|live| shared.standings.is_head(&project.name, &live.commit));
     let behind = live.as_mut().and_then(|live| shared.standings.describe(&project.name, live));
     Some(ProjectView {
         name: project.name.parse().ok()?,
@@ -79,7 +81,7 @@ fn view(shared: &Shared, project: &Project) -> Option<ProjectView> {
         shows_logs: project.remote.logs,
         services: shared.supervisor.services(project),
         behind,
-        quarantined: quarantined(&shared.journal, &project.name),
+        quarantined: quarantined(&shared.journal, &project.name).filter(|_| !is_head),
         back: back(&shared.journal, &project.name),
     })
 }

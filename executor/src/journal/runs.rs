@@ -166,6 +166,13 @@ pub enum Goal {
 }
 
 impl RunRecord {
+    /// Where it stands, in a word. What a person ended has not failed.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        let is_cancelled = self.failure.as_ref().is_some_and(|failure| failure.kind == doorstep_shared::ids::FailureKind::Cancelled);
+        if is_cancelled { "cancelled" } else { self.state.as_str() }
+    }
+
     /// The grant behind it.
     #[must_use]
     pub fn holding(&self) -> Option<Holding> {

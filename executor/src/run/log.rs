@@ -23,7 +23,7 @@ use crate::redact::Redactor;
 /// for the end, and for two lines of ours and what a short report counts as more.
 const HEAD_BYTES_MAX: u64 = (RUN_LOG_BYTES_MAX - TAIL_BYTES_MAX - 4 * LINE_BYTES_MAX) as u64;
 /// What the beginning ends with.
-const GOES_ON: &str = "… the log is long; its last lines come when the run has ended";
+const GOES_ON: &str = "… the log is long: from here on the edge has its last lines only, once the run has ended";
 
 /// Lines that wait for the next report.
 pub struct RunLog {

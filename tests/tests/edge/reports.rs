@@ -308,3 +308,31 @@ async fn a_log_ends_at_its_limit() {
     session.report(outcome("chatty-1", None, RunState::Succeeded, None)).await;
     assert_eq!(edge.get("/api/runs/chatty-1").await["run"]["state"], "succeeded");
 }
+
+/// Somebody fetches so often on the host.
+async fn fetches(session: &mut Session, project: &str, from: usize, count: usize) {
+    for number in from..from + count {
+        let run = format!("{project}-{number:04}");
+        let Report::Started { job, attempt, project, cause, service, at, .. } = started(&run, project, None) else { return };
+        session.report(Report::Started { run: run.clone(), job, attempt, project, action: Action::Fetch, cause, service, at }).await;
+        session.report(outcome(&run, None, RunState::Succeeded, None)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_went_wrong_stays_until_it_was_made_good_however_much_came_between() {
+    let edge = shared_edge().await;
+    let name = "lasting";
+    let (mut session, _) = granted(&edge, name).await;
+    let look = async || edge.get("/api/projects").await["projects"].as_array().unwrap().iter().find(|project| project["name"] == name).cloned().unwrap();
+    session.report(started("lasting-0000", name, None)).await;
+    session.report(outcome("lasting-0000", None, RunState::RolledBack, Some(FailureKind::Health))).await;
+    fetches(&mut session, name, 1, 35).await;
+    assert_eq!(look().await["trouble"]["id"], "lasting-0000");
+    session.report(started("lasting-0036", name, None)).await;
+    session.report(outcome("lasting-0036", None, RunState::Succeeded, None)).await;
+    assert_eq!(look().await["trouble"], json!(null));
+    fetches(&mut session, name, 37, 35).await;
+    let seen = look().await;
+    assert_eq!((&seen["trouble"], &seen["last_run"]["id"]), (&json!(null), &json!("lasting-0071")));
+}
