@@ -36,8 +36,7 @@ export const look = async (page, name) => {
   await eachView(page, name, async (width, colorScheme) => screenshot(page, `${name}-${width}-${colorScheme}`));
   await checkWidth(page, name, WIDEST);
   await screenshot(page, `${name}-${WIDEST}`);
-  const folded = page.locator("details:not([open]) > summary");
-  while (await folded.count()) await folded.first().click();
+  await page.evaluate(() => { for (const folded of document.querySelectorAll("details")) folded.open = true; });
   for (const width of [NARROWEST, WIDEST]) await checkWidth(page, name, width);
   await eachView(page, name, async (width, colorScheme) => {
     faults.push(...(await serious(page)).map((fault) => `${name}, ${width} px, ${colorScheme}: ${fault}`));

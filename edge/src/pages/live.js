@@ -393,6 +393,13 @@ document.addEventListener("shown", () => {
   if (span) for (const bar of document.querySelectorAll("svg.span")) bar.setAttribute("viewBox", `0 0 ${span} 10`);
 });
 
+// What lies over other things closes when one goes on elsewhere.
+const closeMore = (but) => {
+  for (const more of document.querySelectorAll(".asks > details[open]")) if (!more.contains(but)) more.open = false;
+};
+document.addEventListener("click", (event) => closeMore(event.target));
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") closeMore(null); });
+
 // The arrow keys lead from bar to bar; only one is a stop of the Tab key.
 document.addEventListener("keydown", (event) => {
   const bar = event.target.closest?.(".bars a");
