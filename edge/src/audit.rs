@@ -58,8 +58,7 @@ impl Deed {
     /// The same, to a commit that was named.
     #[must_use]
     pub fn to_commit(self, commit: Option<&str>) -> Self {
-        let short = |commit: &str| commit.chars().take(7).collect::<String>();
-        let target = commit.map_or_else(|| self.target.clone(), |commit| format!("{}, to {}", self.target, short(commit)));
+        let target = commit.map_or_else(|| self.target.clone(), |commit| format!("{}, to {}", self.target, doorstep_shared::text::cut(commit, 7)));
         Self { target, ..self }
     }
 

@@ -133,7 +133,8 @@ impl Hub {
         if let Some(known) = self.recent.borrow().get(&key) {
             return Ok(known.clone());
         }
-        let mut runs = self.runs_of(host, project, BARS_MAX)?;
+        let query = RunsQuery { host: Some(host.to_string()), project: Some(project.to_string()), before: None, limit: Some(BARS_MAX) };
+        let mut runs = self.runs(&query)?;
         if let Some(oldest) = runs.last().filter(|_| runs.len() as u64 == BARS_MAX && !lasting::are_decisive(&runs)) {
             let older = self.deploys_before(host, project, &oldest.id)?;
             runs.extend(older);
@@ -158,14 +159,6 @@ impl Hub {
             "SELECT body FROM (SELECT id, body FROM runs WHERE host = ? AND project = ? AND id < ? ORDER BY id DESC LIMIT ?)
              WHERE json_extract(body, '$.action') IN ('deploy', 'rebuild', 'rollback') ORDER BY id DESC LIMIT ?",
             [text(host.as_str()), text(project.as_str()), text(run), number(DEPLOYS_WITHIN), number(BARS_MAX)],
-        )?;
-        Ok(rows.iter().filter_map(|row| row.json(0)).collect())
-    }
-
-    fn runs_of(&self, host: &Name, project: &Name, limit: u64) -> Result<Vec<RunRow>> {
-        let rows = self.store()?.rows(
-            "SELECT body FROM runs WHERE host = ? AND project = ? ORDER BY id DESC LIMIT ?",
-            [text(host.as_str()), text(project.as_str()), number(limit)],
         )?;
         Ok(rows.iter().filter_map(|row| row.json(0)).collect())
     }

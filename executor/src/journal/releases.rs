@@ -83,7 +83,7 @@ impl Release {
         let id = self.id;
         match self.state {
             ReleaseState::Live => Err(format!("release {id} is live already")),
-            ReleaseState::Pruned => Err(format!("release {id} is not kept any more; its commit is {}", self.commit.get(..7).unwrap_or(&self.commit))),
+            ReleaseState::Pruned => Err(format!("release {id} is not kept any more; its commit is {}", doorstep_shared::text::cut(&self.commit, 7))),
             _ if self.live_since.is_none() => Err(format!("release {id} was never live")),
             ReleaseState::Built | ReleaseState::Previous | ReleaseState::Bad => Ok(()),
         }

@@ -149,20 +149,18 @@ impl Runner {
 
     /// Has Compose make these services anew, and start none of them.
     pub(super) async fn make_at_rest(&mut self, release: &Release, stack: &Stack, services: &BTreeSet<String>) -> Result<(), Wrong> {
-        if services.is_empty() {
-            return Ok(());
-        }
-        let dir = self.shared.supervisor.layout(&self.project).dir().to_path_buf();
         let names: Vec<&str> = services.iter().map(String::as_str).collect();
-        let call = argv::verb(&stack.name, &stack::model_file(&dir, release.id), &AT_REST, &names);
-        let said = self.docker(call, &dir, &stack.env, UP_LIMIT, |_| {}).await?;
-        said.map_err(|said| said.wrong("up", FailureKind::Host))
+        if names.is_empty() { Ok(()) } else { self.unstarted(release.id, stack, &AT_REST, &names).await }
     }
 
     /// Has Compose make a release's containers, and start none.
     pub(super) async fn create(&mut self, release: u64, stack: &Stack) -> Result<(), Wrong> {
+        self.unstarted(release, stack, &CREATE, &[]).await
+    }
+
+    async fn unstarted(&mut self, release: u64, stack: &Stack, words: &[&str], services: &[&str]) -> Result<(), Wrong> {
         let dir = self.shared.supervisor.layout(&self.project).dir().to_path_buf();
-        let call = argv::verb(&stack.name, &stack::model_file(&dir, release), &CREATE, &[]);
+        let call = argv::verb(&stack.name, &stack::model_file(&dir, release), words, services);
         let said = self.docker(call, &dir, &stack.env, UP_LIMIT, |_| {}).await?;
         said.map_err(|said| said.wrong("create", FailureKind::Host))
     }

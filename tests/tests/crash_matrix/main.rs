@@ -9,10 +9,13 @@
 
 #![expect(clippy::unwrap_used, reason = "stories fail by panicking")]
 
+mod case;
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use case::{At, Case, Place, Scenario, name};
 use doorstep_tests::{App, Pushed, Shop, Systemd, Terms, Tools, machine, wait};
 use serde_json::{Value, json};
 
@@ -26,46 +29,6 @@ const REST: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(100);
 /// After so many violations there is no point in going on.
 const VIOLATIONS_MAX: usize = 30;
-
-/// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scenario {
-    Good,
-    Sick,
-    /// Well, until it has been switched to.
-    Sour,
-    Restart,
-    StopAndStart,
-    /// A good one, and back from it.
-    Rollback,
-}
-
-/// What runs the app, and how a release takes its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// Beside the old one, behind the proxy.
-    Proxied,
-    /// The old one is stopped first.
-    Instead,
-    /// A unit of systemd.
-    Unit,
-}
-
-/// Where the link leads when the daemon is started again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
-    Same,
-    Restarted,
-    Gone,
-}
-
-#[derive(Clone, Debug)]
-struct Case {
-    scenario: Scenario,
-    /// `label#n:before` or `label#n:after`.
-    point: String,
-    at: At,
-}
 
 /// One ask, and what it must come to.
 #[derive(Clone, Debug)]
@@ -133,14 +96,6 @@ fn unit_file(shop: &Shop) -> String {
         dir.display(),
         python.display()
     )
-}
-
-impl At {
-    const ALL: [Self; 3] = [Self::Same, Self::Restarted, Self::Gone];
-}
-
-impl Scenario {
-    const ALL: [Self; 6] = [Self::Good, Self::Sick, Self::Sour, Self::Restart, Self::StopAndStart, Self::Rollback];
 }
 
 impl Lane {
@@ -403,15 +358,6 @@ impl Lane {
     }
 }
 
-impl Scenario {
-    fn asks(self) -> usize {
-        match self {
-            Self::Good | Self::Sick | Self::Sour | Self::Restart => 1,
-            Self::StopAndStart | Self::Rollback => 2,
-        }
-    }
-}
-
 /// All labels, but of the acknowledgements that come one after the other, all
 /// alike, only the first and the last ones, and none of the log: whether lines are
 /// told while a step goes on depends on time. `live_log.rs` kills there.
@@ -425,10 +371,6 @@ fn some_of(mut labels: Vec<String>) -> Vec<String> {
 
 fn check(is_so: bool, say: impl FnOnce() -> String) -> Result<(), String> {
     if is_so { Ok(()) } else { Err(say()) }
-}
-
-fn name(place: Place, case: &Case) -> String {
-    format!("{:?} {place:?}, edge {:?}, killed at {}", case.scenario, case.at, case.point)
 }
 
 /// Carries out cases until none is left; a lane that saw a violation is given up
